@@ -1,0 +1,28 @@
+"""`shell/<shell>`: the prompt is a script, the result the end of its output, success exit code 0.
+
+Real work without a key: the demonstration, the tests and every build step that needs no model.
+"""
+
+from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Verdict
+
+
+class Shell:
+    """Runs the prompt with one shell; it cannot be spoken to while it runs."""
+
+    takes_messages = False
+
+    def __init__(self, shell: str) -> None:
+        self._shell = shell
+
+    def command(self, assignment: Assignment) -> Command:
+        """The shell, with the prompt as its script."""
+        return Command(argv=(self._shell, assignment.prompt_path))
+
+    def verdict(self, ending: Ending) -> Verdict:
+        """Exit code 0 is success; the result is what was printed last, on stderr where stdout is empty."""
+        result = ending.stdout_tail or ending.stderr_tail
+        if ending.exit_code == 0:
+            return Verdict(True, result, result_truncated=ending.truncated)
+        how = f"killed by signal {ending.signal}" if ending.signal else f"exit code {ending.exit_code}"
+        last = (ending.stderr_tail or ending.stdout_tail).strip().rpartition("\n")[2]
+        return Verdict(False, result, f"{self._shell}: {how}{': ' + last[:500] if last else ''}", ending.truncated)

@@ -1,0 +1,179 @@
+"""Every error of this program, in one tree; each has a stable `code` that all faces show.
+
+DevshError
+├── InvalidRequest            invalid_request        the request itself is wrong; repeating it changes nothing
+│   ├── InvalidId             invalid_id
+│   ├── UnknownAgent          unknown_agent
+│   ├── UnknownDependency     unknown_dependency
+│   ├── DependencyCycle       dependency_cycle
+│   ├── RepositoryUnusable    repository_unusable
+│   ├── BaseNotFound          base_not_found
+│   └── NotAvailable          not_available          a feature that this release does not have
+├── NotFound                  not_found
+├── Conflict                  conflict               the state forbids it
+│   └── IdempotencyConflict   idempotency_conflict
+├── Unavailable               unavailable            nothing was done; it may be repeated
+│   ├── JournalBusy           journal_busy
+│   ├── JournalDamaged        journal_damaged
+│   ├── DiskFull              disk_full
+│   ├── CommitUnknown         commit_unknown         may have been done; repeat with the same idempotency key
+│   ├── MemoryRootUnusable    memory_root_unusable
+│   ├── RemoteFileSystem      remote_file_system
+│   ├── FormatTooNew          format_too_new
+│   └── RunnerUnreachable     runner_unreachable
+└── Refused                   refused                credentials or permissions are missing
+"""
+
+
+class DevshError(Exception):
+    """Something of ours could not be done.
+
+    `message` says what was tried and on what, `next_step` what to do now (one sentence, may be empty).
+    """
+
+    code = "error"
+    next_step = ""
+
+    def __init__(self, message: str = "", *, next_step: str = "") -> None:
+        self.message = message or (self.__doc__ or self.code).strip()
+        self.next_step = next_step or self.next_step
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}".strip()
+
+
+class InvalidRequest(DevshError):
+    """The request cannot be understood."""
+
+    code = "invalid_request"
+
+
+class InvalidId(InvalidRequest):
+    """An id has a form that no id has."""
+
+    code = "invalid_id"
+    next_step = "Ids are 1 to 64 letters, digits, '-' or '_'; `devsh orchestrate list` shows yours."
+
+
+class UnknownAgent(InvalidRequest):
+    """No agent of that name is known."""
+
+    code = "unknown_agent"
+
+
+class UnknownDependency(InvalidRequest):
+    """A task depends on one that does not exist."""
+
+    code = "unknown_dependency"
+    next_step = "Spawn the dependency first, or take its id from `devsh orchestrate list`."
+
+
+class DependencyCycle(InvalidRequest):
+    """The tasks of a batch depend on each other in a circle."""
+
+    code = "dependency_cycle"
+
+
+class RepositoryUnusable(InvalidRequest):
+    """The repository cannot be worked on."""
+
+    code = "repository_unusable"
+
+
+class BaseNotFound(InvalidRequest):
+    """The base branch does not exist."""
+
+    code = "base_not_found"
+
+
+class NotAvailable(InvalidRequest):
+    """This release cannot do that."""
+
+    code = "not_available"
+
+
+class NotFound(DevshError):
+    """Nothing has that id."""
+
+    code = "not_found"
+    next_step = "`devsh orchestrate list --all` shows every task."
+
+
+class Conflict(DevshError):
+    """The state of things forbids it."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The same idempotency key was used for another request."""
+
+    code = "idempotency_conflict"
+    next_step = "Use a new key for a new request."
+
+
+class Unavailable(DevshError):
+    """It cannot be done now; nothing was changed."""
+
+    code = "unavailable"
+
+
+class JournalBusy(Unavailable):
+    """Another process holds the journal's lock."""
+
+    code = "journal_busy"
+
+
+class JournalDamaged(Unavailable):
+    """The journal has a gap or a repeat in its numbers."""
+
+    code = "journal_damaged"
+    next_step = "Run `devsh fsck --repair`; it keeps the original."
+
+
+class DiskFull(Unavailable):
+    """There is no room on the disk; nothing was written."""
+
+    code = "disk_full"
+    next_step = "Free some space (`devsh gc` removes old checkouts) and repeat."
+
+
+class CommitUnknown(Unavailable):
+    """The disk failed while a commit was made durable; it may or may not have been done."""
+
+    code = "commit_unknown"
+    next_step = "Repeat with the same idempotency key."
+
+
+class MemoryRootUnusable(Unavailable):
+    """The memory root cannot be written."""
+
+    code = "memory_root_unusable"
+    next_step = "Name another with --dir or DEVSH_MEMORY_DIR."
+
+
+class RemoteFileSystem(MemoryRootUnusable):
+    """The memory root lies on a network file system, whose locks cannot be relied on."""
+
+    code = "remote_file_system"
+    next_step = "Put it on a local disk (--dir), or set DEVSH_ALLOW_REMOTE_FS=1 if only one machine uses it."
+
+
+class FormatTooNew(Unavailable):
+    """The files were written by a newer release."""
+
+    code = "format_too_new"
+    next_step = "Update devsh-memory-mcp."
+
+
+class RunnerUnreachable(Unavailable):
+    """No runner could be started or reached."""
+
+    code = "runner_unreachable"
+
+
+class Refused(DevshError):
+    """Credentials or permissions are missing."""
+
+    code = "refused"

@@ -1,0 +1,206 @@
+"""The runner's control socket as its callers see it: where it is, how to ring, and how to make sure that a runner lives.
+
+A doorbell and a pulse, never data: lines tell the other side to read its files, an end of file that the peer has died.
+Standard library only and synchronous; shims call it directly, faces from a thread.
+
+    client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}    once, answered by {"pid", "format", "version"}
+    client → runner   ring <orchestrationId>  the journal has grown (face), my report has grown (shim)
+    client → runner   ping                    answered by pong
+    runner → client   ring <orchestrationId>  read the journal (face), read your inbox (shim)
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+FORMAT = 1
+ANSWER_WITHIN = 10.0  # seconds; a runner silent for longer is stopped or wedged, and is replaced
+START_WITHIN = 10.0
+_START_LOCK = "runner.start.lock"
+
+
+class NoRunner(Exception):
+    """No runner could be started; the message says why."""
+
+
+def runtime_directory() -> str:
+    """The private directory of this user's sockets, made where it is missing. It does not depend on the environment,
+
+    so that every process of a user looks in the same place. NoRunner where somebody else owns it.
+    """
+    user = os.getuid()
+    session = f"/run/user/{user}"
+    path = f"{session}/devsh" if os.path.isdir(session) and os.access(session, os.W_OK) else f"/tmp/devsh-{user}"
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        status = os.lstat(path)
+        if status.st_uid != user or status.st_mode & 0o077 or not os.path.isdir(path) or os.path.islink(path):
+            raise NoRunner(f"{path} is not a private directory of this user; remove it.") from None
+    return path
+
+
+def socket_path(root: str) -> str:
+    """The control socket of the memory root; short, since an address is at most 104 bytes, whatever the root's path."""
+    status = os.stat(root)
+    name = hashlib.sha256(f"{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:16]
+    return f"{runtime_directory()}/{name}.sock"
+
+
+def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object]) -> socket.socket:
+    """A connection to a living runner of `root` that has answered `hello`; starts one with `command` where there is none.
+
+    Blocking, at most half a minute. NoRunner where it cannot be had.
+    """
+    path = socket_path(root)
+    until = time.monotonic() + 3 * START_WITHIN
+    while time.monotonic() < until:
+        connection = _connect(path)
+        if connection is not None:
+            if _greet(connection, hello):
+                return connection
+            _end_silent(connection)
+        _start_one(root, command)
+    raise NoRunner(f"the runner of {root} does not answer; its log is {root}/runner.log")
+
+
+def _connect(path: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_WITHIN)
+        connection.connect(path)
+        return connection
+    except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
+        connection.close()
+        return None
+
+
+def _greet(connection: socket.socket, hello: dict[str, object]) -> bool:
+    """Says hello; False where nothing comes back in time (a stopped runner) or the runner has just gone."""
+    try:
+        connection.sendall(json.dumps({"format": FORMAT, **hello}).encode() + b"\n")
+        answer = connection.makefile("rb", buffering=0).readline()
+    except (TimeoutError, BrokenPipeError, ConnectionResetError):
+        return False
+    return answer.startswith(b"{")
+
+
+def _end_silent(connection: socket.socket) -> None:
+    """Locks are never stolen, holders are ended: the process at the other end is killed, by a handle that cannot mean another."""
+    try:
+        pid = peer_pid(connection)
+        if pid and _still_silent(connection):
+            kill_process(pid)
+    finally:
+        connection.close()
+
+
+def _still_silent(connection: socket.socket) -> bool:
+    """Whether the peer is there and mute, rather than gone."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def peer_pid(connection: socket.socket) -> int | None:
+    """The pid of the process that listens at the other end."""
+    if hasattr(socket, "SO_PEERCRED"):
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0]) or None
+    if sys.platform == "darwin":
+        return int(struct.unpack("i", connection.getsockopt(0, 0x002, 4))[0]) or None  # SOL_LOCAL, LOCAL_PEERPID
+    return None
+
+
+def kill_process(pid: int) -> None:
+    """SIGKILL, through a pidfd where there are such; a process that has gone already is fine."""
+    try:
+        if hasattr(os, "pidfd_open"):
+            handle = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _start_one(root: str, command: tuple[str, ...]) -> None:
+    """Starts a runner and waits until it listens. Starters meet at a lock; who loses waits for the winner instead."""
+    lock = os.open(f"{root}/{_START_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if _lock(lock, START_WITHIN):
+            return  # somebody else has started one meanwhile
+        _launch(root, command)
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, seconds: float) -> bool:
+    """Takes the start lock; True where it had to be waited for. NoRunner after `seconds`."""
+    until, waited = time.monotonic() + seconds, False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return waited
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        if time.monotonic() > until:
+            raise NoRunner("another process has been starting a runner for too long")
+        waited = True
+        time.sleep(0.01)
+
+
+def _launch(root: str, command: tuple[str, ...]) -> None:
+    """The command forks itself away at once; it writes a byte to `--ready-fd` when it listens, or ends."""
+    ready, told = os.pipe()
+    try:
+        log = os.open(f"{root}/runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            process = subprocess.Popen(
+                [*command, "--ready-fd", str(told)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", pass_fds=[told],
+                env=clean_environment(), start_new_session=True, umask=0o077,
+            )  # fmt: skip
+        except OSError as error:
+            raise NoRunner(f"{command[0]} cannot be started: {error.strerror}") from error
+        finally:
+            os.close(log)
+        os.close(told)
+        told = -1
+        process.wait(START_WITHIN)
+        _await_byte(ready)
+    except subprocess.TimeoutExpired as error:
+        raise NoRunner(f"a runner does not come up; its log is {root}/runner.log") from error
+    finally:
+        os.close(ready)
+        if told >= 0:
+            os.close(told)
+
+
+def _await_byte(descriptor: int) -> None:
+    """Until the runner listens, or has ended (another runner was there): either way the caller tries to connect again."""
+    select.select([descriptor], [], [], START_WITHIN)
+
+
+def clean_environment() -> dict[str, str]:
+    """What a runner and a shim get: nothing of whoever started them but what names the user and the system."""
+    kept = ("HOME", "USER", "LOGNAME", "DEVSH_ALLOW_REMOTE_FS")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **environment}

@@ -1,0 +1,304 @@
+"""The run directory of one attempt: the shapes of its files and how they are read and written.
+
+Standard library only, and imported by the engine and the backends too: both ends of every file here are this one definition.
+A file is complete or absent (`write_file`), a stream is whole lines (`append_line`, `read_lines`); unknown keys are ignored,
+so a newer writer does not stop an older reader of the same `format`.
+"""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+
+FORMAT = 1
+
+RUN_FILE = "run.json"
+LOCK_FILE = "lock"
+REPORT_FILE = "report.jsonl"
+INBOX_FILE = "inbox.jsonl"
+OUTCOME_FILE = "outcome.json"
+STDOUT_FILE = "stdout.log"
+STDERR_FILE = "stderr.log"
+SHIM_LOG_FILE = "shim.log"
+RESERVE_FILE = "reserve"
+RESULT_FILE = "result.txt"
+GIT_DIRECTORY = "git"
+WORKSPACE_DIRECTORY = "workspace"
+
+RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merge:
+    """A dependency's branch to be merged into the checkout before the agent starts."""
+
+    orchestration_task_id: str
+    branch: str
+    commit: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom git names as author and committer."""
+
+    name: str
+    email: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checkout:
+    """Which code the agent works on; all paths are absolute.
+
+    `repository` is the common git directory of the user's repository. Where `url` is set it is a bare mirror of ours, made and
+    fetched by the shim. `branch` is the new branch `{prefix}{slug}-{id}`. `include` are ignored files, relative to `source_tree`,
+    to copy and never to commit.
+    """
+
+    repository: str
+    base_commit: str
+    branch: str
+    identity: Identity
+    url: str | None = None
+    base_branch: str | None = None
+    source_tree: str | None = None
+    include: tuple[str, ...] = ()
+    merges: tuple[Merge, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes."""
+
+    format: int
+    orchestration_id: str
+    orchestration_task_id: str
+    task_run_id: str
+    attempt: int
+    agent_name: str
+    prompt: str
+    environment: dict[str, str]
+    memory_root: str
+    control_socket: str
+    runner_command: tuple[str, ...]
+    checkout: Checkout | None = None
+    setup: str | None = None
+    timeout: float | None = None
+    cancel_grace: float = 0.7
+    timeout_grace: float = 5.0
+    output_limit: int = 64 * 1024 * 1024
+    cancelled: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Process:
+    """A process that can be recognised later: a pid alone may have been given to another."""
+
+    pid: int
+    start_time: str
+    boot_id: str
+    pid_namespace: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
+
+    started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
+    activity, session, usage, needs_input: facts.
+    """
+
+    n: int
+    type: str
+    at: str
+    process: Process | None = None
+    message_id: int | None = None
+    facts: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Letter:
+    """One line of inbox.jsonl, from the runner to the shim. `id` is the `seq` of the event behind it; `type` is message or cancel."""
+
+    id: int
+    type: str
+    sender: str = ""
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conflict:
+    """A dependency's branch that could not be merged, and the files that conflicted."""
+
+    branch: str
+    files: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
+
+    `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
+    `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
+    `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
+    """
+
+    format: int
+    task_run_id: str
+    attempt: int
+    cause: str
+    succeeded: bool
+    started_at: str
+    ended_at: str
+    duration_ms: int
+    last_report: int
+    exit_code: int | None = None
+    signal: int | None = None
+    result: str | None = None
+    result_truncated: bool = False
+    error_message: str | None = None
+    branch: str | None = None
+    salvage_ref: str | None = None
+    tip: str | None = None
+    commits: int = 0
+    files_changed: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    changed_files: tuple[str, ...] = ()
+    changed_file_count: int = 0
+    merge_conflicts: tuple[Conflict, ...] = ()
+    isolation: str = "guard"
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    usage: dict[str, int] | None = None
+    cost_usd: float | None = None
+    session_id: str | None = None
+
+
+Shape = typing.TypeVar("Shape", Run, Process, Report, Letter, Outcome)
+
+
+def to_json(value: Run | Process | Report | Letter | Outcome) -> dict[str, typing.Any]:
+    """The value as JSON's types, with camelCase keys."""
+    return typing.cast(dict[str, typing.Any], _plain(value))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        return {_camel(field.name): _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def from_json(shape: type[Shape], document: object) -> Shape:
+    """`document` as `shape`. ValueError where it is not one; unknown keys are ignored."""
+    try:
+        return typing.cast(Shape, _shaped(shape, document))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not a {shape.__name__}: {error}") from error
+
+
+def _shaped(kind: object, value: object) -> object:
+    if typing.get_origin(kind) is types.UnionType:
+        if value is None:
+            return None
+        kind = next(option for option in typing.get_args(kind) if option is not types.NoneType)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
+        return tuple(_shaped(typing.get_args(kind)[0], item) for item in value)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} is not an object")
+        fields = {field.name: field.type for field in dataclasses.fields(kind)}
+        return kind(**{name: _shaped(fields[name], value[key]) for name in fields if (key := _camel(name)) in value})
+    return _checked(kind, value)
+
+
+def _checked(kind: object, value: object) -> object:
+    plain = typing.get_origin(kind) or kind
+    accepted = (float, int) if plain is float else plain
+    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):  # type: ignore[arg-type]
+        raise TypeError(f"{value!r} is not {kind}")
+    return value
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(word.capitalize() for word in tail)
+
+
+def write_file(path: str, content: bytes, *, mode: int = 0o600) -> None:
+    """Puts `content` at `path`, whole and durable or not at all (temporary file, fsync, rename, fsync of the directory)."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        _write_all(descriptor, content)
+        os.fsync(descriptor)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    """Makes the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_json(path: str, value: Run | Outcome) -> None:
+    """Puts a shape at `path` as 2-space JSON; see `write_file`."""
+    write_file(path, json.dumps(to_json(value), indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def read_json(path: str, shape: type[Shape]) -> Shape | None:
+    """The shape at `path`, None where there is no file. ValueError where it does not parse."""
+    try:
+        with open(path, "rb") as file:
+            document = json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    return from_json(shape, document)
+
+
+def append_line(descriptor: int, value: Report | Letter) -> None:
+    """Appends one line, durable. The descriptor is open with O_APPEND and has one writer."""
+    _write_all(descriptor, json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def read_lines(path: str, shape: type[Shape], offset: int = 0) -> tuple[list[Shape], int]:
+    """The whole lines from `offset` on and the offset behind them; no file, or no whole line, gives none.
+
+    A line that is not `shape` is left out: these files have one writer of ours, so it is a newer release's or a disk's.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = content[: content.rfind(b"\n") + 1]
+    return [shaped for line in whole.splitlines() if (shaped := _parsed(line, shape)) is not None], offset + len(whole)
+
+
+def _parsed(line: bytes, shape: type[Shape]) -> Shape | None:
+    try:
+        return from_json(shape, json.loads(line))
+    except ValueError:
+        return None
