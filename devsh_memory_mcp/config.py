@@ -1,0 +1,66 @@
+"""Where things are and who is calling: what a command line, the environment and the session say, read once."""
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devsh_memory_mcp.domain.names import HEAD
+from devsh_memory_mcp.errors import MemoryRootUnusable
+
+VERSION = "0.1.0"
+SANDBOX_ROOT = Path("/root/lifecycle/memory")
+
+# What an agent's launch needs of its caller; everything else stays with him. Values with credentials in them are left out.
+HANDED_ON = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
+    "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME",
+    "PYENV_ROOT", "NVM_DIR",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One session of one face: who speaks, from where, with which environment.
+
+    `identity` is `head` or the orchestrationTaskId of the agent that calls; `session` names an MCP head's session.
+    """
+
+    directory: Path
+    environment: Mapping[str, str] = field(repr=False)
+    identity: str = HEAD
+    head_agent: str = "cli"
+    session: str | None = None
+    is_shell: bool = True
+
+    def handed_on(self) -> dict[str, str]:
+        """The environment that an agent gets of it."""
+        kept = {name: self.environment[name] for name in HANDED_ON if name in self.environment}
+        return {name: value for name, value in kept.items() if not ("://" in value and "@" in value)}
+
+
+def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
+    """`--dir`, else DEVSH_MEMORY_DIR, else the sandbox's path where it can be written, else `~/.local/state/devsh`; made if missing.
+
+    Raises MemoryRootUnusable where it cannot be made or written.
+    """
+    named = given or environment.get("DEVSH_MEMORY_DIR")
+    root = Path(named).expanduser() if named else _default_root(environment)
+    root = Path(os.path.abspath(root))
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise MemoryRootUnusable(f"The memory root {root} cannot be made: {error.strerror}.") from error
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise MemoryRootUnusable(f"The memory root {root} cannot be written.")
+    return root
+
+
+def _default_root(environment: Mapping[str, str]) -> Path:
+    if SANDBOX_ROOT.is_dir() and os.access(SANDBOX_ROOT, os.W_OK):
+        return SANDBOX_ROOT
+    home = environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    return Path(home) / ".local" / "state" / "devsh"

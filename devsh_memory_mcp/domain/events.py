@@ -1,0 +1,249 @@
+"""The journal's events: one class each, told apart by `event`.
+
+A line is the envelope (`seq`, `timestamp`, `event`, `end` where a commit has several lines) and the class's fields beside it.
+The journal has a line for each change that a person would name; activity and output stay in the run directory.
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from devsh_memory_mcp.domain.records import MessageType, Reason, Record, StatusName, TaskSpec, Totals
+
+FORMAT = 1
+
+
+class Event(Record):
+    """What happened. `name` is the value of `event` on the line."""
+
+    name: ClassVar[str]
+
+
+class OrchestrationCreated(Event):
+    """The first line of every journal. `project` is a directory, `session` a head's, None for a shell's or shared one."""
+
+    name = "orchestration_created"
+    orchestration_id: str
+    format: int = FORMAT
+    project: str = ""
+    session: str | None = None
+    head_agent: str = "cli"
+    description: str = ""
+    is_orchestration_head: bool = True
+    imported_from: str | None = None
+
+
+class SettingsChanged(Event):
+    """A limit of this orchestration was set."""
+
+    name = "settings_changed"
+    max_concurrent: int
+
+
+class RunnerStarted(Event):
+    """A runner took over; each later commit of an earlier one is refused."""
+
+    name = "runner_started"
+    runner_id: str
+    pid: int
+    version: str
+
+
+class AgentSpawned(Event):
+    """A task was admitted. `request` is the hash of what the caller sent, compared when the idempotency key comes again."""
+
+    name = "agent_spawned"
+    orchestration_task_id: str
+    task_run_id: str
+    id: str
+    agent_name: str
+    spec: TaskSpec
+    idempotency_key: str | None = None
+    request: str | None = None
+
+
+class PlanTaskFound(Event):
+    """A task that somebody wrote into PLAN.json by hand: shown, and held until it is spawned."""
+
+    name = "plan_task_found"
+    orchestration_task_id: str
+    task_run_id: str
+    id: str
+    agent_name: str
+    prompt: str
+    depends_on: tuple[str, ...] = ()
+    priority: int = 5
+    status: StatusName = "pending"
+    result: str | None = None
+    error_message: str | None = None
+
+
+class PlanEdited(Event):
+    """PLAN.json was changed by another hand; the edited file is kept, its unknown keys live on."""
+
+    name = "plan_edited"
+    kept: str
+    advice: str = ""
+    paused: bool | None = None
+    unknown: dict[str, object] = {}
+    unknown_of_tasks: dict[str, dict[str, object]] = {}
+
+
+class AttemptStarted(Event):
+    """A place is taken and the attempt's directory is being made."""
+
+    name = "attempt_started"
+    orchestration_task_id: str
+    task_run_id: str
+    attempt: int
+
+
+class AgentStarted(Event):
+    """The agent runs."""
+
+    name = "agent_started"
+    orchestration_task_id: str
+    task_run_id: str
+    attempt: int
+    n: int
+    agent_name: str
+
+
+class AttemptEnded(Event):
+    """The attempt is over and its place is free."""
+
+    name = "attempt_ended"
+    orchestration_task_id: str
+    task_run_id: str
+    attempt: int
+    reason: Reason
+    succeeded: bool = False
+    error_message: str | None = None
+    n: int = 0
+    totals: Totals = Totals()
+
+
+class RetryScheduled(Event):
+    """Another attempt will be made, not before `not_before`; the delay is `delay_ms` even when the clock steps."""
+
+    name = "retry_scheduled"
+    orchestration_task_id: str
+    attempt: int
+    reason: Reason
+    not_before: str
+    delay_ms: int
+
+
+class AgentCompleted(Event):
+    """The task has done its work."""
+
+    name = "agent_completed"
+    orchestration_task_id: str
+    status: StatusName = "completed"
+    result: str | None = None
+    result_truncated: bool = False
+    branch: str | None = None
+
+
+class AgentFailed(Event):
+    """The task is over without success."""
+
+    name = "agent_failed"
+    orchestration_task_id: str
+    reason: Reason
+    status: StatusName = "failed"
+    error_message: str = ""
+    result: str | None = None
+    result_truncated: bool = False
+
+
+class AgentCancelled(Event):
+    """The task was cancelled, and nothing of it runs."""
+
+    name = "agent_cancelled"
+    orchestration_task_id: str
+    status: StatusName = "cancelled"
+    error_message: str = "Cancelled."
+
+
+class CancelRequested(Event):
+    """A running task is to end; it keeps its place until its tree is gone."""
+
+    name = "cancel_requested"
+    orchestration_task_id: str
+    cascade: bool = False
+
+
+class MessageSent(Event):
+    """A message; its id is this line's `seq`. `from` and `to` are `head`, `*` or an orchestrationTaskId."""
+
+    name = "message_sent"
+    sender: str = Field(alias="from")
+    to: str
+    type: MessageType
+    message: str
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    priority: str | None = None
+    metadata: dict[str, object] = {}
+    idempotency_key: str | None = None
+
+
+class MessageDelivered(Event):
+    """A reader has it. `via` is push (into the agent's session) or pull."""
+
+    name = "message_delivered"
+    message_ids: tuple[int, ...]
+    reader: str
+    via: str
+
+
+class MessageFailed(Event):
+    """It can no longer be delivered."""
+
+    name = "message_failed"
+    message_id: int
+    reader: str
+    error_message: str
+
+
+class LateReport(Event):
+    """Somebody reported to a task that was over, or for an attempt that is not the current one; nothing changes."""
+
+    name = "late_report"
+    orchestration_task_id: str
+    attempt: int
+    report: str
+
+
+class CheckoutRemoved(Event):
+    """The attempt's checkout is gone; its work is where `kept_in` says."""
+
+    name = "checkout_removed"
+    orchestration_task_id: str
+    attempt: int
+    kept_in: str | None = None
+
+
+class JournalRepaired(Event):
+    """The end of a commit that was cut off was moved aside; nobody had been told that it was done."""
+
+    name = "journal_repaired"
+    kept: str
+    bytes: int
+
+
+class ForeignLines(Event):
+    """Lines that are not ours stand in the journal; they are left where they are and mean nothing."""
+
+    name = "foreign_lines"
+    count: int
+    after: int
+
+
+ALL: tuple[type[Event], ...] = (
+    OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
+    AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested, MessageSent, MessageDelivered,
+    MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
+)  # fmt: skip
+BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

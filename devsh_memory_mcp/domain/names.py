@@ -1,0 +1,52 @@
+"""Ids and names: their types, their form, and the branch that a task's id and prompt give."""
+
+import re
+from collections.abc import Callable
+from typing import NewType
+
+from devsh_memory_mcp.errors import InvalidId
+
+OrchestrationId = NewType("OrchestrationId", str)
+OrchestrationTaskId = NewType("OrchestrationTaskId", str)
+TaskRunId = NewType("TaskRunId", str)
+
+HEAD = "head"
+EVERYONE = "*"
+DEFAULT_BRANCH_PREFIX = "dev/"
+FALLBACK_BRANCH_PREFIX = "devsh/"
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SLUG_LENGTH = 50
+_BRANCH_LENGTH = 54
+
+Choose = Callable[[int], str]  # a length to that many characters of ALPHABET, at random
+
+
+def checked_id(text: str, what: str = "id") -> str:
+    """`text` itself where it has the form of an id; InvalidId otherwise. Nothing else may become part of a path."""
+    if not _ID.fullmatch(text):
+        raise InvalidId(f"{text[:60]!r} is not a valid {what}.")
+    return text
+
+
+def new_orchestration_id(choose: Choose) -> OrchestrationId:
+    """`orch_` and twelve characters."""
+    return OrchestrationId("orch_" + choose(12))
+
+
+def new_task_id(choose: Choose) -> OrchestrationTaskId:
+    """`ns` and ten characters."""
+    return OrchestrationTaskId("ns" + choose(10))
+
+
+def new_task_run_id(choose: Choose) -> TaskRunId:
+    """`tr_` and twelve characters."""
+    return TaskRunId("tr_" + choose(12))
+
+
+def branch_name(prefix: str, prompt: str, task_id: str) -> str:
+    """`{prefix}{slug}-{id}`: the prompt's first words in kebab case and the id's last five characters, at most 60 in all."""
+    words = re.findall(r"[a-z0-9]+", prompt[:2000].lower())
+    slug = "-".join(words)[:_SLUG_LENGTH].strip("-") or "feature-update"
+    return f"{(prefix + slug)[:_BRANCH_LENGTH].rstrip('-/.')}-{task_id[-5:]}"

@@ -1,0 +1,112 @@
+"""The records that are the same on disk, on the wire and in tool schemas.
+
+Frozen; camelCase outside. What we read from disk tolerates unknown keys (`Record`), what a caller sends refuses them (`Request`).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+MAX_PROMPT_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_RESULT_BYTES = 64 * 1024
+MAX_TIMEOUT_MS = 30 * 24 * 3600 * 1000
+DEFAULT_WAIT_MS = 300_000
+DEFAULT_PRIORITY = 5
+DEFAULT_PLACES = 8
+
+Priority = Annotated[int, Field(ge=0, le=10, description="0 is the highest, 10 the lowest.")]
+MessageType = Literal["handoff", "request", "status", "response"]
+Reason = Literal["exit", "timeout", "lost", "dependency", "cancelled", "setup", "spawn", "verify", "budget", "disk", "oom"]
+StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
+
+
+class Record(BaseModel):
+    """Something that we wrote ourselves; unknown keys come from a newer release and are ignored."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", defer_build=True)
+
+
+class Request(BaseModel):
+    """Something that a caller sends; unknown keys are his mistake and are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", defer_build=True, str_strip_whitespace=False
+    )
+
+
+class Repository(Record):
+    """The code that a task works on, as resolved when it was admitted.
+
+    `name` is what a user would call it (`owner/repo`, a path). `git_directory` is the common git directory of a local repository or
+    the bare mirror of `url`. `follows` names the dependency whose published branch is the base once it has one.
+    """
+
+    name: str
+    git_directory: str
+    base_commit: str
+    branch: str
+    author_name: str
+    author_email: str
+    base_branch: str | None = None
+    url: str | None = None
+    work_tree: str | None = None
+    follows: str | None = None
+    uncommitted: int = 0
+    include: tuple[str, ...] = ()
+
+
+class TaskSpec(Record):
+    """What was asked for, with all that depends on the caller resolved."""
+
+    prompt: str
+    agent_name: str
+    priority: int = DEFAULT_PRIORITY
+    depends_on: tuple[str, ...] = ()
+    on_dependency_failure: Literal["fail", "run"] = "fail"
+    retries: int = 0
+    timeout_ms: int | None = None
+    repository: Repository | None = None
+    setup: str | None = None
+    pr_title: str | None = None
+    keep: bool = False
+    environment: dict[str, str] = {}
+    head_agent: str | None = None
+    parent: str | None = None
+
+
+class MergeConflict(Record):
+    """A dependency's branch that could not be merged into the checkout."""
+
+    branch: str
+    files: tuple[str, ...] = ()
+
+
+class DiffStat(Record):
+    """How much a task changed."""
+
+    files: int = 0
+    insertions: int = 0
+    deletions: int = 0
+
+
+class Totals(Record):
+    """What one attempt came to; see `shim.rundir.Outcome`, from which it is made."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    branch: str | None = None
+    salvage_ref: str | None = None
+    tip: str | None = None
+    commits: int = 0
+    diff_stat: DiffStat = DiffStat()
+    changed_files: tuple[str, ...] = ()
+    changed_file_count: int = 0
+    merge_conflicts: tuple[MergeConflict, ...] = ()
+    isolation: str | None = None
+    duration_ms: int = 0
+    usage: dict[str, int] | None = None
+    cost_usd: float | None = None
+    session_id: str | None = None
+    warnings: tuple[str, ...] = ()

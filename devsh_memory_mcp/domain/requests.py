@@ -1,0 +1,98 @@
+"""What callers ask for; one definition for tools, CLI and HTTP. Unknown fields are refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Priority, Request
+
+TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
+WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
+Retries = Annotated[int, Field(ge=0, le=10)]
+Places = Annotated[int, Field(ge=1, le=1000)]
+Key = Annotated[str, Field(min_length=1, max_length=200)]
+AnyId = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SpawnRequest(Request):
+    """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository."""
+
+    prompt: Annotated[str, Field(min_length=1)]
+    agent_name: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    depends_on: tuple[AnyId, ...] = ()
+    priority: Priority = DEFAULT_PRIORITY
+    name: AnyId | None = None
+    on_dependency_failure: Literal["fail", "run"] = "fail"
+    retries: Retries = 0
+    timeout_ms: TimeoutMs | None = None
+    pr_title: str | None = None
+    setup: str | None = None
+    include_dirty: bool = False
+    keep: bool = False
+    max_concurrent: Places | None = None
+    idempotency_key: Key | None = None
+
+
+class BatchTask(Request):
+    """One task of a batch; `id` is its plan id, which `dependsOn` of the others may name."""
+
+    id: AnyId
+    prompt: Annotated[str, Field(min_length=1)]
+    agent_name: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    depends_on: tuple[AnyId, ...] = ()
+    priority: Priority = DEFAULT_PRIORITY
+    on_dependency_failure: Literal["fail", "run"] = "fail"
+    retries: Retries = 0
+    timeout_ms: TimeoutMs | None = None
+    pr_title: str | None = None
+    setup: str | None = None
+
+
+class BatchDefaults(Request):
+    """What the tasks of a batch have where they say nothing themselves."""
+
+    agent_name: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+
+
+class BatchRequest(Request):
+    """Tasks that are admitted together, in one commit, or not at all."""
+
+    tasks: Annotated[tuple[BatchTask, ...], Field(min_length=1, max_length=500)]
+    defaults: BatchDefaults = BatchDefaults()
+    max_concurrent: Places | None = None
+    idempotency_key: Key | None = None
+
+
+class MessageRequest(Request):
+    """A message to a task (any of its ids, or an agent name that one task has), to `head` or to everyone (`*`)."""
+
+    to: Annotated[str, Field(min_length=1, max_length=200)]
+    message: Annotated[str, Field(min_length=1)]
+    type: MessageType = "request"
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    priority: Literal["high", "normal", "low"] | None = None
+    metadata: dict[str, object] = {}
+    idempotency_key: Key | None = None
+
+
+class WaitRequest(Request):
+    """Until one (`any`) or each (`all`) of the tasks has ended, at most `timeout` ms; 0 answers at once."""
+
+    ids: Annotated[tuple[AnyId, ...], Field(min_length=1, max_length=500)]
+    mode: Literal["any", "all"] = "all"
+    timeout: WaitMs = DEFAULT_WAIT_MS
+
+
+class ListRequest(Request):
+    """Newest first; `cursor` continues an earlier answer."""
+
+    status: Literal["pending", "running", "completed", "failed", "cancelled"] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    cursor: str | None = None

@@ -1,0 +1,115 @@
+"""Which tasks start, which are doomed, and why each of the others waits: a pure function of state, time and free places."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.domain.status import Status
+
+AGEING = timedelta(seconds=60)  # a waiting task gains one step of priority for each
+FIRST_RETRY = timedelta(seconds=2)
+LONGEST_RETRY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What can be said of one orchestration's unfinished tasks.
+
+    `ready` could start if there were places, `doomed` pairs a task with the failed dependency that ends it, `waiting` says for each
+    task that cannot start what it waits for, `wake_at` is when that changes by time alone.
+    """
+
+    ready: tuple[Task, ...]
+    doomed: tuple[tuple[Task, Task], ...]
+    waiting: dict[str, str]
+    wake_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The ready tasks of one orchestration, how many of its places are taken and how many it may have."""
+
+    orchestration_id: str
+    ready: tuple[Task, ...]
+    live: int
+    limit: int
+
+
+def assess(state: State, now: datetime) -> Assessment:
+    """Sorts the tasks that have no live attempt and have not ended."""
+    ready: list[Task] = []
+    doomed: list[tuple[Task, Task]] = []
+    waiting: dict[str, str] = {}
+    wake_at: datetime | None = None
+    for task in state.unfinished.values():
+        if task.status is not Status.PENDING:
+            continue
+        failed = failed_dependency(state, task)
+        due = due_at(task, now)
+        if failed is not None:
+            doomed.append((task, failed))
+        elif (reason := _obstacle(state, task, due, now)) is not None:
+            waiting[task.orchestration_task_id] = reason
+            wake_at = min(wake_at or due, due) if due is not None and due > now else wake_at
+        else:
+            ready.append(task)
+    return Assessment(tuple(ready), tuple(doomed), waiting, wake_at)
+
+
+def failed_dependency(state: State, task: Task) -> Task | None:
+    """The first dependency that ended without success, where that ends the task too."""
+    if task.spec.on_dependency_failure == "run":
+        return None
+    dependencies = (state.tasks.get(dependency) for dependency in task.spec.depends_on)
+    return next((found for found in dependencies if found and found.status in (Status.FAILED, Status.CANCELLED)), None)
+
+
+def due_at(task: Task, now: datetime) -> datetime | None:
+    """When its back-off is over; never later than the back-off itself from now, whatever the clock did."""
+    if task.not_before is None:
+        return None
+    return min(task.not_before, now + timedelta(milliseconds=task.retry_delay_ms))
+
+
+def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> str | None:
+    if task.held:
+        return "held: written into PLAN.json by hand; spawn it to start it"
+    if state.paused:
+        return "the orchestration is paused (status in PLAN.json)"
+    open_tasks = [found.id for name in task.spec.depends_on if (found := state.tasks.get(name)) and not found.is_terminal]
+    if open_tasks:
+        return f"dependencies: {', '.join(open_tasks[:5])}{f' and {len(open_tasks) - 5} more' if len(open_tasks) > 5 else ''}"
+    if due is not None and due > now:
+        return f"back-off: attempt {task.attempt + 1} starts at {due:%H:%M:%S} UTC"
+    return None
+
+
+def choose(queues: list[Queue], now: datetime, places: int) -> dict[str, list[Task]]:
+    """The tasks to start, by orchestration: priority with ageing, then the orchestration with fewest places, then age."""
+
+    def rank(task: Task, live: int) -> tuple[int, int, datetime, int]:
+        waited = max(timedelta(0), now - task.created_at)
+        return (task.spec.priority - waited // AGEING, live, task.created_at, task.admitted)
+
+    chosen: dict[str, list[Task]] = {queue.orchestration_id: [] for queue in queues}
+    lines = {queue.orchestration_id: sorted(queue.ready, key=lambda task: rank(task, 0), reverse=True) for queue in queues}
+    for _ in range(places):
+        open_queues = [
+            queue for queue in queues if lines[queue.orchestration_id] and queue.live + len(chosen[queue.orchestration_id]) < queue.limit
+        ]
+        if not open_queues:
+            break
+        best = min(open_queues, key=lambda queue: rank(lines[queue.orchestration_id][-1], queue.live + len(chosen[queue.orchestration_id])))
+        chosen[best.orchestration_id].append(lines[best.orchestration_id].pop())
+    return chosen
+
+
+def live_count(state: State) -> int:
+    """How many places the orchestration holds."""
+    return sum(1 for task in state.unfinished.values() if task.live_attempt)
+
+
+def retry_delay(attempts: int, jitter: float) -> timedelta:
+    """How long to wait after `attempts` have failed: doubling from two seconds, at most five minutes, ±20 % by `jitter` in 0..1."""
+    plain = min(LONGEST_RETRY, FIRST_RETRY * int(2 ** min(attempts - 1, 20)))
+    return plain * (0.8 + 0.4 * jitter)

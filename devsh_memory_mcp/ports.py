@@ -1,0 +1,130 @@
+"""The seams: what faces ask of an orchestration, what the engine asks of a journal, of a backend and of the clock."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from devsh_memory_mcp.domain import answers, requests
+from devsh_memory_mcp.domain.events import Event
+from devsh_memory_mcp.domain.state import State
+
+Value = TypeVar("Value")
+Progress = Callable[[float, float, str], Awaitable[None]]  # done, total, one line of text
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Value]):
+    """What is to be committed, as one whole, and what the caller is to get for it. No events: nothing is written."""
+
+    events: tuple[Event, ...]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Generic[Value]):
+    """A decision that is durable; `seqs` are the numbers of its events, in order."""
+
+    value: Value
+    seqs: tuple[int, ...]
+
+
+Decide = Callable[[State, datetime], Decision[Value]]
+
+
+class Clock(Protocol):
+    """Wall time for what is written down, a monotonic one for durations."""
+
+    def now(self) -> datetime:
+        """The present instant, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never step."""
+        ...
+
+
+class Journal(Protocol):
+    """The ordered, durable log of one orchestration."""
+
+    async def transact(self, decide: Decide[Value]) -> Committed[Value]:
+        """Brings the state up to date under the writer's lock and commits what `decide` answers; what it raises is raised here.
+
+        Raises JournalBusy, JournalDamaged, DiskFull, CommitUnknown, FormatTooNew.
+        """
+        ...
+
+    async def read(self) -> State:
+        """The state, up to the last complete commit on disk. It belongs to the journal: read it, and keep nothing across an await."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event as watchers see it: who, and what is true now."""
+
+    seq: int
+    event: str
+    task: answers.TaskRow | None
+
+
+class Orchestration(Protocol):
+    """All that a face can ask; answered from this machine's files or by a server."""
+
+    async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
+        """Admits one task, durably; it starts behind the answer."""
+        ...
+
+    async def spawn_batch(self, request: requests.BatchRequest) -> answers.BatchAnswer:
+        """Admits several in one commit, or none."""
+        ...
+
+    async def status(self, any_id: str) -> answers.TaskRecord:
+        """One task, with its live facts."""
+        ...
+
+    async def list_tasks(self, request: requests.ListRequest) -> answers.ListAnswer:
+        """The tasks of this orchestration, newest first."""
+        ...
+
+    async def results(self) -> answers.ResultsAnswer:
+        """What all tasks came to."""
+        ...
+
+    async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
+        """Until the condition holds or the time is over; cancelling it cancels no agent."""
+        ...
+
+    async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:
+        """Sends a message."""
+        ...
+
+    async def messages(
+        self, *, after: int | None = None, include_read: bool = False, type_: str | None = None, correlation_id: str | None = None
+    ) -> answers.MessagesAnswer:
+        """The caller's messages; those of the last call count as read now, those up to `after` too."""
+        ...
+
+    async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
+        """Ends a task; waits at most five seconds for what became true."""
+        ...
+
+    async def summary(self) -> answers.SummaryAnswer:
+        """The whole at a glance."""
+        ...
+
+    async def pull(self, *, full: bool = False) -> answers.PullAnswer:
+        """What changed since the caller's last pull, with PLAN.json on disk at least as new."""
+        ...
+
+    async def explain(self, any_id: str) -> answers.Explanation:
+        """Why a task is where it is."""
+        ...
+
+    def changes(self, after: int | None = None) -> AsyncIterator[Change]:
+        """Every event after `seq` (None: from now on), as it is committed, without end."""
+        ...
+
+    def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
+        """The output of a task's newest attempt; with `follow` until the task has ended."""
+        ...
