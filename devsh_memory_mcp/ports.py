@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from devsh_memory_mcp.domain import answers, requests
@@ -71,6 +72,16 @@ class Change:
 class Orchestration(Protocol):
     """All that a face can ask; answered from this machine's files or by a server."""
 
+    @property
+    def orchestration_id(self) -> str:
+        """Which orchestration this is."""
+        ...
+
+    @property
+    def directory(self) -> Path | None:
+        """Where its files are, None where they are on another machine."""
+        ...
+
     async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
         """Admits one task, durably; it starts behind the answer."""
         ...
@@ -127,4 +138,28 @@ class Orchestration(Protocol):
 
     def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
         """The output of a task's newest attempt; with `follow` until the task has ended."""
+        ...
+
+
+class Orchestrations(Protocol):
+    """The orchestrations that a caller can reach. Which one is meant without a name follows from project and session."""
+
+    async def current(self, *, create: bool = False) -> Orchestration:
+        """The caller's own: his session's, else his project's latest. NotFound where there is none and `create` is false."""
+        ...
+
+    async def named(self, orchestration_id: str) -> Orchestration:
+        """The one with that id; NotFound."""
+        ...
+
+    async def holding(self, any_id: str) -> Orchestration:
+        """The one that has a task of that id, the caller's current one first; NotFound."""
+        ...
+
+    async def active(self, *, everything: bool = False) -> list[Orchestration]:
+        """Those of the caller's project with unfinished or recent tasks, newest first; with `everything` all of this memory root."""
+        ...
+
+    async def begin(self, description: str = "", *, max_concurrent: int | None = None) -> Orchestration:
+        """A new one, which becomes the current one."""
         ...
