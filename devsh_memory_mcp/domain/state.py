@@ -5,7 +5,7 @@ the same state. Mutable for speed (a long journal is folded at each start), and 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -109,6 +109,24 @@ class State:
     unknown: dict[str, object] = field(default_factory=dict)
     unknown_of_tasks: dict[str, dict[str, object]] = field(default_factory=dict)
     _ids: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> "State":
+        """The same, sharing nothing with it that changes."""
+        tasks = {
+            name: replace(task, salvage_refs=dict(task.salvage_refs), checkouts=set(task.checkouts)) for name, task in self.tasks.items()
+        }
+        messages = {name: replace(message, readers=set(message.readers)) for name, message in self.messages.items()}
+        return replace(
+            self,
+            tasks=tasks,
+            messages=messages,
+            unfinished={name: tasks[name] for name in self.unfinished},
+            unread={name: messages[name] for name in self.unread},
+            answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
+            unknown=dict(self.unknown),
+            unknown_of_tasks=dict(self.unknown_of_tasks),
+            _ids=dict(self._ids),
+        )
 
     def find_task(self, any_id: str) -> Task | None:
         """The task with that orchestrationTaskId, plan id or taskRunId."""
