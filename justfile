@@ -1,5 +1,7 @@
 # Everything runs in the environment that ./try prepares.
 
+set positional-arguments
+
 # Lists the recipes.
 default:
     @just --list
@@ -13,7 +15,7 @@ check: lint types floors test
 
 # Tests; arguments go to pytest.
 test *arguments:
-    ./try test {{arguments}}
+    ./try test "$@"
 
 lint:
     ./try exec ruff check
@@ -37,22 +39,22 @@ uncovered:
 
 # Measurements.
 bench *arguments:
-    ./try exec python -m benchmarks {{arguments}}
+    ./try exec python -m benchmarks "$@"
 
 # Writes schemas/ anew from the records.
 schemas:
     ./try exec python -m devsh_memory_mcp.schemas schemas
 
 demo *arguments:
-    ./try demo {{arguments}}
+    ./try demo "$@"
 
 # Proves the memory root; --repair mends it.
 fsck *arguments:
-    ./try fsck {{arguments}}
+    ./try fsck "$@"
 
 # README's commands in a Debian with python3 and git alone; root, debootstrap and the network are needed.
 bare-debian *commands:
-    tests/debian/bare.sh {{commands}}
+    tests/debian/bare.sh "$@"
 
 # What continuous integration runs; it installs system packages.
 ci:
