@@ -16,6 +16,7 @@ checkout=$(cd "$(dirname "$0")/../.." && pwd -P)
 command -v debootstrap >/dev/null || { echo 'bare.sh: debootstrap is missing' >&2; exit 77; }
 
 scratch=$(mktemp -d)
+printf '[safe]\n\tdirectory = *\n' >"$scratch/gitconfig" # the checkout may be somebody else's
 trap 'rm -rf --one-file-system "$scratch"' EXIT
 template=${BARE_ROOT:-$scratch/template}
 system=$scratch/system
@@ -64,7 +65,7 @@ for user in someone root; do
         chroot "$system" useradd --create-home "$user"
         find "$system/var/lib/apt/lists" -type f -delete # as images come; root's run has them
     fi
-    git clone --quiet --no-local "$checkout" "$system$(home "$user")/a checkout"
+    GIT_CONFIG_GLOBAL=$scratch/gitconfig git clone --quiet --no-local "$checkout" "$system$(home "$user")/a checkout"
     chroot "$system" chown -R "$user:$user" "$(home "$user")/a checkout"
     before=$(chroot "$system" dpkg-query --show | sort | sha256sum)
     touch "$scratch/before"
@@ -77,7 +78,8 @@ for user in someone root; do
         echo "=== exit $code after $(($(date +%s) - began)) s"
     done
     echo "=== changed outside the checkout:"
-    find "$system" -xdev -path "*/a checkout" -prune -o -newer "$scratch/before" ! -type d -printf '/%P\n' | grep -v '/\.cache/pip/' | head -n 20
+    find "$system" -xdev -path "*/a checkout" -prune -o -newer "$scratch/before" ! -type d -printf '/%P\n' |
+        grep -v '/\.cache/pip/' | head -n 20
     [ "$before" = "$(chroot "$system" dpkg-query --show | sort | sha256sum)" ] ||
         { echo '=== packages were installed or removed'; failures=$((failures + 1)); }
 done
