@@ -77,8 +77,8 @@ for user in someone root; do
         [ "$code" = 0 ] || failures=$((failures + 1))
         echo "=== exit $code after $(($(date +%s) - began)) s"
     done
-    echo "=== changed outside the checkout:"
-    find "$system" -xdev -path "*/a checkout" -prune -o -newer "$scratch/before" ! -type d -printf '/%P\n' |
+    echo "=== changed outside the checkout, /tmp and pip's cache:"
+    find "$system" -xdev \( -path '*/a checkout' -o -path "$system/tmp" \) -prune -o -newer "$scratch/before" ! -type d -printf '/%P\n' |
         grep -v '/\.cache/pip/' | head -n 20
     [ "$before" = "$(chroot "$system" dpkg-query --show | sort | sha256sum)" ] ||
         { echo '=== packages were installed or removed'; failures=$((failures + 1)); }
