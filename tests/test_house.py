@@ -26,10 +26,11 @@ CATCH_ALL_NAMES = {"manager", "handler", "utils", "helpers", "common", "base", "
 # The hosts that files may name: reserved ones, this machine, and where the project and its specifications live.
 HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org", "modelcontextprotocol.io"}
 RESERVED_HOST = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(test|invalid|localhost)|\W.*|")
-# Paths of a machine, and pages that are not in the checkout.
-FORBIDDEN = re.compile(
-    r"(?<![\w.$}/])/work/|/opt/pypi|/home/(?!someone\b|user\b|runner\b)\w+/|\b(RESOLUTIONS|PROTOCOLS|DESIGN|STYLE|SPEC)\b(\.md)?(?= |\W)"
-)
+# Directories of one machine or one person.
+MACHINE = re.compile(r"(?<![\w.$}/])/(wor[k]|opt|home/(?!someone\b|user\b|runner\b)\w+)/")
+# Pages that are named are pages of this checkout, or files that this program or an agent's CLI writes or reads.
+PAGE = re.compile(r"\b[A-Z][A-Z_]{3,}\.md\b")
+PAGES = {"README.md", "HEAD_AGENT_INSTRUCTIONS.md", "AGENTS.md", "CLAUDE.md", "GEMINI.md"}
 
 MODULES = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 every_module = pytest.mark.parametrize("name", MODULES)
@@ -120,12 +121,16 @@ def test_the_floors_hold() -> None:
 def test_files_name_no_machine_and_no_foreign_host() -> None:
     hits = []
     for name, text in tracked_texts():
-        if name == "tests/test_house.py":
-            continue
-        hits += [f"{name}: {match[0]}" for match in FORBIDDEN.finditer(text)]
+        hits += [f"{name}: {match[0]}" for match in MACHINE.finditer(text)]
         hosts = {match[1].rpartition("@")[2].partition(":")[0] for match in re.finditer(r"\b(?:https?|ssh|git)://([^/\s\"'`)>\]]*)", text)}
         hits += [f"{name}: {host}" for host in hosts if host not in HOSTS and not RESERVED_HOST.fullmatch(host)]
     assert hits == []
+
+
+def test_pages_that_are_named_are_there() -> None:
+    texts = dict(tracked_texts())
+    there = PAGES | {Path(name).name for name in texts}
+    assert [f"{name}: {page}" for name, text in texts.items() for page in PAGE.findall(text) if page not in there] == []
 
 
 def test_the_version_is_the_same_everywhere() -> None:
