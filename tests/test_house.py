@@ -27,7 +27,7 @@ CATCH_ALL_NAMES = {"manager", "handler", "utils", "helpers", "common", "base", "
 HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org", "modelcontextprotocol.io"}
 RESERVED_HOST = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(test|invalid|localhost)|\W.*|")
 # Directories of one machine or one person.
-MACHINE = re.compile(r"(?<![\w.$}/])/(wor[k]|opt|home/(?!someone\b|user\b|runner\b)\w+)/")
+MACHINE = re.compile(r"(?<![\w.$}/])/(wor[k]|home/(?!someone\b|user\b|runner\b)\w+)/")
 # Pages that are named are pages of this checkout, or files that this program or an agent's CLI writes or reads.
 PAGE = re.compile(r"\b[A-Z][A-Z_]{3,}\.md\b")
 PAGES = {"README.md", "HEAD_AGENT_INSTRUCTIONS.md", "AGENTS.md", "CLAUDE.md", "GEMINI.md"}
