@@ -1,0 +1,199 @@
+"""What this project promises, each promise with an id; `tests/test_requirements.py` holds that the built ones have a test.
+
+A test names what it holds: `@pytest.mark.promise("cli.spawn.priority")`. As a program it lists what no test names yet.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+TESTS = Path(__file__).parent
+
+
+class Promise(NamedTuple):
+    """One thing that a user may rely on. `built` is false where it is specified and comes later."""
+
+    id: str
+    text: str
+    built: bool
+
+
+# What is specified and not there yet. Using it says so; the README has the same list in words.
+NOT_BUILT_YET = frozenset(
+    {
+        # faces over the network
+        "http.spawn", "http.status", "http.results", "http.events", "http.list", "http.cancel", "http.pull",
+        "sse.connected", "sse.task_status", "sse.task_completed", "sse.heartbeat", "sse.watch",
+        # head agents in sandboxes, and what they authenticate with
+        "cli.spawn.use-env-jwt", "cli.spawn.cloud-workspace", "cli.results.use-env-jwt",
+        "head.instructions", "head.environment", "pattern.leader-worker",
+        "env.CMUX_IS_ORCHESTRATION_HEAD", "env.CMUX_TASK_RUN_JWT",
+        # agents that need a model
+        "agent.claude", "agent.codex",
+        # pull requests opened by us
+        "cli.spawn.auto-pr",
+    }
+)  # fmt: skip
+
+_COMMANDS = {
+    "cli.spawn": 'orchestrate spawn [flags] "prompt": spawns a sub-agent in a sandbox',
+    "cli.spawn.agent": "spawn --agent NAME, default claude/haiku-4.5",
+    "cli.spawn.repo": "spawn --repo OWNER/REPO: the repository to clone",
+    "cli.spawn.branch": "spawn --branch NAME: the branch to check out, default main",
+    "cli.spawn.pr-title": "spawn --pr-title TITLE: the pull request's title",
+    "cli.spawn.priority": "spawn --priority N: 0 is the highest, default 5",
+    "cli.spawn.depends-on": "spawn --depends-on ID, repeatable: waits for these tasks",
+    "cli.spawn.use-env-jwt": "spawn --use-env-jwt: authenticates with CMUX_TASK_RUN_JWT",
+    "cli.spawn.cloud-workspace": "spawn --cloud-workspace: an orchestration head",
+    "cli.spawn.json": "spawn --json: the result as JSON, with orchestrationTaskId",
+    "cli.spawn.new-branch": "each agent works on a new branch {prefix}{slug}-{id}, prefix dev/, never on the base branch",
+    "cli.spawn.gh-hint": "after completion `gh pr create` opens the pull request: the result ends with that line",
+    "cli.spawn.auto-pr": "Auto-PR in the settings opens pull requests",
+    "cli.status": "orchestrate status ID: the task in detail",
+    "cli.status.watch": "status --watch, -w: follows it, and ends by itself at a terminal state",
+    "cli.status.interval": "status --interval SECONDS, default 3",
+    "cli.status.json": "status --json",
+    "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
+    "cli.results.use-env-jwt": "results --use-env-jwt",
+    "cli.results.json": "results --json",
+    "cli.list": "orchestrate list: all sub-agents and their status",
+    "cli.list.status": "list --status pending|running|completed|failed",
+    "cli.list.json": "list --json: an array whose items have orchestrationTaskId",
+    "cli.wait": "orchestrate wait ID: until the task has ended",
+    "cli.wait.timeout": "wait --timeout DURATION, default 5m",
+    "cli.wait.json": "wait --json",
+    "cli.message": 'orchestrate message TASK_RUN_ID "message": to a running agent, through the mailbox',
+    "cli.message.type": "message --type handoff|request|status, required",
+    "cli.cancel": "orchestrate cancel ID",
+}
+
+_TOOLS = {
+    "mcp.tools": "the server devsh-memory-mcp offers the nine tools by their names",
+    "mcp.spawn_agent": "spawn_agent answers orchestrationTaskId, taskId, taskRunId, agentName, status",
+    "mcp.spawn_agent.prompt": "spawn_agent.prompt",
+    "mcp.spawn_agent.agentName": "spawn_agent.agentName",
+    "mcp.spawn_agent.repo": "spawn_agent.repo, optional",
+    "mcp.spawn_agent.branch": "spawn_agent.branch, optional",
+    "mcp.spawn_agent.dependsOn": "spawn_agent.dependsOn, optional: waits for these tasks",
+    "mcp.spawn_agent.priority": "spawn_agent.priority, optional: 0 highest to 10 lowest",
+    "mcp.get_agent_status": "get_agent_status answers status, prompt, result, errorMessage",
+    "mcp.get_agent_status.orchestrationTaskId": "get_agent_status.orchestrationTaskId",
+    "mcp.list_spawned_agents": "list_spawned_agents answers an array of id, prompt, status, agentName",
+    "mcp.list_spawned_agents.status": "list_spawned_agents.status, optional filter",
+    "mcp.wait_for_agent": "wait_for_agent blocks until the end and answers status, result, errorMessage",
+    "mcp.wait_for_agent.orchestrationTaskId": "wait_for_agent.orchestrationTaskId",
+    "mcp.wait_for_agent.timeout": "wait_for_agent.timeout, optional, milliseconds, default five minutes",
+    "mcp.cancel_agent": "cancel_agent answers ok, cancelled, cancelledCount",
+    "mcp.cancel_agent.orchestrationTaskId": "cancel_agent.orchestrationTaskId",
+    "mcp.cancel_agent.cascade": "cancel_agent.cascade, optional: cancels the dependents too",
+    "mcp.get_orchestration_summary": "get_orchestration_summary answers orchestrationId, status counts, activeAgents, activeAgentCount, "
+    "recentCompletions, allTasksComplete, hasFailures",
+    "mcp.pull_orchestration_updates": "pull_orchestration_updates answers synced, tasks, messages, aggregatedStatus",
+    "mcp.pull_orchestration_updates.orchestrationId": "pull_orchestration_updates.orchestrationId, optional, else CMUX_ORCHESTRATION_ID",
+    "mcp.pull_orchestration_updates.plan": "a pull brings PLAN.json up to date: statuses, unread messages, counts",
+    "mcp.send_message": "send_message sends a message to another agent",
+    "mcp.get_my_messages": "get_my_messages answers the messages addressed to this agent",
+    "mcp.example.parallel": "the example of parallel tasks works as printed",
+    "mcp.example.pipeline": "the example of a sequential pipeline works as printed",
+}
+
+_HEADS = {
+    "head.instructions": "heads get HEAD_AGENT_INSTRUCTIONS.md",
+    "head.environment": "heads get CMUX_IS_ORCHESTRATION_HEAD and CMUX_ORCHESTRATION_ID",
+}
+
+_ROUTES = {
+    "http.spawn": "POST /api/orchestrate/spawn",
+    "http.status": "GET /api/orchestrate/status/{id}",
+    "http.results": "GET /api/orchestrate/results/{id}",
+    "http.events": "GET /api/orchestrate/events/{id}",
+    "http.list": "GET /api/orchestrate/list",
+    "http.cancel": "POST /api/orchestrate/cancel/{id}",
+    "http.pull": "GET /api/orchestration/pull",
+    "sse.connected": "the event connected, when the connection stands",
+    "sse.task_status": "the event task_status, when a task's status changed",
+    "sse.task_completed": "the event task_completed, with the result",
+    "sse.heartbeat": "the event heartbeat, every 30 seconds",
+    "sse.watch": "--watch uses the stream of a server where there is one",
+}
+
+_PATTERNS = {
+    "pattern.pipeline": "pattern 1, sequential pipeline, works as printed (with jq)",
+    "pattern.fan-out": "pattern 2, parallel fan-out, works as printed (with & and wait)",
+    "pattern.leader-worker": "pattern 3, leader and workers",
+    "pattern.review-loop": "pattern 4, review loop: a prompt that names a task's id gives its agent that task's branch",
+}
+
+_FILES = {
+    "file.root": "orchestration data lies in orchestration/ under the memory root, /root/lifecycle/memory in a sandbox",
+    "file.plan": "PLAN.json: version, orchestrationId, createdAt, status, headAgent, isOrchestrationHead, description, tasks",
+    "file.plan.tasks": "PLAN.json's tasks: id, prompt, agentName, status, dependsOn, orchestrationTaskId, result",
+    "file.agents": "AGENTS.json: version, orchestrationId, agents",
+    "file.agents.agents": "AGENTS.json's agents: orchestrationTaskId, taskRunId, agentName, status, spawnedAt, completedAt, prompt, "
+    "sandboxId",
+    "file.events": "EVENTS.jsonl: append-only, a JSON object a line with timestamp and event",
+    "file.events.agent_spawned": "the event agent_spawned with agentName and orchestrationTaskId",
+    "file.events.agent_completed": "the event agent_completed with orchestrationTaskId and status",
+    "file.events.message_sent": "the event message_sent with from, to and type",
+}
+
+_ENVIRONMENT = {
+    "env.CMUX_IS_ORCHESTRATION_HEAD": "CMUX_IS_ORCHESTRATION_HEAD is 1 for an orchestration head",
+    "env.CMUX_ORCHESTRATION_ID": "CMUX_ORCHESTRATION_ID names the orchestration",
+    "env.CMUX_TASK_RUN_JWT": "CMUX_TASK_RUN_JWT authenticates sub-agent spawns",
+    "env.CMUX_HEAD_AGENT": "CMUX_HEAD_AGENT names the coordinating head agent",
+    "env.CMUX_PARENT_TASK_RUN_ID": "CMUX_PARENT_TASK_RUN_ID names the parent task run",
+}
+
+_CONDUCT = {
+    "status.machine": "a task is pending, running, then completed, failed or cancelled, which are final",
+    "status.parallel": "tasks without dependencies between them run at the same time",
+    "status.dependents": "a dependent starts after its dependencies have completed",
+    "status.failure": "a failure is told with its reason, and fails the dependents",
+    "agent.shell": "shell/bash and shell/sh run the prompt as a script",
+    "agent.claude": "claude/… runs Claude Code",
+    "agent.codex": "codex/… runs Codex",
+    "skill.file": ".agents/skills/devsh-orchestrator/SKILL.md tells an agent how to use it",
+    "skill.symlink": ".claude/skills/devsh-orchestrator is a link to it",
+}
+
+_ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT
+PROMISES = tuple(Promise(id_, text, built=id_ not in NOT_BUILT_YET) for id_, text in _ALL.items())
+
+
+def named_promises(tests: Path = TESTS) -> dict[str, list[str]]:
+    """Which tests name which promise, read from their source: id to `file:line`. ValueError for a marker that cannot be read so."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(tests.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+            if _is_marker(node):
+                where = f"{path.relative_to(tests)}:{node.lineno}"
+                for id_ in _arguments(node, where):
+                    found.setdefault(id_, []).append(where)
+    return found
+
+
+def uncovered() -> Iterator[Promise]:
+    """The built promises that no test names."""
+    named = named_promises()
+    return (promise for promise in PROMISES if promise.built and promise.id not in named)
+
+
+def _is_marker(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.promise"
+
+
+def _arguments(call: ast.Call, where: str) -> Iterator[str]:
+    if call.keywords or not call.args:
+        raise ValueError(f"{where}: a promise marker takes ids alone.")
+    for argument in call.args:
+        if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
+            raise ValueError(f"{where}: a promise marker takes literal ids, so that they are found without running anything.")
+        yield argument.value
+
+
+if __name__ == "__main__":
+    for promise in uncovered():
+        sys.stdout.write(f"{promise.id:48}{promise.text}\n")
