@@ -1,129 +1,244 @@
 """The three views on disk, PLAN.json, AGENTS.json and MAILBOX.json, as projections of the state.
 
-Plain JSON values: a key without a value is left out, times are ISO 8601 in UTC with milliseconds.
+Each is a record, and its dump is the document: a key without a value is left out, times are ISO 8601 in UTC with milliseconds.
 """
 
 from datetime import datetime
+from typing import Annotated, Literal
 
+from pydantic import Field, PlainSerializer
+
+from devsh_memory_mcp.domain.answers import StatusCounts
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.records import DiffStat
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.records import DiffStat, MessageType, Priority, Reason, Record, StatusName
+from devsh_memory_mcp.domain.state import Message, State, Task, instant_text
 from devsh_memory_mcp.domain.summary import branch_of, overall_status, plan_ids, status_counts
 
 BACKEND = "local"
 
 
+Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})])]
+
+
+class View(Record):
+    """Bookkeeping of a file that the runner writes: how far in the journal it had read when this content was new."""
+
+    seq: int
+    offset: int
+
+
+class MailboxMessage(Record):
+    """One message; `read` says whether the head has it, where it is for the head, else whether anybody has."""
+
+    id: int
+    sender: str = Field(alias="from")
+    to: str
+    type: MessageType
+    message: str
+    timestamp: Instant
+    read: bool
+    readers: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    priority: str | None = None
+    metadata: dict[str, object] | None = None
+    failed: str | None = None
+
+
+class PlanTask(Record):
+    """One task of the plan. Keys that are not named here are somebody else's, and are kept."""
+
+    id: str
+    prompt: str
+    agent_name: str
+    status: StatusName
+    orchestration_task_id: str
+    task_run_id: str
+    depends_on: tuple[str, ...] | None = None
+    priority: Priority
+    created_at: Instant
+    started_at: Instant | None = None
+    completed_at: Instant | None = None
+    result: str | None = None
+    error_message: str | None = None
+    branch: str | None = None
+    waiting_for: str | None = None
+    held: bool | None = None
+
+
+class PlanDocument(Record):
+    """PLAN.json: the plan as a person reads it. Keys that are not named here are somebody else's, and are kept."""
+
+    version: Literal[1] = 1
+    orchestration_id: str
+    created_at: Instant | None = None
+    updated_at: Instant | None = None
+    status: Literal["pending", "running", "completed", "failed", "paused"]
+    head_agent: str
+    is_orchestration_head: bool
+    description: str
+    tasks: tuple[PlanTask, ...]
+    messages: tuple[MailboxMessage, ...]
+    aggregated_status: StatusCounts
+    view: View | None = Field(default=None, alias="_view")
+
+
+class Agent(Record):
+    """One task that was spawned, and what its newest attempt came to."""
+
+    orchestration_task_id: str
+    task_run_id: str
+    agent_name: str
+    status: StatusName
+    spawned_at: Instant
+    started_at: Instant | None = None
+    completed_at: Instant | None = None
+    prompt: str
+    sandbox_id: str | None = None
+    attempt: int | None = None
+    reason: Reason | None = None
+    result: str | None = None
+    error_message: str | None = None
+    branch: str | None = None
+    commits: int | None = None
+    diff_stat: DiffStat | None = None
+    salvage_refs: tuple[str, ...] | None = None
+    exit_code: int | None = None
+    isolation: str | None = None
+
+
+class AgentsDocument(Record):
+    """AGENTS.json: the registry of what was spawned."""
+
+    version: Literal[1] = 1
+    orchestration_id: str
+    head_agent: str
+    agents: tuple[Agent, ...]
+    view: View | None = Field(default=None, alias="_view")
+
+
+class MailboxDocument(Record):
+    """MAILBOX.json: every message, with who has it."""
+
+    version: Literal[1] = 1
+    orchestration_id: str
+    messages: tuple[MailboxMessage, ...]
+    view: View | None = Field(default=None, alias="_view")
+
+
+def _keys(record: type[Record]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in record.model_fields.items())
+
+
+PLAN_KEYS = _keys(PlanDocument)
+PLAN_TASK_KEYS = _keys(PlanTask)
+
+
 def plan_document(state: State, waiting: dict[str, str]) -> dict[str, object]:
-    """PLAN.json: the plan as a person reads it, with the unknown keys that he wrote into it."""
-    known: dict[str, object] = {
-        "version": 1,
-        "orchestrationId": state.orchestration_id,
-        "createdAt": _instant(state.created_at),
-        "updatedAt": _instant(state.changed_at),
-        "status": "paused" if state.paused else {"partial": "failed"}.get(overall_status(state), overall_status(state)),
-        "headAgent": state.head_agent,
-        "isOrchestrationHead": state.is_head,
-        "description": state.description,
-        "tasks": [_plan_task(state, task, waiting.get(task.orchestration_task_id)) for task in state.tasks.values()],
-        "messages": [message_document(message) for message in state.unread.values()],
-        "aggregatedStatus": status_counts(state).model_dump(by_alias=True),
-    }
-    return known | {key: value for key, value in state.unknown.items() if key not in known}
+    """PLAN.json, with the unknown keys that somebody wrote into it."""
+    overall = overall_status(state)
+    document = _dump(
+        PlanDocument(
+            orchestration_id=state.orchestration_id,
+            created_at=state.created_at,
+            updated_at=state.changed_at,
+            status="paused" if state.paused else {"partial": "failed"}.get(overall, overall),
+            head_agent=state.head_agent,
+            is_orchestration_head=state.is_head,
+            description=state.description,
+            tasks=(),
+            messages=tuple(_message(message) for message in state.unread.values()),
+            aggregated_status=status_counts(state),
+        )
+    )
+    document["tasks"] = [_plan_task(state, task, waiting.get(task.orchestration_task_id)) for task in state.tasks.values()]
+    return document | {key: value for key, value in state.unknown.items() if key not in PLAN_KEYS}
 
 
 def _plan_task(state: State, task: Task, waiting_for: str | None) -> dict[str, object]:
-    known: dict[str, object] = {
-        "id": task.id,
-        "prompt": task.spec.prompt,
-        "agentName": task.spec.agent_name,
-        "status": task.status.value,
-        "orchestrationTaskId": task.orchestration_task_id,
-        "taskRunId": task.task_run_id,
-        "dependsOn": list(plan_ids(state, task)),
-        "priority": task.spec.priority,
-        "createdAt": _instant(task.created_at),
-        "startedAt": _instant(task.started_at),
-        "completedAt": _instant(task.completed_at),
-        "result": task.result,
-        "errorMessage": task.error_message,
-        "branch": branch_of(task),
-        "waitingFor": waiting_for,
-        "held": task.held or None,
-    }
+    document = _dump(
+        PlanTask(
+            id=task.id,
+            prompt=task.spec.prompt,
+            agent_name=task.spec.agent_name,
+            status=task.status.value,
+            orchestration_task_id=task.orchestration_task_id,
+            task_run_id=task.task_run_id,
+            depends_on=plan_ids(state, task) or None,
+            priority=task.spec.priority,
+            created_at=task.created_at,
+            started_at=task.started_at,
+            completed_at=task.completed_at,
+            result=task.result,
+            error_message=task.error_message,
+            branch=branch_of(task),
+            waiting_for=waiting_for,
+            held=task.held or None,
+        )
+    )
     unknown = state.unknown_of_tasks.get(task.id, {})
-    kept = {key: value for key, value in known.items() if value is not None and value != []}
-    return kept | {key: value for key, value in unknown.items() if key not in known}
+    return document | {key: value for key, value in unknown.items() if key not in PLAN_TASK_KEYS}
 
 
 def agents_document(state: State) -> dict[str, object]:
-    """AGENTS.json: the registry of what was spawned."""
-    return {
-        "version": 1,
-        "orchestrationId": state.orchestration_id,
-        "headAgent": state.head_agent,
-        "agents": [_agent(task) for task in state.tasks.values() if not task.held],
-    }
+    """AGENTS.json."""
+    agents = tuple(_agent(task) for task in state.tasks.values() if not task.held)
+    return _dump(AgentsDocument(orchestration_id=state.orchestration_id, head_agent=state.head_agent, agents=agents))
 
 
-def _agent(task: Task) -> dict[str, object]:
+def _agent(task: Task) -> Agent:
     totals = task.totals
-    document: dict[str, object | None] = {
-        "orchestrationTaskId": task.orchestration_task_id,
-        "taskRunId": task.task_run_id,
-        "agentName": task.spec.agent_name,
-        "status": task.status.value,
-        "spawnedAt": _instant(task.created_at),
-        "startedAt": _instant(task.started_at),
-        "completedAt": _instant(task.completed_at),
-        "prompt": task.spec.prompt,
-        "sandboxId": f"{BACKEND}_{task.task_run_id}_{task.attempt}" if task.attempt else None,
-        "attempt": task.attempt or None,
-        "reason": task.reason,
-        "result": task.result,
-        "errorMessage": task.error_message,
-        "branch": branch_of(task),
-        "commits": totals.commits or None,
-        "diffStat": totals.diff_stat.model_dump() if totals.diff_stat != DiffStat() else None,
-        "salvageRefs": list(task.salvage_refs.values()) or None,
-        "exitCode": totals.exit_code,
-        "isolation": totals.isolation,
-    }
-    return {key: value for key, value in document.items() if value is not None}
+    return Agent(
+        orchestration_task_id=task.orchestration_task_id,
+        task_run_id=task.task_run_id,
+        agent_name=task.spec.agent_name,
+        status=task.status.value,
+        spawned_at=task.created_at,
+        started_at=task.started_at,
+        completed_at=task.completed_at,
+        prompt=task.spec.prompt,
+        sandbox_id=f"{BACKEND}_{task.task_run_id}_{task.attempt}" if task.attempt else None,
+        attempt=task.attempt or None,
+        reason=task.reason,
+        result=task.result,
+        error_message=task.error_message,
+        branch=branch_of(task),
+        commits=totals.commits or None,
+        diff_stat=totals.diff_stat if totals.diff_stat != DiffStat() else None,
+        salvage_refs=tuple(task.salvage_refs.values()) or None,
+        exit_code=totals.exit_code,
+        isolation=totals.isolation,
+    )
 
 
 def mailbox_document(state: State) -> dict[str, object]:
-    """MAILBOX.json: every message, with who has it."""
-    return {
-        "version": 1,
-        "orchestrationId": state.orchestration_id,
-        "messages": [message_document(message) for message in state.messages.values()],
-    }
+    """MAILBOX.json."""
+    messages = tuple(_message(message) for message in state.messages.values())
+    return _dump(MailboxDocument(orchestration_id=state.orchestration_id, messages=messages))
 
 
 def message_document(message: Message) -> dict[str, object]:
-    """One message as it stands in the files; `read` says whether the head has it."""
-    document: dict[str, object | None] = {
-        "id": message.id,
-        "from": message.sender,
-        "to": message.to,
-        "type": message.type,
-        "message": message.text,
-        "timestamp": _instant(message.sent_at),
-        "read": HEAD in message.readers if message.is_for(HEAD) else bool(message.readers),
-        "readers": sorted(message.readers),
-        "correlationId": message.correlation_id,
-        "replyTo": message.reply_to,
-        "priority": message.priority,
-        "metadata": message.metadata or None,
-        "failed": message.failed,
-    }
-    return {key: value for key, value in document.items() if value is not None}
+    """One message as it stands in the files."""
+    return _dump(_message(message))
 
 
-def _instant(at: datetime | None) -> str | None:
-    return None if at is None else instant_text(at)
+def _message(message: Message) -> MailboxMessage:
+    return MailboxMessage(
+        id=message.id,
+        sender=message.sender,
+        to=message.to,
+        type=message.type,
+        message=message.text,
+        timestamp=message.sent_at,
+        read=HEAD in message.readers if message.is_for(HEAD) else bool(message.readers),
+        readers=tuple(sorted(message.readers)),
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        priority=message.priority,
+        metadata=message.metadata or None,
+        failed=message.failed,
+    )
 
 
-def instant_text(at: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+def _dump(record: Record) -> dict[str, object]:
+    return record.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -314,6 +314,11 @@ def parse_instant(text: str) -> datetime | None:
     return instant if instant.tzinfo is not None else None
 
 
+def instant_text(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
 _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = {
     events.OrchestrationCreated: _created,
     events.SettingsChanged: _settings,

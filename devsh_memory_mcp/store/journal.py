@@ -20,7 +20,7 @@ from devsh_memory_mcp.store.committer import Committer, Queued
 from devsh_memory_mcp.store.files import Sync, create_file, explained, make_directory, sync_data
 from devsh_memory_mcp.store.line import Entry, encode
 from devsh_memory_mcp.store.lock import PATIENCE
-from devsh_memory_mcp.store.reader import JOURNAL_FILE, Progress, Reader, fold_file
+from devsh_memory_mcp.store.reader import JOURNAL_FILE, Progress, Reader, entries_after, fold_file
 from devsh_memory_mcp.store.writer import Transaction, Writer
 
 __all__ = ["JOURNAL_FILE", "Entry", "FileJournal", "create", "fold_file"]
@@ -109,16 +109,6 @@ class FileJournal:
     def _on_progress(self, progress: Progress) -> None:
         if not self._reading.locked():
             self._reader.feed(progress)
-
-
-def entries_after(path: Path, seq: int) -> list[Entry]:
-    """Every event behind `seq`, from the file."""
-    reader = Reader(path, keep=None)
-    try:
-        reader.catch_up()
-        return list(reader.after(seq) or ())
-    finally:
-        reader.close()
 
 
 def create(directory: Path, created: OrchestrationCreated, now: datetime, *more: Event) -> None:

@@ -11,9 +11,8 @@ from datetime import datetime
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from devsh_memory_mcp.domain.documents import instant_text
 from devsh_memory_mcp.domain.events import BY_NAME, Event, ForeignLines
-from devsh_memory_mcp.domain.state import parse_instant
+from devsh_memory_mcp.domain.state import instant_text, parse_instant
 
 _BOM = b"\xef\xbb\xbf"
 

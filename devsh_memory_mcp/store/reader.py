@@ -13,11 +13,12 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE
 from devsh_memory_mcp.store.files import Identity, explained, identity_of, read_range
 from devsh_memory_mcp.store.line import Entry, Foreign, Scan, scan
 
-JOURNAL_FILE = "EVENTS.jsonl"
 KEPT = 4096  # entries, for followers that are a little behind
+__all__ = ["JOURNAL_FILE", "KEPT", "Progress", "Reader", "entries_after", "fold_file", "state_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +169,22 @@ def fold_file(path: Path) -> State:
     finally:
         reader.close()
     return reader.state
+
+
+def entries_after(path: Path, seq: int) -> list[Entry]:
+    """Every event behind `seq`, from the file."""
+    reader = Reader(path, keep=None)
+    try:
+        reader.catch_up()
+        return list(reader.after(seq) or ())
+    finally:
+        reader.close()
+
+
+def state_at(path: Path, seq: int) -> State | None:
+    """The state right behind the event `seq`, None where the journal has no such event."""
+    state = State()
+    for entry in entries_after(path, 0):
+        if entry.seq <= seq:
+            state.apply(entry.seq, entry.timestamp, entry.event)
+    return state if state.seq == seq else None

@@ -1,0 +1,119 @@
+"""views.json: which files the views are and up to where they tell the journal; and the views themselves, where they are exact.
+
+Standard library only, so that a command which only shows what is there starts fast.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+JOURNAL_FILE = "EVENTS.jsonl"
+VIEWS_FILE = "views.json"
+PLAN_FILE = "PLAN.json"
+AGENTS_FILE = "AGENTS.json"
+MAILBOX_FILE = "MAILBOX.json"
+VIEW_FILES = (PLAN_FILE, AGENTS_FILE, MAILBOX_FILE)
+
+Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file as we wrote it; `sha256` is that of its content without the bookkeeping in it."""
+
+    inode: int
+    size: int
+    mtimeNs: int  # the name on disk
+    sha256: str
+
+    def is_file(self, status: os.stat_result) -> bool:
+        """Whether that is still the file we wrote."""
+        return (status.st_ino, status.st_size, status.st_mtime_ns) == (self.inode, self.size, self.mtimeNs)
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """`seq` and `offset` in the journal of `inode` up to which the views are exact; `idle` where nothing is left to do."""
+
+    seq: int = 0
+    offset: int = 0
+    inode: int = 0
+    idle: bool = False
+    files: dict[str, Written] = field(default_factory=dict)
+
+    def content(self) -> bytes:
+        """The file's content."""
+        return json.dumps(asdict(self), indent=2).encode() + b"\n"
+
+
+def written(status: os.stat_result, content: bytes) -> Written:
+    """The record of a file that was just put in place."""
+    return Written(status.st_ino, status.st_size, status.st_mtime_ns, hashlib.sha256(content).hexdigest())
+
+
+def read_bookkeeping(directory: Path) -> Bookkeeping | None:
+    """views.json, None where it is not there or is not one."""
+    try:
+        document = json.loads((directory / VIEWS_FILE).read_bytes())
+        files = {name: Written(**entry) for name, entry in document.pop("files").items()}
+        return Bookkeeping(**document, files=files)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def is_exact(directory: Path) -> bool:
+    """Whether the views tell the journal to its end and are the files that were written."""
+    return exact_bookkeeping(directory) is not None
+
+
+def exact_bookkeeping(directory: Path) -> Bookkeeping | None:
+    """The bookkeeping where the views are exact, None where they are not."""
+    known = read_bookkeeping(directory)
+    try:
+        if known is None or not _is_journal(directory / JOURNAL_FILE, known):
+            return None
+        ours = all(known.files[name].is_file(os.stat(directory / name)) for name in VIEW_FILES)
+    except (OSError, KeyError):
+        return None
+    return known if ours else None
+
+
+def _is_journal(path: Path, known: Bookkeeping) -> bool:
+    status = os.stat(path)
+    if (status.st_ino, status.st_size) != (known.inode, known.offset):
+        return False
+    return known.offset > 0 and last_seq(path, known.offset) == known.seq
+
+
+def last_seq(path: Path, offset: int) -> int | None:
+    """The `seq` of the line that ends at `offset`, None where that is no line of ours."""
+    with path.open("rb") as file:
+        length = 4096
+        while True:
+            start = max(0, offset - length)
+            file.seek(start)
+            content = file.read(offset - start)
+            begin = content.rfind(b"\n", 0, -1) + 1
+            if begin or not start:
+                break
+            length *= 8
+    try:
+        document = json.loads(content[begin:]) if content.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    seq = document.get("seq") if isinstance(document, dict) else None
+    return seq if isinstance(seq, int) else None
+
+
+def read_exact(directory: Path) -> dict[str, Document] | None:
+    """PLAN.json, AGENTS.json and MAILBOX.json by name where they are exact, None where the journal must be folded instead."""
+    before = exact_bookkeeping(directory)
+    if before is None:
+        return None
+    try:
+        documents = {name: json.loads((directory / name).read_bytes()) for name in VIEW_FILES}
+    except (OSError, ValueError):
+        return None
+    return documents if exact_bookkeeping(directory) == before else None

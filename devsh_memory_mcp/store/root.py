@@ -1,0 +1,165 @@
+"""The memory root: its orchestrations, which of them is whose, and the symlink that names the newest.
+
+What changes the set of orchestrations happens under `root.lock`.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from devsh_memory_mcp.domain.events import OrchestrationCreated
+from devsh_memory_mcp.domain.names import Choose, checked_id, new_orchestration_id
+from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound
+from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.store.adoption import adopt
+from devsh_memory_mcp.store.files import explained, make_directory
+from devsh_memory_mcp.store.journal import create
+from devsh_memory_mcp.store.line import scan
+from devsh_memory_mcp.store.lock import PATIENCE, HeldLock
+from devsh_memory_mcp.store.mount import demand_local
+from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
+
+LOCK_FILE = "root.lock"
+LINK = "orchestration"
+ORCHESTRATIONS = "orchestrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One orchestration as the first line of its journal tells it; `directory` is its own, never the symlink."""
+
+    orchestration_id: str
+    directory: Path
+    created_at: datetime
+    created: OrchestrationCreated
+
+
+class MemoryRoot:
+    """One memory root. Raises MemoryRootUnusable, RemoteFileSystem where it cannot be one."""
+
+    def __init__(self, path: Path, clock: Clock, choose: Choose, environment: Mapping[str, str]) -> None:
+        self.path = path
+        self._clock = clock
+        self._choose = choose
+        try:
+            make_directory(path / ORCHESTRATIONS)
+        except OSError as error:
+            raise explained(error, path) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise MemoryRootUnusable(f"The memory root {path} cannot be written.")
+        demand_local(path, environment)
+
+    @property
+    def link(self) -> Path:
+        """The path under which the newest orchestration is found by hand."""
+        return self.path / LINK
+
+    @contextmanager
+    def locked(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Holds `root.lock`. Raises JournalBusy."""
+        lock = HeldLock(self.path / LOCK_FILE, patience=patience)
+        try:
+            with lock:
+                yield
+        finally:
+            lock.close()
+
+    def begin(self, created: OrchestrationCreated | None = None, **fields: object) -> Found:
+        """Makes a new orchestration, durable, and points the symlink at it. For callers that do not hold the lock."""
+        with self.locked():
+            return self.begin_locked(created or OrchestrationCreated.model_validate({"orchestration_id": self.new_id(), **fields}))
+
+    def begin_locked(self, created: OrchestrationCreated) -> Found:
+        """The same for who holds the lock already, having looked whether there is one."""
+        directory = self.path / ORCHESTRATIONS / checked_id(created.orchestration_id, "orchestration id")
+        now = self._clock.now()
+        create(directory, created, now)
+        self.point_to(directory)
+        return Found(created.orchestration_id, directory, now, created)
+
+    def new_id(self) -> str:
+        """An id that no orchestration here has."""
+        while (self.path / ORCHESTRATIONS / (name := new_orchestration_id(self._choose))).exists():
+            pass
+        return name
+
+    def point_to(self, directory: Path) -> bool:
+        """Points the symlink at an orchestration; False where a real directory with unfinished tasks stands in its place."""
+        if self.link.is_dir() and not self.link.is_symlink() and not self._move_finished():
+            return False
+        temporary = self.path / f"{LINK}.{os.getpid()}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path(ORCHESTRATIONS) / directory.name)
+        os.replace(temporary, self.link)
+        return True
+
+    def adopt(self) -> Found | None:
+        """Makes a real directory `orchestration` an orchestration of ours, as it is; None where there is none."""
+        if self.link.is_symlink() or not self.link.is_dir():
+            return None
+        found = _first(self.link)
+        if found is None:
+            with self.locked():
+                found = _first(self.link) or self._adopt()
+        return found
+
+    def all(self) -> list[Found]:
+        """Every orchestration, newest first."""
+        places = [entry for entry in (self.path / ORCHESTRATIONS).iterdir() if entry.is_dir()]
+        if not self.link.is_symlink() and self.link.is_dir():
+            places.append(self.link)
+        found = [first for place in places if (first := _first(place)) is not None]
+        return sorted(found, key=lambda one: (one.created_at, one.orchestration_id), reverse=True)
+
+    def of_project(self, project: str) -> list[Found]:
+        """Those of one project, newest first; one that names no project, such as an imported one, is everybody's."""
+        return [found for found in self.all() if found.created.project in (project, "")]
+
+    def get(self, orchestration_id: str) -> Found:
+        """The one with that id. NotFound, InvalidId."""
+        name = checked_id(orchestration_id, "orchestration id")
+        found = _first(self.path / ORCHESTRATIONS / name)
+        if found is None and not self.link.is_symlink():
+            found = _first(self.link)
+        if found is None or found.orchestration_id != name:
+            raise NotFound(f"No orchestration {name} in {self.path}.", next_step="`devsh orchestrate list --all` shows every one.")
+        return found
+
+    def find_task(self, any_id: str) -> Found | None:
+        """The newest orchestration that has a task with that orchestrationTaskId, plan id or taskRunId."""
+        needle = f'"{checked_id(any_id)}"'.encode()
+        for found in self.all():
+            path = found.directory / JOURNAL_FILE
+            if needle in path.read_bytes() and fold_file(path).find_task(any_id) is not None:
+                return found
+        return None
+
+    def _move_finished(self) -> bool:
+        found = _first(self.link)
+        if found is None or fold_file(self.link / JOURNAL_FILE).unfinished:
+            return False
+        place = self.path / ORCHESTRATIONS / found.orchestration_id
+        if place.exists():
+            return False
+        os.rename(self.link, place)
+        return True
+
+    def _adopt(self) -> Found | None:
+        adopt(self.link, self.new_id(), self._clock, self._choose)
+        return _first(self.link)
+
+
+def _first(directory: Path) -> Found | None:
+    """What the first line of a journal says; foreign lines before it are passed over."""
+    try:
+        with (directory / JOURNAL_FILE).open("rb") as file:
+            content = b"".join(line for line, _ in zip(file, range(100), strict=False))
+    except OSError:
+        return None
+    entry = next(iter(scan(content, 0).entries), None)
+    if entry is None or not isinstance(entry.event, OrchestrationCreated):
+        return None
+    return Found(entry.event.orchestration_id, directory, entry.timestamp, entry.event)

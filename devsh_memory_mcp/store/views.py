@@ -1,0 +1,182 @@
+"""The writer of the views: whole files, only where they changed, and never over what somebody else wrote.
+
+The runner alone writes them. They are not synced: what a power loss takes is made again from the journal.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from devsh_memory_mcp.domain.documents import agents_document, mailbox_document, plan_document
+from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
+from devsh_memory_mcp.domain.names import Choose
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.store import plan as plans
+from devsh_memory_mcp.store.bookkeeping import (
+    AGENTS_FILE,
+    JOURNAL_FILE,
+    MAILBOX_FILE,
+    PLAN_FILE,
+    VIEW_FILES,
+    VIEWS_FILE,
+    Bookkeeping,
+    Written,
+    exact_bookkeeping,
+    read_bookkeeping,
+    read_exact,
+    written,
+)
+from devsh_memory_mcp.store.files import nanoseconds, replace_file, unused_name
+from devsh_memory_mcp.store.plan import VIEW_KEY, Document, Edit
+from devsh_memory_mcp.store.reader import state_at
+
+__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact"]
+
+
+def documents(state: State, waiting: Mapping[str, str]) -> dict[str, Document]:
+    """The views by file name, without their bookkeeping. `waiting` says by orchestrationTaskId why a task does not start."""
+    return {PLAN_FILE: plan_document(state, dict(waiting)), AGENTS_FILE: agents_document(state), MAILBOX_FILE: mailbox_document(state)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A file of somebody else, and what it says where it says anything."""
+
+    name: str
+    path: Path
+    document: Document | None
+
+
+class Views:
+    """The three files of one orchestration's directory. `cost` is how many seconds the last writing took."""
+
+    def __init__(self, directory: Path, clock: Clock, choose: Choose) -> None:
+        self.cost = 0.0
+        self._directory = directory
+        self._clock = clock
+        self._choose = choose
+        self._known = read_bookkeeping(directory) or Bookkeeping()
+
+    def write(self, state: State, offset: int, waiting: Mapping[str, str]) -> Edit | None:
+        """Brings the files to `state`, which is the journal up to `offset`; the Edit is what somebody else had written into them."""
+        began = time.perf_counter()
+        files: dict[str, Written] = {}
+        kept: list[_Kept] = []
+        for name, document in documents(state, waiting).items():
+            files[name] = self._write(name, document, {"seq": state.seq, "offset": offset}, kept)
+        edit = self._edit(kept, state) if kept else None
+        self._keep_books(state, offset, files)
+        self.cost = time.perf_counter() - began
+        return edit
+
+    def _write(self, name: str, document: Document, view: Document, kept: list[_Kept]) -> Written:
+        """One file; what else stood under its name is added to `kept`."""
+        path = self._directory / name
+        plain = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        known = self._known.files.get(name)
+        if known is not None and known.sha256 == hashlib.sha256(plain).hexdigest() and self._is_ours(path, known):
+            return known
+        aside = self._second_name(path)
+        text = json.dumps(document | {VIEW_KEY: view}, ensure_ascii=False, indent=2)
+        status = replace_file(path, text.encode() + b"\n")
+        if aside is not None:
+            # The look comes after the replacing, so that no change in between is lost.
+            if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
+                os.unlink(aside)
+            else:
+                kept.append(_Kept(name, aside, _parsed(aside)))
+        return written(status, plain)
+
+    def _is_ours(self, path: Path, known: Written) -> bool:
+        try:
+            return known.is_file(os.stat(path))
+        except OSError:
+            return False
+
+    def _second_name(self, path: Path) -> Path | None:
+        aside = unused_name(path, "edited", nanoseconds(self._clock.now()))
+        try:
+            os.link(path, aside, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return aside
+
+    def _is_unrecorded(self, name: str, path: Path) -> bool:
+        """Whether a file that is not in the books is a view of this journal all the same, as after a crash between the two."""
+        document = _parsed(path)
+        before = None if document is None else self._state_shown_by(document)
+        return document is not None and before is not None and _settled(document) == _settled(documents(before, {})[name])
+
+    def _edit(self, kept: list[_Kept], state: State) -> Edit:
+        names = tuple(found.path.name for found in kept)
+        said = [_told(found) for found in kept if found.name != PLAN_FILE or found.document is None]
+        plan = next((found.document for found in kept if found.name == PLAN_FILE), None)
+        if plan is None:
+            unknown, of_tasks = state.unknown, state.unknown_of_tasks
+            return Edit(names, PlanEdited(kept=", ".join(names), advice=" ".join(said), unknown=unknown, unknown_of_tasks=of_tasks))
+        before = self._state_shown_by(plan)
+        if before is not None and (text := plans.advice(plan, before)):
+            said.insert(0, text)
+        tasks = plans.found_tasks(plan, state, self._choose)
+        return Edit(names, edited_plan(plan, state, kept=", ".join(names), advice=" ".join(said)), tasks)
+
+    def _state_shown_by(self, document: Document) -> State | None:
+        view = document.get(VIEW_KEY)
+        seq = view.get("seq") if isinstance(view, dict) else None
+        return state_at(self._directory / JOURNAL_FILE, seq) if isinstance(seq, int) else None
+
+    def _keep_books(self, state: State, offset: int, files: dict[str, Written]) -> None:
+        inode = os.stat(self._directory / JOURNAL_FILE).st_ino
+        idle = all(task.held for task in state.unfinished.values())
+        books = Bookkeeping(state.seq, offset, inode, idle, files)
+        if books != self._known:
+            replace_file(self._directory / VIEWS_FILE, books.content())
+            self._known = books
+
+
+def edited_plan(plan: Document, state: State, *, kept: str, advice: str) -> PlanEdited:
+    """The event that carries on what is not ours in a plan."""
+    return PlanEdited(
+        kept=kept,
+        advice=advice,
+        paused=plans.paused(plan, state),
+        unknown=plans.unknown_keys(plan),
+        unknown_of_tasks=plans.unknown_keys_of_tasks(plan),
+    )
+
+
+def imported_events(plan: Document, choose: Choose, *, kept: str) -> tuple[PlanEdited | PlanTaskFound, ...]:
+    """What a new journal says of a plan that was there before it."""
+    return (edited_plan(plan, State(), kept=kept, advice=""), *plans.found_tasks(plan, State(), choose))
+
+
+def _told(found: _Kept) -> str:
+    if found.document is None:
+        return f"{found.name} was not valid JSON; it is kept as {found.path.name}."
+    return f"{found.name} is written by the runner alone; the edited file is kept as {found.path.name}."
+
+
+def _parsed(path: Path) -> Document | None:
+    try:
+        document = from_json(path.read_bytes())  # refuses what could not be written into the journal
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _settled(document: Document) -> Document:
+    """Without what changes by time alone."""
+    tasks = document.get("tasks")
+    plain = {key: value for key, value in document.items() if key not in (VIEW_KEY, "tasks")}
+    if not isinstance(tasks, list):
+        return plain
+    return plain | {
+        "tasks": [{key: value for key, value in task.items() if key != "waitingFor"} for task in tasks if isinstance(task, dict)]
+    }
