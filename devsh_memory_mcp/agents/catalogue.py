@@ -18,9 +18,7 @@ def find_adapter(agent_name: str) -> Adapter:
         return Shell(model)
     known = ", ".join(f"shell/{shell}" for shell in SHELLS)
     if provider in PLANNED_PROVIDERS and model:
-        raise NotAvailable(
-            f"This release cannot start {agent_name!r} yet.", next_step=f"Use one of {known}: the prompt is a script."
-        )
+        raise NotAvailable(f"This release cannot start {agent_name!r} yet.", next_step=f"Use one of {known}: the prompt is a script.")
     near = difflib.get_close_matches(agent_name, [f"shell/{shell}" for shell in SHELLS], n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise UnknownAgent(f"There is no agent {agent_name[:80]!r}.", next_step=f"{hint}Known are {known}.")
