@@ -1,14 +1,14 @@
 """What an agent's adapter is: from a task to a command, from output lines to facts, from the exit to a verdict.
 
 Adapters are pure and use the standard library only, since every shim imports them. They start nothing and read no file.
+Named tuples and not dataclasses: those would double what every attempt pays for its imports.
 """
 
-import dataclasses
+import types
 import typing
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(typing.NamedTuple):
     """What an adapter is told. `prompt_path` is a file that holds `prompt`; all paths are absolute."""
 
     agent_name: str
@@ -18,17 +18,15 @@ class Assignment:
     environment: typing.Mapping[str, str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Command:
+class Command(typing.NamedTuple):
     """How the agent is started. `environment` is added to the assignment's; `stdin` is written and closed, None is /dev/null."""
 
     argv: tuple[str, ...]
-    environment: typing.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: typing.Mapping[str, str] = types.MappingProxyType({})
     stdin: bytes | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(typing.NamedTuple):
     """How the agent's main process ended: one of `exit_code` and `signal` is set. The tails are the last bytes of its output."""
 
     exit_code: int | None
@@ -38,8 +36,7 @@ class Ending:
     truncated: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(typing.NamedTuple):
     """What an adapter makes of an ending. `result` is the agent's answer, `error_message` why it is not a success."""
 
     succeeded: bool

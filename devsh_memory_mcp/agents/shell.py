@@ -22,7 +22,12 @@ class Shell:
         """Exit code 0 is success; the result is what was printed last, on stderr where stdout is empty."""
         result = ending.stdout_tail or ending.stderr_tail
         if ending.exit_code == 0:
-            return Verdict(True, result, result_truncated=ending.truncated)
+            return Verdict(succeeded=True, result=result, result_truncated=ending.truncated)
         how = f"killed by signal {ending.signal}" if ending.signal else f"exit code {ending.exit_code}"
         last = (ending.stderr_tail or ending.stdout_tail).strip().rpartition("\n")[2]
-        return Verdict(False, result, f"{self._shell}: {how}{': ' + last[:500] if last else ''}", ending.truncated)
+        return Verdict(
+            succeeded=False,
+            result=result,
+            error_message=f"{self._shell}: {how}{': ' + last[:500] if last else ''}",
+            result_truncated=ending.truncated,
+        )

@@ -1,17 +1,18 @@
 """The run directory of one attempt: the shapes of its files and how they are read and written.
 
 Standard library only, and imported by the engine and the backends too: both ends of every file here are this one definition.
+The shapes are named tuples and not dataclasses since every attempt pays for its imports: dataclasses more than doubled them.
 A file is complete or absent (`write_file`), a stream is whole lines (`append_line`, `read_lines`); unknown keys are ignored,
 so a newer writer does not stop an older reader of the same `format`.
 """
 
-import dataclasses
 import json
 import os
 import types
 import typing
 
 FORMAT = 1
+VERSION = "0.1.0"
 
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
@@ -22,6 +23,8 @@ STDOUT_FILE = "stdout.log"
 STDERR_FILE = "stderr.log"
 SHIM_LOG_FILE = "shim.log"
 RESERVE_FILE = "reserve"
+PROMPT_FILE = "prompt"
+SETUP_FILE = "setup.log"
 RESULT_FILE = "result.txt"
 GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
@@ -29,8 +32,7 @@ WORKSPACE_DIRECTORY = "workspace"
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(typing.NamedTuple):
     """A dependency's branch to be merged into the checkout before the agent starts."""
 
     orchestration_task_id: str
@@ -38,16 +40,14 @@ class Merge:
     commit: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(typing.NamedTuple):
     """Whom git names as author and committer."""
 
     name: str
     email: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(typing.NamedTuple):
     """Which code the agent works on; all paths are absolute.
 
     `repository` is the common git directory of the user's repository. Where `url` is set it is a bare mirror of ours, made and
@@ -66,8 +66,7 @@ class Checkout:
     merges: tuple[Merge, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class Run(typing.NamedTuple):
     """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes."""
 
     format: int
@@ -90,8 +89,7 @@ class Run:
     cancelled: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Process:
+class Process(typing.NamedTuple):
     """A process that can be recognised later: a pid alone may have been given to another."""
 
     pid: int
@@ -100,8 +98,7 @@ class Process:
     pid_namespace: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
     started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
@@ -113,11 +110,10 @@ class Report:
     at: str
     process: Process | None = None
     message_id: int | None = None
-    facts: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
+    facts: dict[str, typing.Any] = {}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(typing.NamedTuple):
     """One line of inbox.jsonl, from the runner to the shim. `id` is the `seq` of the event behind it; `type` is message or cancel."""
 
     id: int
@@ -126,16 +122,14 @@ class Letter:
     text: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(typing.NamedTuple):
     """A dependency's branch that could not be merged, and the files that conflicted."""
 
     branch: str
     files: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(typing.NamedTuple):
     """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
 
     `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
@@ -181,12 +175,13 @@ Shape = typing.TypeVar("Shape", Run, Process, Report, Letter, Outcome)
 
 def to_json(value: Run | Process | Report | Letter | Outcome) -> dict[str, typing.Any]:
     """The value as JSON's types, with camelCase keys."""
-    return typing.cast(dict[str, typing.Any], _plain(value))
+    return typing.cast("dict[str, typing.Any]", _plain(value))
 
 
 def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value):
-        return {_camel(field.name): _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    names = getattr(value, "_fields", None)  # before the test for a tuple, which a shape is too
+    if names is not None:
+        return {_camel(name): _plain(getattr(value, name)) for name in names}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
@@ -195,7 +190,7 @@ def _plain(value: object) -> object:
 def from_json(shape: type[Shape], document: object) -> Shape:
     """`document` as `shape`. ValueError where it is not one; unknown keys are ignored."""
     try:
-        return typing.cast(Shape, _shaped(shape, document))
+        return typing.cast("Shape", _shaped(shape, document))
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a {shape.__name__}: {error}") from error
 
@@ -209,10 +204,10 @@ def _shaped(kind: object, value: object) -> object:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is not a list")
         return tuple(_shaped(typing.get_args(kind)[0], item) for item in value)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and hasattr(kind, "_fields"):
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} is not an object")
-        fields = {field.name: field.type for field in dataclasses.fields(kind)}
+        fields = kind.__annotations__
         return kind(**{name: _shaped(fields[name], value[key]) for name in fields if (key := _camel(name)) in value})
     return _checked(kind, value)
 

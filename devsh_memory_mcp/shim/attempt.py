@@ -1,0 +1,237 @@
+"""One attempt of one agent, from the lock to the outcome.
+
+The first cause of an end wins: what an agent has done by itself is never called a cancel. No agent runs whose guard is not on disk.
+"""
+
+import os
+import time
+import typing
+
+from devsh_memory_mcp.agents.adapter import Adapter, Assignment, Ending, Verdict
+from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.shim import census, mirror, rundir, workspace
+from devsh_memory_mcp.shim.ending import End, Facts
+from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
+from devsh_memory_mcp.shim.pulse import Pulse
+from devsh_memory_mcp.shim.report import Inbox, Reports, now
+from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.saving import Saving
+from devsh_memory_mcp.shim.surroundings import agent_environment
+from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
+from devsh_memory_mcp.shim.workspace import Prepared
+
+
+class Place(typing.NamedTuple):
+    """Where an attempt happens: its run directory, the descriptor of its lock, and the loop and door of this process."""
+
+    directory: str
+    lock: int
+    loop: Loop
+    door: Door
+    version: str
+
+
+class Attempt:
+    """Runs one attempt. FileExistsError where it was begun before."""
+
+    def __init__(self, run: Run, place: Place) -> None:
+        self._run = run
+        self._place = place
+        self._loop = place.loop
+        self._began = time.monotonic()
+        self._started_at = now()
+        self._relief = Relief(f"{place.directory}/{rundir.RESERVE_FILE}")
+        self._reports = Reports(place.directory, self._relief)
+        self._inbox = Inbox(place.directory)
+        self._pulse = Pulse(place.loop, run, place.version, self._read_inbox, self._children)
+        self._cause: str | None = "cancelled" if run.cancelled else None
+        self._wall: Wall | None = None  # the guard that stands now
+        self._agent: Wall | None = None  # the agent's own
+        self._prepared: Prepared | None = None
+        self._saving: Saving | None = None
+        self._streams: tuple[Stream, Stream] | None = None
+        self._workspace = f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}"
+        self._environment = agent_environment(run, self._workspace)
+
+    def conduct(self) -> bool:
+        """The whole attempt; whether its outcome is on disk."""
+        self._reports.add("started", process=census.identify(os.getpid()))
+        self._relief.lay()
+        self._loop.on_end = self._leave
+        self._place.door.is_unwanted = lambda: self._cause is not None
+        self._pulse.connect()
+        self._read_inbox()
+        verdict = self._try_to_run()
+        return self._finish(verdict)
+
+    def _try_to_run(self) -> Verdict:
+        try:
+            adapter = find_adapter(self._run.agent_name)
+            if self._cause is None:
+                self._prepare()
+            if self._cause is None and self._run.setup is not None:
+                failure = self._set_up(self._run.setup)
+                if failure is not None:
+                    return failure
+            if self._cause is None:
+                return self._run_agent(adapter)
+        except Interrupted:
+            self._place.door.note("preparation given up")
+        except (CommandFailed, DevshError, OSError) as error:
+            self._note_cause("spawn")
+            return _failure(str(error))
+        return _failure(self._reason())
+
+    # --- before the agent
+
+    def _prepare(self) -> None:
+        place, checkout = self._place, self._run.checkout
+        os.makedirs(self._workspace, exist_ok=True)
+        if checkout is None:
+            self._prepared = Prepared("")
+        else:
+            mirror.refresh(self._loop, place.door, self._run, checkout)
+            tool = Git(place.door, self._run, checkout, place.directory)
+            self._prepared = workspace.prepare(tool, self._run.task_run_id)
+            bundler = Bundler(self._loop, place.directory, self._environment, place.lock)
+            self._saving = Saving(tool, self._run, self._prepared, bundler)
+        self._reports.add("workspace", facts=self._prepared.facts())
+
+    def _set_up(self, command: str) -> Verdict | None:
+        """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
+        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit, self._relief)
+        wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
+        self._supervise(wall)
+        code, number = decode_status(wall.status)
+        if self._cause is None and code != 0:
+            self._note_cause("setup")
+            how = describe_signal(number) if number else f"exit code {code}"
+            return _failure(f"The setup failed ({how}): {output.tail[-2000:].strip()}")
+        return None
+
+    # --- the agent
+
+    def _run_agent(self, adapter: Adapter) -> Verdict:
+        directory, run = self._place.directory, self._run
+        prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
+        with open(prompt_path, "w", encoding="utf-8") as file:
+            file.write(run.prompt)
+        command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
+        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._relief)
+        error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit, self._relief)
+        self._streams = out, error
+        environment = {**self._environment, **command.environment}
+        self._agent = wall = self._stand(Task(command.argv, environment, self._workspace, out, error, command.stdin))
+        self._supervise(wall)
+        if wall.failure is not None:
+            return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
+        code, number = decode_status(wall.status)
+        verdict = adapter.verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
+        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason())
+
+    def _stand(self, task: Task) -> Wall:
+        """A guard, on disk before anything can run behind it."""
+        wall = Wall(self._loop, task, self._place.lock)
+        self._wall = wall
+        try:
+            self._reports.add("guard", process=wall.process)
+        except OSError:
+            wall.end(0.0)
+            raise
+        return wall
+
+    def _supervise(self, wall: Wall) -> None:
+        """Lets the command run until its own end or another cause, then ends its tree."""
+        try:
+            if self._cause is None and wall.go():
+                self._accompany(wall)
+        finally:
+            if wall.failure is not None:
+                self._note_cause("spawn")
+            elif wall.is_gone and wall.status is None:
+                self._note_cause("lost")
+            elif wall is self._agent and wall.status is not None:
+                self._note_cause("exit")
+            grace = self._run.timeout_grace if self._cause == "timeout" else self._run.cancel_grace
+            wall.end(grace, self._pulse.strangers)
+
+    def _accompany(self, wall: Wall) -> None:
+        """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
+        timer = None
+        if self._run.timeout is not None:
+            timer = self._loop.at(time.monotonic() + self._run.timeout, lambda: self._note_cause("timeout"))
+        if wall is self._agent:
+            self._tell_start(wall)
+            self._look_around()
+        self._loop.wait(lambda: wall.has_ended or self._cause is not None)
+        if timer is not None:
+            self._loop.cancel(timer)
+
+    def _tell_start(self, wall: Wall) -> None:
+        try:
+            self._reports.add("agent_started", process=census.identify(wall.command or 0))
+        except OSError as error:  # the agent runs; a full disk is no reason to end it
+            self._place.door.note(f"the start is not in the report: {error}")
+        self._pulse.ring()
+
+    def _look_around(self) -> None:
+        try:
+            if self._saving is not None:
+                self._saving.look()
+        except (CommandFailed, Interrupted) as error:
+            self._place.door.note(f"the end is not prepared: {error}")
+
+    # --- the causes
+
+    def _note_cause(self, cause: str) -> None:
+        if self._cause is None and self._agent is not None and self._agent.status is not None:
+            cause = "exit"  # it had ended by itself, which was only not looked at yet
+        if self._cause is None:
+            self._cause = cause
+
+    def _read_inbox(self) -> None:
+        if any(letter.type == "cancel" for letter in self._inbox.take()):
+            self._note_cause("cancelled")
+
+    def _leave(self) -> None:
+        """SIGTERM: an orderly end, which is a cancel only if one was asked for."""
+        self._read_inbox()
+        self._note_cause("lost")
+
+    def _reason(self) -> str:
+        if self._cause == "timeout":
+            return f"It was ended after {self._run.timeout:g} s, its time limit."
+        return {"cancelled": "It was cancelled.", "lost": "Its supervision was ended from outside, and the agent with it."}.get(
+            self._cause or "", ""
+        )
+
+    def _children(self) -> set[int]:
+        guard = {self._wall.process.pid} if self._wall is not None and self._wall.process is not None else set()
+        return guard | self._place.door.running
+
+    # --- the end
+
+    def _finish(self, verdict: Verdict) -> bool:
+        self._place.door.is_unwanted = lambda: False
+        cause = self._cause or "lost"
+        end = End(self._loop, self._run, self._place.directory, self._relief)
+        duration = round((time.monotonic() - self._began) * 1000)
+        ran = self._streams is not None
+        saved, failure = end.save(self._saving if ran else None, publish=cause == "exit" and verdict.succeeded)
+        if failure is not None:
+            verdict = verdict._replace(succeeded=False, error_message=" ".join(filter(None, (verdict.error_message, failure))))
+        code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
+        out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
+        facts = Facts(cause, self._started_at, duration, self._reports.last, code, number, out, error)
+        written = end.write(facts, verdict, self._prepared, saved)
+        self._pulse.ring()
+        return written
+
+
+def _failure(why: str) -> Verdict:
+    return Verdict(succeeded=False, result=None, error_message=why)

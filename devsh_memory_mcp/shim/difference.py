@@ -1,0 +1,43 @@
+"""What an attempt changed: numbers and names, from one `git diff-tree`."""
+
+import typing
+
+from devsh_memory_mcp.shim.git import Git
+
+MOST_FILES = 200
+_LINK = b"160000"  # the mode of a nested repository, of which git keeps a commit's name and no file
+
+
+class Difference(typing.NamedTuple):
+    """Between two trees. `nested` are directories that became repositories of their own."""
+
+    files: tuple[str, ...] = ()
+    file_count: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    nested: tuple[str, ...] = ()
+
+
+def compare(tool: Git, before: str, after: str) -> Difference:
+    """From `before` to `after`, two commits or trees."""
+    if before == after:
+        return Difference()
+    listed = tool.own("diff-tree", "-r", "-z", "--raw", "--numstat", "--no-renames", "--ignore-submodules=none", before, after).stdout
+    names: list[str] = []
+    nested: list[str] = []
+    insertions = deletions = 0
+    parts = iter(listed.split(b"\0"))
+    for part in parts:
+        if part.startswith(b":"):
+            name = next(parts).decode(errors="surrogateescape")
+            names.append(name)
+            old, new = part[1:].split(b" ")[:2]
+            if new == _LINK and old != _LINK:
+                nested.append(name)
+        elif part:
+            added, removed, _ = part.split(b"\t", 2)
+            if added != b"-":  # of binary files no lines are counted
+                insertions += int(added)
+                deletions += int(removed)
+    shown = tuple(name.encode(errors="surrogateescape").decode(errors="replace") for name in names[:MOST_FILES])
+    return Difference(shown, len(names), insertions, deletions, tuple(nested))

@@ -1,0 +1,106 @@
+"""The end of an attempt: save the work, then write outcome.json, however full the disk is."""
+
+import os
+import time
+import typing
+
+from devsh_memory_mcp.agents.adapter import Verdict
+from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.output import Relief
+from devsh_memory_mcp.shim.process import CommandFailed
+from devsh_memory_mcp.shim.report import now
+from devsh_memory_mcp.shim.rundir import Outcome, Run
+from devsh_memory_mcp.shim.saving import Saved, Saving
+from devsh_memory_mcp.shim.workspace import Prepared
+
+_PATIENCE = 60.0  # seconds for a full disk to get some room again
+_PAUSE = 1.0
+_LITTLE = 1 << 20
+
+
+class Facts(typing.NamedTuple):
+    """What the outcome says beside the verdict and the work."""
+
+    cause: str
+    started_at: str
+    duration_ms: int
+    last_report: int
+    exit_code: int | None = None
+    signal: int | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+
+
+class End:
+    """The last two things that are done for a run directory."""
+
+    def __init__(self, loop: Loop, run: Run, directory: str, relief: Relief) -> None:
+        self._loop = loop
+        self._run = run
+        self._directory = directory
+        self._relief = relief
+
+    def save(self, saving: Saving | None, *, publish: bool) -> tuple[Saved, str | None]:
+        """What was saved, and why it could not be; a full disk is given a minute."""
+        if saving is None:
+            return Saved(), None
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return saving.save(publish=publish), None
+            except (CommandFailed, OSError) as error:
+                freed = self._relief.free()
+                if not freed and (not self._is_full() or time.monotonic() > until):
+                    where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
+                    return Saved(), f"The work could not be saved in the repository and is in {where}: {error}"
+                self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
+
+    def _is_full(self) -> bool:
+        paths = [self._directory, *([self._run.checkout.repository] if self._run.checkout else [])]
+        return any(_free_bytes(path) < _LITTLE for path in paths)
+
+    def write(self, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> bool:
+        """Puts outcome.json into place; False where the disk did not take it within a minute, and recovery has to."""
+        outcome = self._outcome(facts, verdict, prepared, saved)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                rundir.write_json(f"{self._directory}/{rundir.OUTCOME_FILE}", outcome)
+            except OSError:
+                if time.monotonic() > until:
+                    return False
+                freed = self._relief.free()
+                self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
+            else:
+                return True
+
+    def _outcome(self, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> Outcome:
+        changes = saved.difference
+        return Outcome(
+            format=rundir.FORMAT,
+            task_run_id=self._run.task_run_id,
+            attempt=self._run.attempt,
+            succeeded=verdict.succeeded,
+            ended_at=now(),
+            result=verdict.result,
+            result_truncated=verdict.result_truncated,
+            error_message=verdict.error_message,
+            branch=saved.branch,
+            salvage_ref=saved.salvage_ref,
+            tip=saved.tip,
+            commits=saved.commits,
+            files_changed=changes.file_count,
+            insertions=changes.insertions,
+            deletions=changes.deletions,
+            changed_files=changes.files,
+            changed_file_count=changes.file_count,
+            merge_conflicts=prepared.conflicts if prepared else (),
+            warnings=(*(prepared.warnings if prepared else ()), *saved.warnings),
+            **facts._asdict(),
+        )
+
+
+def _free_bytes(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize

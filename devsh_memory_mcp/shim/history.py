@@ -1,0 +1,128 @@
+"""The agent's own commits: where its HEAD stands, and how they leave a `.git` that must not be trusted.
+
+HEAD is read as text. The commits leave as a bundle made behind a guard, as the agent itself ran; only that file is read outside.
+"""
+
+import contextlib
+import os
+import stat
+import time
+import typing
+
+from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.process import CommandFailed
+from devsh_memory_mcp.shim.wall import Task, Wall
+
+_BUNDLE_SECONDS = 120.0
+_AGENT_REF = "refs/devsh/agent"
+_SCRIPT = 'git rev-parse --verify "HEAD^{commit}"; bundle=$1; shift; exec git bundle create -q "$bundle" HEAD "$@"'
+
+
+class Bundler:
+    """Makes bundles of the workspace's HEAD behind a guard of its own."""
+
+    def __init__(self, loop: Loop, directory: str, environment: dict[str, str], lock: int) -> None:
+        self._loop = loop
+        self._path = f"{directory}/bundle"
+        self._log = f"{directory}/bundle.log"
+        self._environment = environment
+        self._lock = lock
+
+    def make(self, workspace: str, *without: str) -> tuple[str | None, str | None]:
+        """The commit at HEAD and the path of a bundle that leads to it from `without`; None for what could not be had."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        said, complaint = Stream(self._log, 4096, Relief("")), Stream(self._log, 4096, Relief(""))
+        excluded = ["--not", *without] if without else []
+        argv = ("sh", "-c", _SCRIPT, "sh", self._path, *excluded)
+        wall = Wall(self._loop, Task(argv, self._environment, workspace, said, complaint), self._lock)
+        if wall.go():
+            self._loop.wait(lambda: wall.has_ended, time.monotonic() + _BUNDLE_SECONDS)
+        wall.end(0.0)
+        made = wall.status == 0 and _is_file(self._path)
+        words = said.tail.split()
+        return (words[0] if words and _is_hash(words[0]) else None), (self._path if made else None)
+
+
+def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None:
+    """The agent's commits into the shim's own git directory: their tip and its tree, None where HEAD is where it started.
+
+    CommandFailed where they cannot be had; the files can be saved all the same.
+    """
+    if find_head(tool.workspace) == start:
+        return None
+    head, bundle = bundler.make(tool.workspace, start, tool.checkout.base_commit)
+    if head is None:
+        raise CommandFailed("the checkout's HEAD cannot be read")
+    if head == start:
+        return None
+    if bundle is None:
+        known = _find_commit(tool, head)
+        if known is not None:  # it went back, or over to a branch that was there before
+            return known
+        _, bundle = bundler.make(tool.workspace)  # perhaps a repository made anew, which knows nothing of our base
+    if bundle is None:
+        raise CommandFailed("no bundle of the agent's commits can be made")
+    tool.own("fetch", "-q", "--no-write-fetch-head", "--no-tags", "--no-auto-maintenance", bundle, f"+HEAD:{_AGENT_REF}")
+    tip, tree = tool.own("rev-parse", _AGENT_REF, f"{_AGENT_REF}^{{tree}}").text.split()
+    return tip, tree
+
+
+def _find_commit(tool: Git, head: str) -> tuple[str, str] | None:
+    try:
+        tip, tree = tool.own("rev-parse", "--verify", f"{head}^{{commit}}", f"{head}^{{tree}}").text.split()
+    except (CommandFailed, ValueError):
+        return None
+    return tip, tree
+
+
+def find_head(workspace: str) -> str | None:
+    """The commit at HEAD where it can be read as plain text without following anything, None otherwise."""
+    inner = f"{workspace}/.git"
+    if not _is_directory(inner):
+        return None
+    content = _read(f"{inner}/HEAD")
+    if content is not None and content.startswith("ref: refs/heads/"):
+        name = content[5:]
+        if ".." in name:
+            return None
+        content = _read(f"{inner}/{name}") or _packed(_read(f"{inner}/packed-refs", 1 << 20) or "", name)
+    return content if content is not None and _is_hash(content) else None
+
+
+def _packed(content: str, name: str) -> str | None:
+    return next((line.partition(" ")[0] for line in content.splitlines() if line.partition(" ")[2] == name), None)
+
+
+def _read(path: str, most: int = 4096) -> str | None:
+    """A small regular file; never a pipe, a device or what a link points at."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                content = os.read(descriptor, most)
+                return content.decode(errors="replace").strip() if len(content) < most else None
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _is_hash(word: str) -> bool:
+    return len(word) in (40, 64) and all(letter in "0123456789abcdef" for letter in word)
+
+
+def _is_directory(path: str) -> bool:
+    return _has_kind(path, stat.S_ISDIR)
+
+
+def _is_file(path: str) -> bool:
+    return _has_kind(path, stat.S_ISREG)
+
+
+def _has_kind(path: str, is_kind: typing.Callable[[int], bool]) -> bool:
+    try:
+        return is_kind(os.lstat(path).st_mode)
+    except OSError:
+        return False

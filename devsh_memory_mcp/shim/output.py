@@ -1,0 +1,117 @@
+"""What a command prints: written to a bounded file as it comes, its end kept in memory for the result."""
+
+import contextlib
+import os
+
+from devsh_memory_mcp.shim.loop import Loop
+
+TAIL = 64 * 1024
+
+
+class Stream:
+    """One output. The file holds the first half of `limit`, then a line that says what is missing, then the end.
+
+    `on_full` is called when the disk is; it frees the reserve, and the write is tried once more.
+    """
+
+    def __init__(self, path: str, limit: int, on_full: "Relief") -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._head = limit // 2
+        self._tail_size = min(TAIL, limit - self._head)
+        self._tail = bytearray()
+        self._relief = on_full
+        self._written = 0
+        self._reading: int | None = None
+        self._loop: Loop | None = None
+        self.total = 0
+
+    def attach(self, loop: Loop, descriptor: int) -> None:
+        """Reads `descriptor` from now on, to its end."""
+        self._loop, self._reading = loop, descriptor
+        os.set_blocking(descriptor, False)
+        loop.read(descriptor, self._take)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everybody who could write has closed it."""
+        return self._reading is None
+
+    @property
+    def tail(self) -> str:
+        """The last bytes as text."""
+        return self._tail.decode(errors="replace")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there was more than `tail` holds."""
+        return self.total > len(self._tail)
+
+    def finish(self) -> None:
+        """Takes what is there, writes the end of the file, closes all."""
+        for _ in range(64):  # more than a pipe holds; whoever still writes is outside the tree and may never stop
+            if self._reading is None or not self._take():
+                break
+        self._stop()
+        missing = self.total - self._written
+        if missing > 0:
+            end = bytes(self._tail[-missing:])
+            dropped = missing - len(end)
+            self._write((b"\n[%d bytes left out]\n" % dropped if dropped else b"") + end)
+        os.close(self._descriptor)
+
+    def _take(self) -> bool:
+        """Reads once; False where there is nothing now or any more."""
+        assert self._reading is not None
+        try:
+            content = os.read(self._reading, 65536)
+        except BlockingIOError:
+            return False
+        if not content:
+            self._stop()
+            return False
+        self._keep(content)
+        return True
+
+    def _keep(self, content: bytes) -> None:
+        head = content[: max(0, self._head - self._written)] if self._written == self.total else b""
+        self.total += len(content)
+        self._tail += content
+        if len(self._tail) > self._tail_size:
+            del self._tail[: -self._tail_size]
+        self._written += self._write(head) if head else 0
+
+    def _write(self, content: bytes) -> int:
+        """How much of it is in the file; a full disk costs output, never the supervision of the agent."""
+        with contextlib.suppress(OSError):
+            return os.write(self._descriptor, content)
+        self._relief.free()
+        with contextlib.suppress(OSError):
+            return os.write(self._descriptor, content)
+        return 0
+
+    def _stop(self) -> None:
+        if self._reading is not None and self._loop is not None:
+            self._loop.close(self._reading)
+            self._reading = None
+
+
+class Relief:
+    """The file that is given up when the disk is full, so that the end can still be told."""
+
+    SIZE = 64 * 1024
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def lay(self) -> None:
+        """Takes the space."""
+        with contextlib.suppress(OSError), open(self._path, "wb") as file:
+            file.write(bytes(self.SIZE))
+
+    def free(self) -> bool:
+        """Gives it back; False where that was done before."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,66 @@
+"""How work gets into the user's repository: objects and new refs, never a change of a ref that is there."""
+
+import typing
+
+from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.process import CommandFailed
+
+_MOST_NAMES = 50
+_OTHER_PREFIX = "devsh"
+
+
+def salvage(tool: Git, tip: str, name: str) -> str:
+    """Brings `tip` over under `name`, or `name-2` … where another attempt to save it stands there; the ref it has.
+
+    A repeat finds its own ref and changes nothing.
+    """
+    failure: CommandFailed | None = None
+    for ref in _numbered(name):
+        try:
+            tool.user(
+                "fetch", "-q", "--no-write-fetch-head", "--no-tags", "--no-auto-maintenance", "--no-recurse-submodules",
+                tool.own_directory, f"{tip}:{ref}",
+            )  # fmt: skip
+        except CommandFailed as error:
+            failure = error
+            if tool.find_user("rev-parse", "--verify", "-q", ref) is None:
+                raise  # not a taken name: it would fail under every other one too
+            continue
+        return ref
+    raise failure or CommandFailed(f"no name like {name} is free")
+
+
+def publish(tool: Git, tip: str, branch: str) -> str:
+    """Creates the branch at `tip`, under the nearest free name; the name it has.
+
+    Where the user has a branch that is called like the prefix, git has no room below it and another prefix is used.
+    """
+    zero = "0" * len(tip)
+    last = branch.partition("/")[2] or branch
+    for wanted in dict.fromkeys((branch, f"{_OTHER_PREFIX}/{last}", branch.replace("/", "-"))):
+        for name in _numbered(wanted):
+            ref = f"refs/heads/{name}"
+            try:
+                tool.user("update-ref", ref, tip, zero)
+            except CommandFailed as error:
+                there = tool.find_user("rev-parse", "--verify", "-q", ref)
+                tool.note(f"{name} cannot be created, it is at {there}: {error}")
+                if there is None:
+                    break
+                if there != tip:
+                    continue
+            return name
+    raise CommandFailed(f"no name like {branch} can be created in {tool.checkout.repository}")
+
+
+def verify(tool: Git, tip: str, refs: typing.Sequence[str]) -> None:
+    """Reads the refs back. CommandFailed where one is not at `tip`."""
+    there = tool.user("rev-parse", "--verify", *refs) if len(refs) == 1 else tool.user("rev-parse", *refs)
+    if there.text.split() != [tip] * len(refs):
+        raise CommandFailed(f"{', '.join(refs)} should be at {tip} and are not")
+
+
+def _numbered(name: str) -> typing.Iterator[str]:
+    yield name
+    for number in range(2, _MOST_NAMES):
+        yield f"{name}-{number}"

@@ -1,0 +1,109 @@
+"""What is done for an attempt whose shim died: prove that its tree is gone, save its work, write its outcome.
+
+It may be repeated at will, and be killed in between.
+"""
+
+import datetime
+import os
+import time
+
+from devsh_memory_mcp.agents.adapter import Verdict
+from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
+from devsh_memory_mcp.shim.attempt import Place
+from devsh_memory_mcp.shim.ending import End, Facts
+from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.output import TAIL, Relief
+from devsh_memory_mcp.shim.pulse import Pulse
+from devsh_memory_mcp.shim.report import Inbox, now
+from devsh_memory_mcp.shim.rundir import Process, Report, Run
+from devsh_memory_mcp.shim.saving import Saving
+from devsh_memory_mcp.shim.surroundings import agent_environment
+from devsh_memory_mcp.shim.workspace import Prepared
+
+_END_SECONDS = 10.0
+
+
+class StillAlive(Exception):
+    """A process of the attempt cannot be ended, so nothing may be done with its files."""
+
+
+def recover(run: Run, place: Place) -> bool:
+    """Ends what is left, saves, writes the outcome; whether it is on disk. StillAlive where something cannot be ended."""
+    pulse = Pulse(place.loop, run, place.version, lambda: None, lambda: place.door.running)
+    pulse.connect()
+    reports, _ = rundir.read_lines(f"{place.directory}/{rundir.REPORT_FILE}", Report)
+    _end_tree(run, place, reports)
+    prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
+    end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
+    began = any(report.type == "guard" for report in reports)
+    saved, failure = end.save(_saving(run, place, prepared) if began else None, publish=False)
+    verdict = _verdict(place.directory, failure, is_cancelled=_is_cancelled(run, place.directory))
+    started_at = reports[0].at if reports else now()
+    facts = Facts(
+        "cancelled" if _is_cancelled(run, place.directory) else "lost",
+        started_at, _milliseconds_since(started_at), max((report.n for report in reports), default=0),
+        stdout_bytes=_size(f"{place.directory}/{rundir.STDOUT_FILE}"), stderr_bytes=_size(f"{place.directory}/{rundir.STDERR_FILE}"),
+    )  # fmt: skip
+    written = end.write(facts, verdict, prepared, saved)
+    pulse.ring()
+    return written
+
+
+def _end_tree(run: Run, place: Place, reports: list[Report]) -> None:
+    """The recorded processes first, by all that identifies them; then whatever carries the run's mark or is of the agent's session."""
+    recorded = [report.process for report in reports if report.process is not None]
+    for process in recorded:
+        if process.pid != os.getpid() and not census.end(process, _END_SECONDS):
+            raise StillAlive(f"process {process.pid} does not end")
+    agents = [report.process for report in reports if report.type == "agent_started" and report.process is not None]
+    sessions = {process.pid for process in agents if _is_of_here(process)}
+    until = time.monotonic() + _END_SECONDS
+    while left := census.marked(git.marker(run), sessions):
+        for entry in left:
+            tree.send(entry.pid, 9)
+        place.loop.wait(lambda: False, time.monotonic() + 0.005)
+        if time.monotonic() > until:
+            raise StillAlive(f"processes {[entry.pid for entry in left]} do not end")
+
+
+def _is_of_here(process: Process) -> bool:
+    """Whether its pid means something on this start of this machine. A session keeps its number while it has a member."""
+    return (process.boot_id, process.pid_namespace) == (census.boot_id(), census.pid_namespace())
+
+
+def _saving(run: Run, place: Place, prepared: Prepared | None) -> Saving | None:
+    if run.checkout is None or prepared is None:
+        return None
+    environment = agent_environment(run, f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}")
+    bundler = Bundler(place.loop, place.directory, environment, place.lock)
+    return Saving(Git(place.door, run, run.checkout, place.directory), run, prepared, bundler)
+
+
+def _is_cancelled(run: Run, directory: str) -> bool:
+    return run.cancelled or any(letter.type == "cancel" for letter in Inbox(directory).take())
+
+
+def _verdict(directory: str, failure: str | None, *, is_cancelled: bool) -> Verdict:
+    reason = "It was cancelled." if is_cancelled else "Its supervisor died, and the agent with it."
+    path = f"{directory}/{rundir.STDOUT_FILE}"
+    size = _size(path)
+    result = None
+    if size:
+        with open(path, "rb") as file:
+            file.seek(max(0, size - TAIL))
+            result = file.read(TAIL).decode(errors="replace")
+    return Verdict(succeeded=False, result=result, error_message=f"{reason} {failure}" if failure else reason, result_truncated=size > TAIL)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _milliseconds_since(instant: str) -> int:
+    """By the wall clock, the only one that outlives a process; never negative."""
+    passed = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(instant)
+    return max(0, round(passed.total_seconds() * 1000))

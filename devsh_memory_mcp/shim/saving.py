@@ -1,0 +1,134 @@
+"""Saving an attempt's work once its tree is still: the agent's commits, then what it left uncommitted, then refs that hold them.
+
+Every step may be repeated, since recovery does so. Ignored and included files are not saved.
+"""
+
+import os
+import typing
+
+from devsh_memory_mcp.shim import difference, history, publication
+from devsh_memory_mcp.shim.difference import Difference
+from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.process import CommandFailed
+from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.workspace import Prepared
+
+_MOST_NESTING = 10
+
+
+class Saved(typing.NamedTuple):
+    """Where the work is. Without a change there is no ref, and `tip` is the base."""
+
+    tip: str | None = None
+    salvage_ref: str | None = None
+    branch: str | None = None
+    commits: int = 0
+    difference: Difference = Difference()
+    warnings: tuple[str, ...] = ()
+
+
+class Saving:
+    """One attempt's. `look` may be called while the agent runs, `save` when nothing runs any more."""
+
+    def __init__(self, tool: Git, run: Run, prepared: Prepared, bundler: Bundler) -> None:
+        self._tool = tool
+        self._run = run
+        self._prepared = prepared
+        self._bundler = bundler
+        self._start_tree: str | None = None
+        self._warnings: list[str] = []
+
+    def look(self) -> None:
+        """Finds out beforehand what the end will need, and hides submodules from it: git would run inside them."""
+        start_tree = self._tool.own("rev-parse", f"{self._prepared.head}^{{tree}}").text
+        listed = self._tool.own("ls-files", "-s", "-z").stdout
+        links = [line.partition(b"\t")[2].decode(errors="surrogateescape") for line in listed.split(b"\0") if line.startswith(b"160000")]
+        if links:
+            self._tool.own("update-index", "--skip-worktree", "--", *links)
+        self._start_tree = start_tree  # last, so that a look that was broken off is repeated
+
+    def save(self, *, publish: bool) -> Saved:
+        """Commits what is left and sets the refs, the branch only if `publish`. CommandFailed or OSError where it cannot be done."""
+        tool, base = self._tool, self._tool.checkout.base_commit
+        self._unlock()
+        if self._start_tree is None:
+            self.look()
+        if not os.path.isdir(tool.workspace):
+            self._warnings.append("The agent removed its checkout; there is nothing to save.")
+            return Saved(base, warnings=tuple(self._warnings))
+        parent, parent_tree, has_commits = self._take_commits()
+        tree, changes = self._take_files(base)
+        tip = parent if tree == parent_tree else self._commit(tree, parent)
+        if tip == base:
+            return Saved(base, warnings=tuple(self._warnings))
+        salvage_ref = publication.salvage(tool, tip, f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}")
+        branch = publication.publish(tool, tip, tool.checkout.branch) if publish else None
+        publication.verify(tool, tip, [salvage_ref, *([f"refs/heads/{branch}"] if branch else [])])
+        count = 1 if not has_commits and self._prepared.head == base else int(tool.own("rev-list", "--count", f"{base}..{tip}").text)
+        return Saved(tip, salvage_ref, branch, count, changes, tuple(self._warnings))
+
+    def _unlock(self) -> None:
+        """A git of ours that was killed leaves its lock behind; no other can be running now."""
+        for name in ("index.lock", "HEAD.lock"):
+            try:
+                os.unlink(f"{self._tool.own_directory}/{name}")
+            except FileNotFoundError:
+                continue
+
+    def _take_commits(self) -> tuple[str, str, bool]:
+        """The commit to build on, its tree, and whether it is one of the agent's."""
+        try:
+            taken = history.take_over(self._tool, self._bundler, self._prepared.head)
+        except CommandFailed as error:
+            self._tool.note(str(error))
+            self._warnings.append(f"The agent's own commits could not be taken over, its files were: {error}")
+            taken = None
+        if taken is not None:
+            return *taken, True
+        assert self._start_tree is not None
+        return self._prepared.head, self._start_tree, False
+
+    def _take_files(self, base: str) -> tuple[str, Difference]:
+        """The workspace as a tree, and how it differs from the base."""
+        excluded = [f":(top,exclude,literal){os.path.normpath(name)}" for name in self._tool.checkout.include]
+        self._add("--", ".", *excluded)
+        tree = self._tool.own("write-tree").text
+        if tree == self._start_tree and self._prepared.head == base:
+            return tree, Difference()
+        changes = difference.compare(self._tool, base, tree)
+        for _ in range(_MOST_NESTING):
+            if not changes.nested:
+                return tree, changes
+            for path in changes.nested:
+                self._absorb(path)
+            tree = self._tool.own("write-tree").text
+            changes = difference.compare(self._tool, base, tree)
+        self._warnings.append(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
+        return tree, changes
+
+    def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> None:
+        added = self._tool.add_all(*arguments, work_tree=work_tree, index=index)
+        if added.code not in (0, 1):
+            raise CommandFailed(f"the work cannot be collected: {added.stderr.strip()[-2000:]}")
+        if added.code:
+            self._warnings.append(f"Some files could not be saved: {added.stderr.strip()[-500:]}")
+
+    def _absorb(self, path: str) -> None:
+        """The files of a repository that the agent made inside the checkout: as such, git would keep its name and lose them.
+
+        Seen as a work tree of ours its own `.git` is only a directory that is passed over.
+        """
+        index = f"{self._tool.own_directory}/nested-index"
+        self._tool.own("read-tree", "--empty", index=index)
+        self._add("--", ".", work_tree=f"{self._tool.workspace}/{path}", index=index)
+        tree = self._tool.own("write-tree", index=index).text
+        self._tool.own("update-index", "--force-remove", "--", path)
+        if self._tool.own("ls-tree", tree).stdout:
+            self._tool.own("read-tree", f"--prefix={path}/", tree)
+        self._warnings.append(f"{path} is a repository of its own; its files were saved, its history was not.")
+
+    def _commit(self, tree: str, parent: str) -> str:
+        name = self._run.agent_name
+        message = f"Work of {name} ({self._run.orchestration_task_id})\n\nAgent: {name}\n"
+        return self._tool.own("commit-tree", "-p", parent, "-m", message, tree).text

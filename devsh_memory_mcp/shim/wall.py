@@ -1,0 +1,175 @@
+"""The shim's end of a guard: start a command behind it, let it go, end its tree, and hear how it ended."""
+
+import contextlib
+import gc
+import os
+import signal
+import time
+import typing
+
+from devsh_memory_mcp.shim import census, guard, tree
+from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.output import Stream
+from devsh_memory_mcp.shim.rundir import Process
+
+_DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tree may stay open for ever
+
+
+class Task(typing.NamedTuple):
+    """A command of the agent's, and where its input comes from and its output goes."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+    stdout: Stream
+    stderr: Stream
+    stdin: bytes | None = None
+
+
+class Wall:
+    """One guard and the tree behind it. Nothing runs before `go`."""
+
+    def __init__(self, loop: Loop, task: Task, lock: int) -> None:
+        self._loop = loop
+        self._streams = {task.stdout, task.stderr}
+        self._spoken = b""
+        self.command: int | None = None  # the pid of the command's own process
+        self.status: int | None = None  # how it ended, as wait gives it
+        self.failure: int | None = None  # the errno for which it could not be started
+        self.is_empty = False  # nobody is left behind the guard
+        self.is_gone = False  # the guard itself has ended
+        self._pid = self._fork(task, lock)
+        self.process: Process | None = census.identify(self._pid)
+
+    def _fork(self, task: Task, lock: int) -> int:
+        orders, self._orders = os.pipe()
+        self._status, status = os.pipe()
+        stdin, feed = _open_input(task.stdin)
+        pipes = {stream: os.pipe() for stream in self._streams}
+        errand = guard.Errand(
+            find_program(task.argv[0], task.environment), task.argv, task.environment, task.directory,
+            stdin, pipes[task.stdout][1], pipes[task.stderr][1],
+        )  # fmt: skip
+        gc.freeze()  # or the collector would touch, and so copy, every page that the two share
+        pid = os.fork()
+        if pid == 0:
+            guard.stand(errand, guard.Line(orders, status, (lock,)))
+        for descriptor in {orders, status, stdin, *(writing for _, writing in pipes.values())}:
+            os.close(descriptor)
+        for stream, (reading, _) in pipes.items():
+            stream.attach(self._loop, reading)
+        self._loop.read(self._status, self._listen)
+        if feed is not None and task.stdin is not None:
+            _Feed(self._loop, feed, task.stdin)
+        return pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command's own process is over, or nobody is left to say so."""
+        return self.status is not None or self.is_gone
+
+    def go(self) -> bool:
+        """Lets the command start and waits until it has, or could not; whether it has."""
+        self._order(guard.GO)
+        self._loop.wait(lambda: self.command is not None or self.failure is not None or self.is_gone)
+        return self.command is not None and self.failure is None
+
+    def end(self, grace: float, spared: typing.Container[int] = ()) -> None:
+        """Ends the tree: SIGTERM, `grace` seconds, SIGKILL. Returns when nobody is left and the output has been read.
+
+        Where the guard was killed its orphans have come to the shim, which then ends them itself.
+        """
+        if not self.is_empty and not self.is_gone and self.command is not None:
+            self._order(guard.ASK)
+            self._loop.wait(lambda: self.is_empty or self.is_gone, time.monotonic() + grace)
+        if not self.is_empty and not self.is_gone:
+            self._order(guard.KILL)
+            self._loop.wait(lambda: self.is_empty or self.is_gone)
+        if not self.is_empty:
+            self._end_orphans(spared)
+        self._loop.wait(lambda: all(stream.is_closed for stream in self._streams), time.monotonic() + _DRAIN_SECONDS)
+        for stream in self._streams:
+            stream.finish()
+        self._loop.close(self._orders)
+
+    def _end_orphans(self, spared: typing.Container[int]) -> None:
+        pause = 0.001
+        while tree.strike(os.getpid(), spared):
+            self._loop.wait(lambda: False, time.monotonic() + pause)
+            pause = min(2 * pause, 0.1)
+
+    def _order(self, order: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the status pipe tells that the guard has gone
+            os.write(self._orders, order)
+
+    def _listen(self) -> None:
+        content = os.read(self._status, 4096)
+        if not content:
+            self.is_gone = True
+            self._loop.close(self._status)
+            return
+        *lines, self._spoken = (self._spoken + content).split(b"\n")
+        for line in lines:
+            word, _, number = line.partition(b" ")
+            if word == b"started":
+                self.command = int(number)
+            elif word == b"failed":
+                self.failure = int(number)
+            elif word == b"ended":
+                self.status = int(number)
+            elif word == b"empty":
+                self.is_empty = True
+
+
+def decode_status(status: int | None) -> tuple[int | None, int | None]:
+    """Exit code and signal of a wait status; one of them is set, none where it is not known."""
+    if status is None:
+        return None, None
+    code = os.waitstatus_to_exitcode(status)
+    return (code, None) if code >= 0 else (None, -code)
+
+
+def find_program(name: str, environment: typing.Mapping[str, str]) -> str:
+    """The program as this environment's PATH has it; `name` itself where it is a path or is not found."""
+    if "/" in name:
+        return name
+    for directory in environment.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory, name)
+        if directory and os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return name
+
+
+def describe_signal(number: int) -> str:
+    """SIGTERM for 15, and the number where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _open_input(content: bytes | None) -> tuple[int, int | None]:
+    if content is None:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), None
+    return os.pipe()
+
+
+class _Feed:
+    """Writes a command's input as it is read, and closes it."""
+
+    def __init__(self, loop: Loop, descriptor: int, content: bytes) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._rest = memoryview(content)
+        os.set_blocking(descriptor, False)
+        loop.write(descriptor, self._push)
+
+    def _push(self) -> None:
+        try:
+            self._rest = self._rest[os.write(self._descriptor, self._rest[:65536]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it reads no further, which is its own affair
+            self._rest = self._rest[:0]
+        if not self._rest:
+            self._loop.close(self._descriptor)
