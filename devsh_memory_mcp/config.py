@@ -26,7 +26,7 @@ HANDED_ON = (
 class Caller:
     """One session of one face: who speaks, from where, with which environment.
 
-    `identity` is `head` or the orchestrationTaskId of the agent that calls; `session` names an MCP head's session.
+    `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session.
     """
 
     directory: Path
@@ -35,6 +35,12 @@ class Caller:
     head_agent: str = "cli"
     session: str | None = None
     is_shell: bool = True
+
+    @property
+    def project(self) -> str:
+        """The git root that he stands in, else the directory."""
+        here = Path(os.path.abspath(self.directory))
+        return str(next((place for place in (here, *here.parents) if (place / ".git").exists()), here))
 
     def handed_on(self) -> dict[str, str]:
         """The environment that an agent gets of it."""

@@ -1,14 +1,16 @@
 """The seams: what faces ask of an orchestration, what the engine asks of a journal, of a backend and of the clock."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from devsh_memory_mcp.domain import answers, requests
 from devsh_memory_mcp.domain.events import Event
 from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 Value = TypeVar("Value")
 Progress = Callable[[float, float, str], Awaitable[None]]  # done, total, one line of text
@@ -57,6 +59,42 @@ class Journal(Protocol):
 
     async def read(self) -> State:
         """The state, up to the last complete commit on disk. It belongs to the journal: read it, and keep nothing across an await."""
+        ...
+
+
+class Start(Enum):
+    """What came of an attempt's launch."""
+
+    STARTED = "started"
+    ALIVE = "alive"  # its shim was there already
+    OVER = "over"  # it has an outcome, or traces of a dead shim
+
+
+class Backend(Protocol):
+    """Places shims. A run is named by its directory; nothing here assumes that the shim shares this machine's processes."""
+
+    async def start(self, directory: str, run: Run) -> Start:
+        """Launches the attempt, at most once ever. OSError where that fails."""
+        ...
+
+    async def finish(self, directory: str, run: Run) -> Outcome:
+        """The outcome of an attempt whose shim has gone or is going: waits for its lock, recovers what left none."""
+        ...
+
+    async def send(self, directory: str, letter: Letter) -> None:
+        """Puts a letter into the attempt's inbox, once per id."""
+        ...
+
+    async def reports(self, directory: str, after: int) -> list[Report]:
+        """The attempt's reports with a number above `after`."""
+        ...
+
+    async def kill(self, directory: str) -> None:
+        """Ends a shim that does not act."""
+        ...
+
+    async def has_rebooted(self, directory: str) -> bool:
+        """Whether the machine was started anew since the attempt began."""
         ...
 
 
@@ -156,7 +194,7 @@ class Orchestrations(Protocol):
         """The one that has a task of that id, the caller's current one first; NotFound."""
         ...
 
-    async def active(self, *, everything: bool = False) -> list[Orchestration]:
+    async def active(self, *, everything: bool = False) -> Sequence[Orchestration]:
         """Those of the caller's project with unfinished or recent tasks, newest first; with `everything` all of this memory root."""
         ...
 

@@ -1,0 +1,159 @@
+"""Shims as processes of this machine.
+
+The run's lock is taken here and handed to the shim as an open descriptor, so that there is no instant at which a started attempt's
+lock is free. Run locks are plain `flock`; our copy is closed, never unlocked, since unlocking would release the shim's as well.
+"""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+
+import devsh_memory_mcp
+from devsh_memory_mcp.ports import Start
+from devsh_memory_mcp.shim import census, rundir
+from devsh_memory_mcp.shim.doorbell import clean_environment
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
+_RECOVERIES = 3
+_ENDS_WITHIN = 5.0  # seconds
+_THREADS = 200  # a thread waits for each attempt that is about to end
+
+
+class LocalBackend:
+    """Starts, ends and recovers shims. Blocking calls run in threads of its own limit."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._limiter = CapacityLimiter(_THREADS)
+
+    async def start(self, directory: str, run: Run) -> Start:
+        """See ports.Backend."""
+        return await to_thread.run_sync(self._start, directory, run, limiter=self._limiter)
+
+    async def finish(self, directory: str, run: Run) -> Outcome:
+        """See ports.Backend."""
+        return await to_thread.run_sync(self._finish, directory, run, limiter=self._limiter)
+
+    async def send(self, directory: str, letter: Letter) -> None:
+        """See ports.Backend."""
+        await to_thread.run_sync(_send, directory, letter, limiter=self._limiter)
+
+    async def reports(self, directory: str, after: int) -> list[Report]:
+        """See ports.Backend."""
+        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+        return [report for report in found if report.n > after]
+
+    async def kill(self, directory: str) -> None:
+        """See ports.Backend."""
+        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+        started = next((report.process for report in found if report.type == "started"), None)
+        if started is not None:
+            await to_thread.run_sync(census.end, started, _ENDS_WITHIN, limiter=self._limiter)
+
+    async def has_rebooted(self, directory: str) -> bool:
+        """See ports.Backend."""
+        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+        started = next((report.process for report in found if report.process is not None), None)
+        return started is not None and started.boot_id != census.boot_id()
+
+    def reap(self) -> list[str]:
+        """The directories of the attempts whose shims, children of this process, have ended since the last call."""
+        ended = [directory for directory, child in self._children.items() if child.poll() is not None]
+        for directory in ended:
+            del self._children[directory]
+        return ended
+
+    def _start(self, directory: str, run: Run) -> Start:
+        _make_directory(directory, run)
+        lock = _open_lock(directory)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return Start.ALIVE
+            raise
+        try:
+            if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}") or os.path.exists(f"{directory}/{rundir.REPORT_FILE}"):
+                return Start.OVER
+            self._children[directory] = _shim(directory, lock)
+            return Start.STARTED
+        finally:
+            os.close(lock)
+
+    def _finish(self, directory: str, run: Run) -> Outcome:
+        """The lock first, the outcome second: an outcome is in place before its lock can go."""
+        for _ in range(_RECOVERIES):
+            lock = _open_lock(directory)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                outcome = _outcome(directory, run)
+                if outcome is not None:
+                    return outcome
+                recovery = _shim(directory, lock, "--recover")
+            finally:
+                os.close(lock)
+            recovery.wait()
+        return _outcome(directory, run) or _lost(directory, run)
+
+
+def _make_directory(directory: str, run: Run) -> None:
+    """The run directory with run.json in it, durable; repeatable, and an existing run.json stays as it is."""
+    if os.path.exists(f"{directory}/{rundir.RUN_FILE}"):
+        return
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    rundir.write_json(f"{directory}/{rundir.RUN_FILE}", run)
+    parent = os.path.dirname(directory)
+    rundir.sync_directory(parent)
+    rundir.sync_directory(os.path.dirname(parent))
+
+
+def _open_lock(directory: str) -> int:
+    return os.open(f"{directory}/{rundir.LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _shim(directory: str, lock: int, *options: str) -> subprocess.Popen[bytes]:
+    """Isolated and without `site`: the shim needs the standard library alone, and every attempt pays for its start."""
+    package = str(Path(devsh_memory_mcp.__file__).parent.parent)
+    log = os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _BOOT, package, directory, "--lock-fd", str(lock), *options],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, pass_fds=[lock],
+            env=clean_environment(), start_new_session=True, umask=0o077,
+        )  # fmt: skip
+    finally:
+        os.close(log)
+
+
+def _outcome(directory: str, run: Run) -> Outcome | None:
+    try:
+        outcome = rundir.read_json(f"{directory}/{rundir.OUTCOME_FILE}", Outcome)
+    except ValueError:
+        return None
+    return outcome if outcome and (outcome.task_run_id, outcome.attempt) == (run.task_run_id, run.attempt) else None
+
+
+def _lost(directory: str, run: Run) -> Outcome:
+    now = datetime.now(UTC).isoformat()
+    message = f"The attempt was lost and could not be recovered; its checkout is kept: {directory}/{rundir.WORKSPACE_DIRECTORY}"
+    return Outcome(rundir.FORMAT, run.task_run_id, run.attempt, "lost", False, now, now, 0, 0, error_message=message)
+
+
+def _send(directory: str, letter: Letter) -> None:
+    path = f"{directory}/{rundir.INBOX_FILE}"
+    letters, _ = rundir.read_lines(path, Letter)
+    if any(known.id == letter.id and known.type == letter.type for known in letters):
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        rundir.append_line(descriptor, letter)
+    finally:
+        os.close(descriptor)

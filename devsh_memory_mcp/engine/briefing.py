@@ -1,0 +1,127 @@
+"""What a shim is told of a task: its run.json, with the base and the merges that its dependencies gave, and its prompt's preamble.
+
+Pure: from the state to a value. Scripts get the preamble in a file and their prompt as it is; agents that read get it in front.
+"""
+
+from pathlib import Path
+
+from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.domain.records import Repository
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.domain.summary import cut
+from devsh_memory_mcp.shim.rundir import FORMAT, Checkout, Identity, Merge, Run
+
+_RESULT_LENGTH = 4000
+
+
+def make_run(state: State, task: Task, *, root: Path, socket: str, runner_command: tuple[str, ...]) -> Run:
+    """run.json of the task's current attempt."""
+    spec = task.spec
+    return Run(
+        format=FORMAT,
+        orchestration_id=state.orchestration_id,
+        orchestration_task_id=task.orchestration_task_id,
+        task_run_id=task.task_run_id,
+        attempt=task.attempt,
+        agent_name=spec.agent_name,
+        prompt=spec.prompt if _is_script(spec.agent_name) else _with_preamble(state, task),
+        environment={**spec.environment, **_identity(state, task, root)},
+        memory_root=str(root),
+        control_socket=socket,
+        runner_command=runner_command,
+        checkout=_checkout(state, task) if spec.repository else None,
+        setup=spec.setup,
+        timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,
+        cancelled=bool(task.cancel_requested),
+    )
+
+
+def _is_script(agent_name: str) -> bool:
+    return not find_adapter(agent_name).takes_messages
+
+
+def _identity(state: State, task: Task, root: Path) -> dict[str, str]:
+    """Who the agent is, in the variables that it and our own commands in its hands read."""
+    known = {
+        "CMUX_ORCHESTRATION_ID": state.orchestration_id,
+        "CMUX_TASK_RUN_ID": task.task_run_id,
+        "CMUX_HEAD_AGENT": task.spec.head_agent or state.head_agent,
+        "CMUX_PARENT_TASK_RUN_ID": _parent_run(state, task),
+        "DEVSH_MEMORY_DIR": str(root),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _parent_run(state: State, task: Task) -> str:
+    parent = state.tasks.get(task.spec.parent or "")
+    return parent.task_run_id if parent else ""
+
+
+def _checkout(state: State, task: Task) -> Checkout | None:
+    """The base is the followed dependency's published branch where it has one; the other dependencies' branches are merged."""
+    repository = task.spec.repository
+    if repository is None:
+        return None
+    finished = [dependency for dependency in _dependencies(state, task) if _has_branch(dependency, repository)]
+    followed = next((dependency for dependency in finished if dependency.orchestration_task_id == repository.follows), None)
+    return Checkout(
+        repository=repository.git_directory,
+        base_commit=followed.totals.tip or repository.base_commit if followed else repository.base_commit,
+        branch=repository.branch,
+        identity=Identity(repository.author_name, repository.author_email),
+        url=repository.url,
+        base_branch=followed.branch if followed else repository.base_branch,
+        source_tree=repository.work_tree,
+        include=repository.include,
+        merges=tuple(
+            Merge(dependency.orchestration_task_id, dependency.branch or "", dependency.totals.tip or "")
+            for dependency in finished
+            if dependency is not followed
+        ),
+    )
+
+
+def _has_branch(dependency: Task, repository: Repository) -> bool:
+    theirs = dependency.spec.repository
+    return bool(dependency.branch and dependency.totals.tip and theirs and theirs.git_directory == repository.git_directory)
+
+
+def _dependencies(state: State, task: Task) -> list[Task]:
+    return [state.tasks[name] for name in task.spec.depends_on if name in state.tasks]
+
+
+def _with_preamble(state: State, task: Task) -> str:
+    """The prompt behind what its dependencies came to and what its author mentions by id."""
+    parts = [_account(dependency) for dependency in _dependencies(state, task)]
+    mentioned = [
+        _mention(other)
+        for other in state.tasks.values()
+        if other is not task and other.orchestration_task_id not in task.spec.depends_on and other.orchestration_task_id in task.spec.prompt
+    ]
+    if task.attempt > 1:
+        refs = ", ".join(task.salvage_refs.values())
+        parts.insert(
+            0, f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
+        )
+    if not parts and not mentioned:
+        return task.spec.prompt
+    return "\n\n".join(["Results of earlier tasks:", *parts, *mentioned, "Your task:", task.spec.prompt])
+
+
+def _account(dependency: Task) -> str:
+    stat = dependency.totals.diff_stat
+    lines = [f"- {dependency.id} ({dependency.spec.agent_name}): {dependency.status.value}"]
+    if dependency.branch:
+        lines.append(f"  branch origin/{dependency.branch}: {stat.files} files, +{stat.insertions} -{stat.deletions}")
+    if dependency.status is not Status.COMPLETED:
+        lines.append(f"  {dependency.error_message or ''}")
+    if dependency.result:
+        lines.append(f"  result: {cut(dependency.result.strip(), _RESULT_LENGTH)}")
+    return "\n".join(lines)
+
+
+def _mention(other: Task) -> str:
+    stat = other.totals.diff_stat
+    where = f", branch origin/{other.branch}, {stat.files} files, +{stat.insertions} -{stat.deletions}" if other.branch else ""
+    return f"{other.orchestration_task_id} is a task of {other.spec.agent_name}: {other.status.value}{where}."

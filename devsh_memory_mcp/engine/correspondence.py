@@ -1,0 +1,86 @@
+"""Messages: who may be written to, and what a reader has not had yet. Pure."""
+
+from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.domain.events import MessageDelivered, MessageSent
+from devsh_memory_mcp.domain.names import EVERYONE, HEAD
+from devsh_memory_mcp.domain.requests import MessageRequest
+from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
+from devsh_memory_mcp.ports import Decision
+
+
+def decide_message(state: State, request: MessageRequest, sender: str) -> Decision[int]:
+    """The event of a message; its value is the id of the same message sent before, else 0. NotFound, Conflict."""
+    answered = state.answered.get(request.idempotency_key or "")
+    if answered is not None:
+        return Decision((), _same(state, answered.message_id, request))
+    event = MessageSent(
+        sender=sender,
+        to=_address(state, request.to),
+        type=request.type,
+        message=request.message,
+        correlation_id=request.correlation_id,
+        reply_to=request.reply_to,
+        priority=request.priority,
+        metadata=request.metadata,
+        idempotency_key=request.idempotency_key,
+    )
+    return Decision((event,), 0)
+
+
+def _same(state: State, message_id: int | None, request: MessageRequest) -> int:
+    known = state.messages.get(message_id or 0)
+    if known is None or (known.text, known.type) != (request.message, request.type):
+        raise IdempotencyConflict(f"The idempotency key {(request.idempotency_key or '')[:60]!r} was used for another request.")
+    return known.id
+
+
+def _address(state: State, to: str) -> str:
+    """`head`, `*` or an orchestrationTaskId, from any id or from an agent name that one unfinished task has."""
+    if to in (HEAD, EVERYONE):
+        return to
+    task = state.find_task(to) or _only_one(state, to)
+    if task.is_terminal:
+        raise Conflict(
+            f"{task.orchestration_task_id} has ended ({task.status.value}).",
+            next_step=f"Spawn a task that continues its work: --depends-on {task.orchestration_task_id}.",
+        )
+    if not find_adapter(task.spec.agent_name).takes_messages:
+        raise Conflict(f"{task.spec.agent_name} runs a script and cannot be spoken to.", next_step="Cancel it and spawn another.")
+    return task.orchestration_task_id
+
+
+def _only_one(state: State, agent_name: str) -> Task:
+    named = [task for task in state.unfinished.values() if task.spec.agent_name == agent_name]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        ids = ", ".join(task.orchestration_task_id for task in named[:5])
+        raise Conflict(f"{len(named)} tasks run {agent_name!r}: {ids}.", next_step="Name one of them by its id.")
+    raise NotFound(f"Nobody is called {to_show(agent_name)} in orchestration {state.orchestration_id}.")
+
+
+def to_show(text: str) -> str:
+    """A caller's text in a message of ours."""
+    return repr(text[:80])
+
+
+def letters_for(state: State, reader: str, *, include_read: bool, type_: str | None, correlation_id: str | None) -> list[Message]:
+    """The messages of a reader, oldest first; his unread ones, or all."""
+    pool = state.unread if reader == HEAD and not include_read else state.messages
+    return [
+        message
+        for message in pool.values()
+        if message.is_for(reader)
+        and (include_read or reader not in message.readers)
+        and (type_ is None or message.type == type_)
+        and (correlation_id is None or message.correlation_id == correlation_id)
+    ]
+
+
+def mark_read(state: State, reader: str, ids: tuple[int, ...], via: str) -> Decision[None]:
+    """The event that says a reader has messages; none for those he had before."""
+    fresh = tuple(
+        number for number in ids if (message := state.messages.get(number)) and message.is_for(reader) and reader not in message.readers
+    )
+    return Decision((MessageDelivered(message_ids=fresh, reader=reader, via=via),) if fresh else (), None)

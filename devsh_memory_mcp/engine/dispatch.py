@@ -1,0 +1,271 @@
+"""The runner's one loop: it reads on, decides, and acts; each attempt's launch and end run beside it and wake it again.
+
+Nothing polls. What wakes the loop is a ring (a face committed, a shim reported), an attempt that began or ended, or the one instant
+at which time alone changes what is due.
+"""
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from devsh_memory_mcp.domain.schedule import Assessment, Queue, assess, choose, live_count
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.engine import endings
+from devsh_memory_mcp.engine.briefing import make_run
+from devsh_memory_mcp.engine.desk import Attempt, Desk, start_attempts, tell_started
+from devsh_memory_mcp.engine.garbage import forget_base
+from devsh_memory_mcp.errors import CommitUnknown, Unavailable
+from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
+from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
+
+LOW_DISK = 2 * 1024**3  # bytes; below that no attempt starts
+LAUNCHING = 4  # checkouts that are made at the same time
+_LOOK_AGAIN = 10.0  # seconds, while the disk is too full
+_ESCALATE = 3.0  # seconds that a shim has beyond its grace
+_COMMIT_AGAIN = 1.0
+_HELLO_WITHIN = 5.0
+_PREPARATION = 600.0  # seconds for a checkout and its setup, which the shim does not count
+
+
+class Dispatcher:
+    """Starts what is due on the desks that have work, and commits how it ended."""
+
+    def __init__(
+        self,
+        root: Path,
+        backend: Backend,
+        clock: Clock,
+        *,
+        socket: str,
+        command: tuple[str, ...],
+        changed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._root = root
+        self._backend = backend
+        self._clock = clock
+        self._socket = socket
+        self._command = command
+        self._changed = changed
+        self._tasks: TaskGroup
+        self._launching = anyio.Semaphore(LAUNCHING)
+        self._woken = anyio.Event()
+        self._dirty: set[str] = set()
+        self.desks: dict[str, Desk] = {}
+        self.attempts: dict[tuple[str, int], Attempt] = {}
+
+    def log(self, text: str) -> None:
+        """A line into the runner's log, for what nobody waits to be told."""
+        print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def wake(self, orchestration_id: str) -> None:
+        """Something has changed there."""
+        self._dirty.add(orchestration_id)
+        self._woken.set()
+
+    async def serve(self, tasks: TaskGroup, linger: float) -> None:
+        """Works until nothing has been to do for `linger` seconds."""
+        self._tasks = tasks
+        while True:
+            self._woken = anyio.Event()
+            dirty, self._dirty = self._dirty, set()
+            wake_at = await self._act(dirty)
+            with anyio.move_on_after(self._patience(wake_at, linger)) as quiet:
+                await self._woken.wait()
+            if quiet.cancelled_caught and wake_at is None and not await self.has_work():
+                return
+
+    def _patience(self, wake_at: datetime | None, linger: float) -> float:
+        return linger if wake_at is None else max(0.0, (wake_at - self._clock.now()).total_seconds())
+
+    async def has_work(self) -> bool:
+        """Whether anything can still happen by itself."""
+        for desk in self.desks.values():
+            state = await desk.journal.read()
+            found = assess(state, self._clock.now())
+            if live_count(state) or found.ready or found.doomed or found.wake_at or desk.views_seq != state.seq:
+                return True
+        return False
+
+    async def _act(self, dirty: set[str]) -> datetime | None:
+        """One turn: letters to running attempts, failures that follow, starts; the instant when to look again."""
+        now = self._clock.now()
+        for orchestration_id in dirty & self.desks.keys():
+            await self._tend(self.desks[orchestration_id])
+            self.desks[orchestration_id].views_due.set()
+            await self._changed(orchestration_id)
+        hold = shutil.disk_usage(self._root).free < LOW_DISK
+        queues, wake_at = [], None
+        for desk in self.desks.values():
+            state = await desk.journal.read()
+            found = await self._settle(desk, state, assess(state, now))
+            wake_at = min(filter(None, (wake_at, found.wake_at)), default=None)
+            if found.ready:
+                queues.append(Queue(state.orchestration_id, found.ready, live_count(state), state.max_concurrent))
+        if queues and hold:
+            return now.fromtimestamp(now.timestamp() + _LOOK_AGAIN, tz=now.tzinfo)
+        await self._start(queues, now)
+        return wake_at
+
+    async def _settle(self, desk: Desk, state: State, found: Assessment) -> Assessment:
+        """Fails what stands behind a failure; normally the failure's own commit did."""
+        if found.doomed:
+            await desk.transact(lambda state, now: Decision(tuple(endings.doom(state, assess(state, now).doomed)), None))
+            self.wake(state.orchestration_id)
+        return found
+
+    async def _start(self, queues: list[Queue], now: datetime) -> None:
+        taken = sum(len(desk.attempts) for desk in self.desks.values())
+        places = max((queue.limit for queue in queues), default=0) - taken
+        for orchestration_id, tasks in choose(queues, now, places).items():
+            if tasks:
+                await self._begin(self.desks[orchestration_id], [task.orchestration_task_id for task in tasks])
+
+    async def _begin(self, desk: Desk, task_ids: list[str]) -> None:
+        def decide(state: State, now: datetime) -> Decision[list[str]]:
+            ready = {task.orchestration_task_id for task in assess(state, now).ready}
+            return start_attempts(state, task_ids, lambda task: task.orchestration_task_id in ready)
+
+        committed = await desk.transact(decide)
+        state = await desk.journal.read()
+        for task_id in committed.value:
+            self._tasks.start_soon(self._launch, desk, self.attach(desk, state, state.tasks[task_id]))
+        self.wake(state.orchestration_id)
+
+    def attach(self, desk: Desk, state: State, task: Task) -> Attempt:
+        """Takes note of the task's current attempt; its place is held until its end is committed."""
+        directory = desk.attempt_directory(task)
+        run = rundir.read_json(f"{directory}/{rundir.RUN_FILE}", Run) or make_run(
+            state, task, root=self._root, socket=self._socket, runner_command=self._command
+        )
+        attempt = Attempt(task.orchestration_task_id, task.attempt, directory, run, last_report=task.last_report)
+        desk.attempts[task.orchestration_task_id] = attempt
+        self.attempts[attempt.key] = attempt
+        return attempt
+
+    async def _launch(self, desk: Desk, attempt: Attempt) -> None:
+        if attempt.run.checkout is not None:
+            await self._launching.acquire()
+            attempt.is_launching = True
+        try:
+            started = await self._backend.start(attempt.directory, attempt.run)
+        except OSError as error:
+            self._release(attempt)
+            message = f"The attempt could not be started: {error.strerror or error}."
+            await self._commit_end(desk, attempt, _ended(attempt, self._clock.now(), "spawn", message))
+            return
+        self.wake(attempt.run.orchestration_id)  # a cancel may have come before there was an inbox
+        if started is Start.OVER:
+            await self.finish(desk, attempt)
+            return
+        if started is Start.ALIVE:
+            self._tasks.start_soon(self._expect, desk, attempt)
+        if attempt.run.timeout is not None:
+            await self._escalate(attempt, attempt.run.timeout + attempt.run.timeout_grace + _ESCALATE + _PREPARATION)
+
+    async def adopt(self, desk: Desk, state: State) -> None:
+        """Takes up the attempts of an earlier runner: those never launched, those whose shims live, those that are over."""
+        for task in state.unfinished.values():
+            if task.live_attempt:
+                self._tasks.start_soon(self._launch, desk, self.attach(desk, state, task))
+
+    async def _expect(self, desk: Desk, attempt: Attempt) -> None:
+        """A living shim says hello by itself; one that does not is waited for by its lock."""
+        await anyio.sleep(_HELLO_WITHIN)
+        if attempt.ring is None:
+            await self.finish(desk, attempt)
+
+    def _release(self, attempt: Attempt) -> None:
+        if attempt.is_launching:
+            attempt.is_launching = False
+            self._launching.release()
+
+    async def read_reports(self, desk: Desk, attempt: Attempt) -> None:
+        """Commits what the shim has reported since the last time."""
+        reports = await self._backend.reports(attempt.directory, attempt.last_report)
+        if not reports:
+            return
+        attempt.last_report = reports[-1].n
+        if any(report.type == "agent_started" for report in reports):
+            self._release(attempt)
+            await desk.transact(lambda state, _now: tell_started(state, attempt, reports))
+            self.wake(attempt.run.orchestration_id)
+
+    def hear_end(self, attempt: Attempt) -> None:
+        """Its shim's connection has ended, so the shim has, or is about to."""
+        self._tasks.start_soon(self.finish, self.desks[attempt.run.orchestration_id], attempt)
+
+    def hear_exit(self, directory: str) -> None:
+        """The shim of that directory, a child of this process, has ended."""
+        for attempt in self.attempts.values():
+            if attempt.directory == directory:
+                self.hear_end(attempt)
+                return
+
+    async def finish(self, desk: Desk, attempt: Attempt) -> None:
+        """The attempt's end: its outcome, read under its lock, becomes one commit; only then is its place free."""
+        if attempt.is_ending:
+            return
+        attempt.is_ending = True
+        self._release(attempt)
+        outcome = await self._backend.finish(attempt.directory, attempt.run)
+        await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
+
+    async def _commit_end(self, desk: Desk, attempt: Attempt, outcome: Outcome, *, rebooted: bool = False) -> None:
+        jitter = random.random()
+
+        def decide(state: State, now: datetime) -> Decision[None]:
+            return endings.end_attempt(state, now, attempt.task_id, outcome, jitter=jitter, rebooted=rebooted)
+
+        while True:
+            try:
+                await desk.transact(decide)
+                break
+            except (Unavailable, CommitUnknown):  # a full or failing disk; the outcome stays in its file meanwhile
+                await anyio.sleep(_COMMIT_AGAIN)
+        if attempt.escalation is not None:
+            attempt.escalation.cancel()
+        desk.attempts.pop(attempt.task_id, None)
+        self.attempts.pop(attempt.key, None)
+        self.wake(attempt.run.orchestration_id)
+        task = (await desk.journal.read()).tasks[attempt.task_id]
+        if task.is_terminal:
+            await to_thread.run_sync(forget_base, task)
+
+    async def _tend(self, desk: Desk) -> None:
+        """Letters to the running attempts."""
+        state = await desk.journal.read()
+        for attempt in list(desk.attempts.values()):
+            task = state.tasks[attempt.task_id]
+            if task.cancel_requested and task.cancel_requested not in attempt.sent:
+                attempt.sent.add(task.cancel_requested)
+                self._tasks.start_soon(self._cancel, attempt, task.cancel_requested)
+
+    async def _cancel(self, attempt: Attempt, seq: int) -> None:
+        if not os.path.isdir(attempt.directory):  # not launched yet: run.json will say it
+            attempt.sent.discard(seq)
+            return
+        await self._backend.send(attempt.directory, Letter(seq, "cancel"))
+        if attempt.ring is not None:
+            attempt.ring()
+        await self._escalate(attempt, attempt.run.cancel_grace + _ESCALATE)
+
+    async def _escalate(self, attempt: Attempt, seconds: float) -> None:
+        """A shim that does not act in time is killed; its attempt is then recovered like any other."""
+        with anyio.CancelScope() as attempt.escalation:
+            await anyio.sleep(seconds)
+            if not attempt.is_ending:
+                await self._backend.kill(attempt.directory)
+
+
+def _ended(attempt: Attempt, now: datetime, cause: str, message: str) -> Outcome:
+    at = now.isoformat()
+    return Outcome(rundir.FORMAT, attempt.run.task_run_id, attempt.number, cause, False, at, at, 0, 0, error_message=message)

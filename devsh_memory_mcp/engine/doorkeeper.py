@@ -1,0 +1,102 @@
+"""The runner's side of the control socket: who rings, who listens, and who has gone.
+
+What a shim's connection says is only that there is something to read; its end says that the shim has ended.
+"""
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from devsh_memory_mcp.config import VERSION
+from devsh_memory_mcp.engine.dispatch import Dispatcher
+from devsh_memory_mcp.shim.doorbell import FORMAT
+
+_LONGEST_LINE = 4096
+
+
+class Doorkeeper:
+    """Serves the connections of faces and shims."""
+
+    dispatcher: Dispatcher
+
+    def __init__(self, hear_of: Callable[[str], Awaitable[None]], take_leave: Callable[[], None]) -> None:
+        self._hear_of = hear_of
+        self._take_leave = take_leave
+        self._followers: dict[str, set[SocketStream]] = {}
+
+    async def receive(self, stream: SocketStream) -> None:
+        """One connection, until its end."""
+        lines = BufferedByteReceiveStream(stream)
+        try:
+            async with stream:
+                hello = json.loads(await lines.receive_until(b"\n", _LONGEST_LINE))
+                if _is_newer(hello):
+                    self._take_leave()
+                    return
+                greeting = {"pid": os.getpid(), "format": FORMAT, "version": VERSION}
+                await stream.send(json.dumps(greeting).encode() + b"\n")
+                if hello.get("hello") == "shim":
+                    await self._serve_shim(stream, lines, str(hello.get("taskRunId")), int(hello.get("attempt", 0)))
+                else:
+                    await self._serve_face(stream, lines)
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound, ValueError):
+            return  # a peer that dies, or speaks another language, has nothing more to say
+
+    async def _serve_face(self, stream: SocketStream, lines: BufferedByteReceiveStream) -> None:
+        try:
+            while True:
+                word, _, orchestration_id = (await lines.receive_until(b"\n", _LONGEST_LINE)).decode().partition(" ")
+                if word == "ping":
+                    await stream.send(b"pong\n")
+                elif word == "follow":
+                    self._followers.setdefault(orchestration_id, set()).add(stream)
+                elif word == "ring":
+                    await self._hear_of(orchestration_id)
+        finally:
+            for streams in self._followers.values():
+                streams.discard(stream)
+
+    async def _serve_shim(self, stream: SocketStream, lines: BufferedByteReceiveStream, task_run_id: str, number: int) -> None:
+        attempt = self.dispatcher.attempts.get((task_run_id, number))
+        if attempt is None:
+            return  # its attempt is over, or of a journal that this runner does not know yet; the shim calls again
+        desk = self.dispatcher.desks[attempt.run.orchestration_id]
+        attempt.ring = _ringer(stream, attempt.run.orchestration_id)
+        try:
+            await self.dispatcher.read_reports(desk, attempt)
+            self.dispatcher.wake(attempt.run.orchestration_id)
+            while True:
+                await lines.receive_until(b"\n", _LONGEST_LINE)
+                await self.dispatcher.read_reports(desk, attempt)
+        finally:
+            attempt.ring = None
+            self.dispatcher.hear_end(attempt)
+
+    async def tell_followers(self, orchestration_id: str) -> None:
+        """Rings those who follow; one that does not take it in is not waited for."""
+        for stream in self._followers.get(orchestration_id, set()).copy():
+            _ringer(stream, orchestration_id)()
+
+
+def _ringer(stream: SocketStream, orchestration_id: str) -> Callable[[], None]:
+    """Rings without waiting: a full buffer means that rings are there already, unread."""
+    raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    line = b"ring %s\n" % orchestration_id.encode()
+
+    def ring() -> None:
+        try:
+            raw.send(line)
+        except OSError:
+            return  # gone or full; either way nothing is lost, since a ring carries nothing
+
+    return ring
+
+
+def _is_newer(hello: dict[str, object]) -> bool:
+    """Whether the caller is of a later release than this runner."""
+    theirs = str(hello.get("version", "0")).split(".")
+    return [int(part) for part in theirs if part.isdecimal()] > [int(part) for part in VERSION.split(".") if part.isdecimal()]

@@ -1,0 +1,125 @@
+"""Which orchestration is meant: a project's, a session's, a named one, or the one that holds a task.
+
+An orchestration belongs to a project (the git root, else the directory). A head with a session has its own; a shell, and heads of
+clients that name no session, share the project's and begin a new one when all its tasks have been over for an hour.
+"""
+
+from datetime import timedelta
+
+from anyio import to_thread
+
+from devsh_memory_mcp.config import Caller
+from devsh_memory_mcp.domain.events import OrchestrationCreated, SettingsChanged
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.engine.link import RunnerLink
+from devsh_memory_mcp.engine.service import LocalOrchestration
+from devsh_memory_mcp.engine.site import Site
+from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.ports import Clock, Decision
+from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
+from devsh_memory_mcp.store.root import Found, MemoryRoot
+
+STALE_AFTER = timedelta(hours=1)
+
+
+class LocalOrchestrations:
+    """See `ports.Orchestrations`. Journals are opened once and closed with `aclose`."""
+
+    def __init__(self, root: MemoryRoot, link: RunnerLink, caller: Caller, clock: Clock, named: str | None = None) -> None:
+        self._root = root
+        self._link = link
+        self._caller = caller
+        self._clock = clock
+        self._named = named
+        self._session: Found | None = None
+        self._open: dict[str, LocalOrchestration] = {}
+
+    async def aclose(self) -> None:
+        """Closes every journal."""
+        for orchestration in self._open.values():
+            await orchestration.aclose()
+
+    async def current(self, *, create: bool = False) -> LocalOrchestration:
+        """The caller's own. A session stays on the orchestration that it opened."""
+        if self._named is not None:
+            return await self.named(self._named)
+        if self._session is None or (create and self._caller.is_shell):
+            self._session = await to_thread.run_sync(self._find_or_begin if create else self._find)
+        if self._session is None:
+            project = self._caller.project
+            raise NotFound(f"Nothing has been spawned in {project} yet.", next_step="`devsh orchestrate spawn` begins an orchestration.")
+        return self._opened(self._session)
+
+    async def named(self, orchestration_id: str) -> LocalOrchestration:
+        """The one with that id."""
+        return self._opened(await to_thread.run_sync(self._root.get, orchestration_id))
+
+    async def holding(self, any_id: str) -> LocalOrchestration:
+        """The one that has the task; the caller's current one is looked at first."""
+        found = self._session or await to_thread.run_sync(self._find)
+        if self._named is not None:
+            return await self.named(self._named)
+        if found is not None and (await self._opened(found).state()).find_task(any_id) is not None:
+            return self._opened(found)
+        elsewhere = await to_thread.run_sync(self._root.find_task, any_id)
+        if elsewhere is None:
+            raise NotFound(f"No task has the id {any_id[:80]!r}.")
+        return self._opened(elsewhere)
+
+    async def active(self, *, everything: bool = False) -> list[LocalOrchestration]:
+        """Those of the project whose tasks are at work or ended lately, newest first; `everything`: all there are."""
+        if self._named is not None:
+            return [await self.named(self._named)]
+        pool = await to_thread.run_sync(self._root.all if everything else lambda: self._root.of_project(self._caller.project))
+        opened = [self._opened(found) for found in pool]
+        if everything:
+            return opened
+        return [one for index, one in enumerate(opened) if index == 0 or not self._is_stale(await one.state())]
+
+    async def begin(self, description: str = "", *, max_concurrent: int | None = None) -> LocalOrchestration:
+        """A new one, which becomes the current one."""
+        self._session = await to_thread.run_sync(self._begin, description)
+        orchestration = self._opened(self._session)
+        if max_concurrent is not None:
+            event = SettingsChanged(max_concurrent=max_concurrent)
+            await orchestration.site.journal.transact(lambda _state, _now: Decision((event,), None))
+        return orchestration
+
+    def _opened(self, found: Found) -> LocalOrchestration:
+        if found.orchestration_id not in self._open:
+            journal = FileJournal(found.directory, self._clock)
+            site = Site(found.orchestration_id, found.directory, journal, self._link, self._clock)
+            self._open[found.orchestration_id] = LocalOrchestration(site, self._root.path, self._caller)
+        return self._open[found.orchestration_id]
+
+    def _find(self) -> Found | None:
+        """The session's own, else what the project shares; a shell that only looks is shown the project's latest."""
+        self._root.adopt()
+        pool = self._root.of_project(self._caller.project)
+        own = next((found for found in pool if found.created.session == self._caller.session), None)
+        return own or (pool[0] if pool and self._caller.is_shell else None)
+
+    def _find_or_begin(self) -> Found:
+        with self._root.locked():
+            pool = self._root.of_project(self._caller.project)
+            own = next((found for found in pool if found.created.session == self._caller.session), None)
+            if own is not None and (self._caller.session is not None or not self._is_stale(fold_file(own.directory / JOURNAL_FILE))):
+                return own
+            return self._root.begin_locked(self._created(""))
+
+    def _begin(self, description: str) -> Found:
+        return self._root.begin(self._created(description))
+
+    def _created(self, description: str) -> OrchestrationCreated:
+        return OrchestrationCreated(
+            orchestration_id=self._root.new_id(),
+            project=self._caller.project,
+            session=self._caller.session,
+            head_agent=self._caller.head_agent,
+            description=description,
+        )
+
+    def _is_stale(self, state: State) -> bool:
+        quiet = state.tasks and not state.unfinished and state.changed_at is not None
+        return bool(quiet and state.changed_at and self._clock.now() - state.changed_at > STALE_AFTER)

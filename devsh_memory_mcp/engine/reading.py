@@ -1,0 +1,172 @@
+"""What is read rather than changed: records with their live facts, lists, results, reasons. From a state to answers."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from devsh_memory_mcp.domain import answers, summary
+from devsh_memory_mcp.domain.requests import ListRequest
+from devsh_memory_mcp.domain.schedule import assess, live_count
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.engine.dispatch import LOW_DISK
+from devsh_memory_mcp.errors import InvalidRequest
+from devsh_memory_mcp.shim import rundir
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the files of an orchestration are."""
+
+    directory: Path
+
+    def run(self, task: Task) -> Path | None:
+        """The directory of the task's newest attempt, None before the first."""
+        return self.directory / "runs" / task.task_run_id / str(task.attempt) if task.attempt else None
+
+    def of(self, task: Task) -> dict[str, object]:
+        """The fields of a record that name files."""
+        run = self.run(task)
+        if run is None:
+            return {}
+        kept = task.attempt in task.checkouts
+        return {
+            "run_directory": str(run),
+            "workspace": str(run / rundir.WORKSPACE_DIRECTORY) if kept else None,
+            "result_path": self.result_path(task),
+            "last_activity_at": self.last_activity(task),
+        }
+
+    def result_path(self, task: Task) -> str | None:
+        """The file with the whole result, once there is one."""
+        run = self.run(task)
+        return str(run / rundir.STDOUT_FILE) if run and task.is_terminal and task.result is not None else None
+
+    def last_activity(self, task: Task) -> datetime | None:
+        """When the running attempt last printed or reported something."""
+        run = self.run(task)
+        if run is None or task.is_terminal:
+            return None
+        times = [_modified(run / name) for name in (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.REPORT_FILE)]
+        return datetime.fromtimestamp(max(times), UTC) if max(times) else None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def waiting(state: State, directory: Path, now: datetime) -> dict[str, str]:
+    """For each pending task what it waits for."""
+    found = assess(state, now)
+    reasons = dict(found.waiting)
+    taken = live_count(state)
+    low = bool(found.ready) and shutil.disk_usage(directory).free < LOW_DISK
+    for task in found.ready:
+        if low:
+            reasons[task.orchestration_task_id] = f"disk: less than {LOW_DISK // 1024**3} GB free; `devsh gc` removes old checkouts"
+        elif taken >= state.max_concurrent:
+            reasons[task.orchestration_task_id] = f"a free place: {taken} of {state.max_concurrent} are taken"
+    return reasons
+
+
+def record(state: State, task: Task, directory: Path, now: datetime) -> answers.TaskRecord:
+    """A task with its live facts."""
+    return summary.task_record(state, task, waiting(state, directory, now).get(task.orchestration_task_id), **Places(directory).of(task))
+
+
+def listing(state: State, request: ListRequest, directory: Path, now: datetime) -> answers.ListAnswer:
+    """The tasks, newest first, from the cursor on."""
+    reasons = waiting(state, directory, now)
+    before = _cursor(request.cursor)
+    tasks = [
+        task
+        for task in sorted(state.tasks.values(), key=lambda task: task.admitted, reverse=True)
+        if (request.status is None or task.status == request.status) and (before is None or task.admitted < before)
+    ]
+    page = tasks[: request.limit]
+    return answers.ListAnswer(
+        result=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id)) for task in page),
+        next_cursor=str(page[-1].admitted) if len(tasks) > len(page) else None,
+    )
+
+
+def _cursor(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise InvalidRequest(f"{text[:40]!r} is not a cursor.", next_step="Pass the nextCursor of the answer before.")
+    return int(text)
+
+
+def results(state: State, directory: Path) -> answers.ResultsAnswer:
+    """What all tasks came to."""
+    places = Places(directory)
+    counts = summary.status_counts(state)
+    return answers.ResultsAnswer(
+        orchestration_id=state.orchestration_id,
+        status=summary.overall_status(state),
+        total_tasks=counts.total,
+        completed_tasks=counts.completed,
+        results=tuple(
+            summary.task_result(task, result_path=places.result_path(task), workspace=places.of(task).get("workspace"))
+            for task in state.tasks.values()
+        ),
+        directory=str(directory),
+    )
+
+
+def explanation(state: State, task: Task, directory: Path, now: datetime) -> answers.Explanation:
+    """Why the task is where it is, in sentences."""
+    return answers.Explanation(
+        orchestration_task_id=task.orchestration_task_id,
+        id=task.id,
+        status=task.status.value,
+        because=tuple(_because(state, task, directory, now)),
+    )
+
+
+def _because(state: State, task: Task, directory: Path, now: datetime) -> list[str]:
+    if task.is_terminal:
+        return _ended(task)
+    if task.status is Status.RUNNING:
+        return _running(task, directory, now)
+    reason = waiting(state, directory, now).get(task.orchestration_task_id)
+    sentences = [f"It waits for {reason}." if reason else "Nothing stands in its way; it is about to start."]
+    ahead = [other.id for other in assess(state, now).ready if other.spec.priority < task.spec.priority]
+    if ahead:
+        sentences.append(f"{len(ahead)} with a higher priority go first: {', '.join(ahead[:5])}.")
+    if task.error_message:
+        sentences.append(f"Attempt {task.attempt} failed ({task.reason}): {task.error_message}")
+    return sentences
+
+
+def _running(task: Task, directory: Path, now: datetime) -> list[str]:
+    since = f" for {(now - task.started_at).total_seconds():.0f} s" if task.started_at else ""
+    sentences = [f"Attempt {task.attempt} runs{since}." if task.agent_started else f"Attempt {task.attempt} makes its checkout."]
+    if task.cancel_requested:
+        sentences.insert(0, "Its cancellation was asked for; it keeps its place until its processes are gone.")
+    last = Places(directory).last_activity(task)
+    if last is not None:
+        sentences.append(f"It last gave a sign of life {max(0.0, (now - last).total_seconds()):.0f} s ago.")
+    return sentences
+
+
+def _ended(task: Task) -> list[str]:
+    sentences = [f"It has {'been cancelled' if task.status is Status.CANCELLED else task.status.value}."]
+    if task.status is not Status.COMPLETED:
+        sentences[0] = f"{sentences[0][:-1]} (reason: {task.reason}): {task.error_message}"
+    if task.branch:
+        sentences.append(f"Its work is on branch {task.branch}.")
+    elif task.salvage_refs:
+        sentences.append(f"Its work was saved: git checkout {list(task.salvage_refs.values())[-1]}")
+    return sentences
+
+
+def output_files(run: Path) -> tuple[Path, ...]:
+    """The attempt's output, what it printed before what it complained of."""
+    return tuple(path for path in (run / rundir.STDOUT_FILE, run / rundir.STDERR_FILE) if os.path.exists(path))

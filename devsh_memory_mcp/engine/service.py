@@ -1,0 +1,238 @@
+"""An orchestration answered from the files of this machine, for one caller."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import anyio
+
+from devsh_memory_mcp.config import Caller
+from devsh_memory_mcp.domain import answers, requests, summary
+from devsh_memory_mcp.domain.names import HEAD
+from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.engine import admission, endings, reading
+from devsh_memory_mcp.engine.correspondence import decide_message, letters_for, mark_read
+from devsh_memory_mcp.engine.preparation import Preparation, Preparing
+from devsh_memory_mcp.engine.site import Site
+from devsh_memory_mcp.engine.waiting import changes_of, output_of, wait_for, wait_until_exact
+from devsh_memory_mcp.errors import InvalidRequest
+from devsh_memory_mcp.ports import Change, Decision, Progress
+
+CANCEL_PATIENCE = 5.0  # seconds
+
+
+class LocalOrchestration:
+    """See `ports.Orchestration` for what each call does and raises."""
+
+    def __init__(self, site: Site, root: Path, caller: Caller) -> None:
+        self.site = site
+        self._journal = site.journal
+        self._caller = caller
+        self._preparation = Preparation(caller, root / "mirrors")
+        self._handed_out: tuple[int, ...] = ()
+        self._pulled = 0
+
+    @property
+    def orchestration_id(self) -> str:
+        """Which it is."""
+        return self.site.orchestration_id
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self.site.directory
+
+    async def aclose(self) -> None:
+        """Commits what is queued and closes the journal."""
+        await self._journal.aclose()
+
+    async def state(self) -> State:
+        """The state as the journal has it now."""
+        return await self._journal.read()
+
+    def _reader(self, state: State) -> str:
+        """Whom the caller's messages are for and from: `head`, or the task whose agent he is."""
+        return HEAD if self._caller.identity == HEAD else state.get_task(self._caller.identity).orchestration_task_id
+
+    async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
+        """Admits one task."""
+        ids, warnings = await self._admit(
+            request, request.idempotency_key, request.max_concurrent, lambda state: self._preparation.one(state, request)
+        )
+        return self._spawned(await self._journal.read(), ids[0], warnings)
+
+    async def spawn_batch(self, request: requests.BatchRequest) -> answers.BatchAnswer:
+        """Admits several tasks in one commit."""
+        ids, warnings = await self._admit(
+            request, request.idempotency_key, request.max_concurrent, lambda state: self._preparation.batch(state, request)
+        )
+        state = await self._journal.read()
+        return answers.BatchAnswer(
+            orchestration_id=self.orchestration_id,
+            total=len(ids),
+            tasks=tuple(self._spawned(state, task_id, ()) for task_id in ids),
+            warnings=warnings,
+        )
+
+    async def _admit(
+        self,
+        request: requests.SpawnRequest | requests.BatchRequest,
+        key: str | None,
+        max_concurrent: int | None,
+        prepare: Callable[[State], Awaitable[Preparing]],
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The ids, in order, and the warnings; a repeat of a request that was answered before costs nothing more."""
+        fingerprint = admission.fingerprint(request)
+        state = await self._journal.read()
+        known = admission.find_repeat(state, key, fingerprint)
+        if known is not None:
+            return known, ()
+        prepared, warnings = await prepare(state)
+        committed = await self._journal.transact(
+            lambda state, now: admission.admit(state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent)
+        )
+        trouble = await self.site.link.ring(self.orchestration_id)
+        return committed.value, (*warnings, *filter(None, (trouble,)))
+
+    def _spawned(self, state: State, task_id: str, warnings: tuple[str, ...]) -> answers.SpawnAnswer:
+        task = state.tasks[task_id]
+        repository = task.spec.repository
+        return answers.SpawnAnswer(
+            orchestration_task_id=task_id,
+            task_id=task.id,
+            task_run_id=task.task_run_id,
+            agent_name=task.spec.agent_name,
+            status=task.status.value,
+            orchestration_id=state.orchestration_id,
+            repo=repository.name if repository else None,
+            base_branch=repository.base_branch if repository else None,
+            base_commit=repository.base_commit if repository else None,
+            branch=repository.branch if repository else None,
+            waiting_for=reading.waiting(state, self.directory, self.site.clock.now()).get(task_id),
+            warnings=warnings,
+            next=self._advice(task_id),
+        )
+
+    def _advice(self, task_id: str) -> str:
+        if self._caller.is_shell:
+            return f"Follow it: devsh orchestrate status {task_id} --watch"
+        return "Spawn what else there is to do, then call wait_for_agent once with all ids and mode any."
+
+    async def status(self, any_id: str) -> answers.TaskRecord:
+        """One task."""
+        state = await self._journal.read()
+        return reading.record(state, state.get_task(any_id), self.directory, self.site.clock.now())
+
+    async def list_tasks(self, request: requests.ListRequest) -> answers.ListAnswer:
+        """The tasks, newest first."""
+        return reading.listing(await self._journal.read(), request, self.directory, self.site.clock.now())
+
+    async def results(self) -> answers.ResultsAnswer:
+        """What all tasks came to."""
+        return reading.results(await self._journal.read(), self.directory)
+
+    async def summary(self) -> answers.SummaryAnswer:
+        """The whole at a glance."""
+        state = await self._journal.read()
+        places = reading.Places(self.directory)
+        running = {name: at for name, task in state.unfinished.items() if (at := places.last_activity(task))}
+        return summary.summary(state, running)
+
+    async def explain(self, any_id: str) -> answers.Explanation:
+        """Why a task is where it is."""
+        state = await self._journal.read()
+        return reading.explanation(state, state.get_task(any_id), self.directory, self.site.clock.now())
+
+    async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
+        """Until the condition holds, a message comes or the time is over."""
+        return await wait_for(self.site, request, reader=self._reader(await self.state()), progress=progress)
+
+    async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:
+        """Sends a message."""
+        if len(request.message.encode(errors="surrogatepass")) > MAX_MESSAGE_BYTES:
+            raise InvalidRequest(
+                f"A message is at most {MAX_MESSAGE_BYTES // 1024} KiB.", next_step="Put the text into a file and name it."
+            )
+        committed = await self._journal.transact(lambda state, _now: decide_message(state, request, self._reader(state)))
+        trouble = await self.site.link.ring(self.orchestration_id)
+        return answers.MessageAnswer(message_id=committed.value or committed.seqs[0], to=request.to, next=trouble)
+
+    async def messages(
+        self, *, after: int | None = None, include_read: bool = False, type_: str | None = None, correlation_id: str | None = None
+    ) -> answers.MessagesAnswer:
+        """The caller's messages. An answer that never arrived comes again: only the next call says that this one did."""
+        state = await self._journal.read()
+        reader = self._reader(state)
+        if after is not None:
+            had = letters_for(state, reader, include_read=False, type_=None, correlation_id=None)
+            self._handed_out = (*self._handed_out, *(message.id for message in had if message.id <= after))
+        if self._handed_out:
+            ids, self._handed_out = self._handed_out, ()
+            await self._journal.transact(lambda state, _now: mark_read(state, reader, ids, "pull"))
+            await self.site.link.ring(self.orchestration_id)
+            state = await self._journal.read()
+        found = letters_for(state, reader, include_read=include_read, type_=type_, correlation_id=correlation_id)
+        self._handed_out = tuple(message.id for message in found)
+        return answers.MessagesAnswer(
+            messages=tuple(summary.message_record(message, reader) for message in found),
+            cursor=max(self._handed_out, default=after or 0),
+        )
+
+    async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
+        """Ends a task, and with `cascade` all that depend on it; answers what became true within five seconds."""
+
+        def decide(state: State, _now: object) -> Decision[tuple[str, ...]]:
+            events, ids = endings.cancel(state, state.get_task(any_id), cascade=cascade)
+            return Decision(events, ids)
+
+        committed = await self._journal.transact(decide)
+        await self.site.link.ring(self.orchestration_id)
+        state = await self._until_over(committed.value)
+        task = state.get_task(any_id)
+        over = [name for name in committed.value if state.tasks[name].is_terminal]
+        return answers.CancelAnswer(
+            ok=True,
+            cancelled=bool(committed.value),
+            cancelled_count=len(committed.value),
+            orchestration_task_id=task.orchestration_task_id,
+            status=task.status.value,
+            next=None if len(over) == len(committed.value) else "Its processes are being ended; its status tells when they are gone.",
+        )
+
+    async def _until_over(self, task_ids: tuple[str, ...]) -> State:
+        state = await self._journal.read()
+        with anyio.move_on_after(CANCEL_PATIENCE):
+            async with self.site.link.follow(self.orchestration_id) as follower:
+                state = await self._journal.read()
+                while not all(state.tasks[name].is_terminal for name in task_ids):
+                    await follower.wait()
+                    state = await self._journal.read()
+        return state
+
+    async def pull(self, *, full: bool = False) -> answers.PullAnswer:
+        """What changed since the last pull, once PLAN.json says it too."""
+        state = await self._journal.read()
+        trouble = await self.site.link.ring(self.orchestration_id)
+        synced = trouble is None and await wait_until_exact(self.site, state.seq)
+        reasons = reading.waiting(state, self.directory, self.site.clock.now())
+        changed = [task for task in state.tasks.values() if full or task.changed > self._pulled]
+        reader = self._reader(state)
+        unread = letters_for(state, reader, include_read=False, type_=None, correlation_id=None)
+        self._pulled = state.seq
+        return answers.PullAnswer(
+            synced=synced,
+            orchestration_id=state.orchestration_id,
+            tasks=tuple(summary.pulled_task(task, reasons.get(task.orchestration_task_id)) for task in changed),
+            messages=tuple(summary.message_record(message, reader) for message in unread),
+            aggregated_status=summary.status_counts(state),
+            plan_path=str(self.directory / "PLAN.json"),
+            next=trouble,
+        )
+
+    def changes(self, after: int | None = None) -> AsyncIterator[Change]:
+        """Every event from `after` on, without end."""
+        return changes_of(self.site, after)
+
+    def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
+        """What a task's newest attempt printed."""
+        return output_of(self.site, any_id, follow=follow)

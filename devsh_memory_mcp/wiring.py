@@ -1,0 +1,75 @@
+"""The only file that chooses and builds: who answers a port on this machine."""
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+
+import devsh_memory_mcp
+from devsh_memory_mcp.config import Caller, memory_root
+from devsh_memory_mcp.engine import garbage
+from devsh_memory_mcp.engine.link import open_link
+from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
+from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.runner import Runner
+from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.root import MemoryRoot
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.runner import main; sys.exit(main(sys.argv[1:]))"
+
+
+class SystemClock:
+    """This machine's clocks."""
+
+    def now(self) -> datetime:
+        """The present instant, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never step."""
+        return time.monotonic()
+
+
+def runner_command(root: Path) -> tuple[str, ...]:
+    """How a runner of `root` is started, by whoever finds none; it works from an installation as from a checkout."""
+    package = str(Path(devsh_memory_mcp.__file__).parent.parent)
+    return sys.executable, "-I", "-c", _BOOT, package, str(root)
+
+
+@asynccontextmanager
+async def open_orchestrations(root: Path, caller: Caller, orchestration_id: str | None = None) -> AsyncIterator[Orchestrations]:
+    """The orchestrations of a memory root for one caller; `orchestration_id` settles which one is current."""
+    place = MemoryRoot(root, SystemClock(), choose, os.environ)
+    async with open_link(root, runner_command(root)) as link:
+        orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
+        try:
+            yield orchestrations
+        finally:
+            with anyio.CancelScope(shield=True):
+                await orchestrations.aclose()
+
+
+def run_runner(root: str, ready_fd: int | None = None) -> None:
+    """Serves a memory root until nothing is left to do."""
+    path = memory_root(root, os.environ)
+    place = MemoryRoot(path, SystemClock(), choose, os.environ)
+    anyio.run(Runner(place, SystemClock(), runner_command(path)).run, ready_fd)
+
+
+async def collect_garbage(root: Path, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False) -> list[garbage.Removed]:
+    """Removes old checkouts and output, or only names them."""
+    place = MemoryRoot(root, SystemClock(), choose, os.environ)
+    removed: list[garbage.Removed] = []
+    for found in place.all():
+        journal = FileJournal(found.directory, SystemClock())
+        try:
+            removed += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)
+        finally:
+            await journal.aclose()
+    return removed
