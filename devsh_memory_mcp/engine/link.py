@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import TaskGroup, UNIXSocketStream
 
 from devsh_memory_mcp.config import VERSION
+from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.shim.doorbell import NoRunner, ensure_runner
 
 TICK = 1.0
@@ -52,11 +53,14 @@ class RunnerLink:
 
     async def ring(self, orchestration_id: str) -> str | None:
         """Tells a living runner, started where there is none, that the journal has grown; what went wrong, else None."""
-        line = b"ring %s\n" % orchestration_id.encode()
+        trouble = await self._try(b"ring %s\n" % orchestration_id.encode())
+        return trouble and f"It is recorded, but no runner could be started: {trouble}"
+
+    async def _try(self, line: bytes) -> str | None:
         try:
             await self._say(line)
         except (NoRunner, OSError) as error:
-            return f"It is recorded, but no runner could be started: {error}"
+            return str(error)
         return None
 
     @asynccontextmanager
@@ -67,8 +71,7 @@ class RunnerLink:
         try:
             if len(self._followers) == 1:
                 self._tasks.start_soon(self._pulse)
-            await self.ring(orchestration_id)
-            await self._say(b"follow %s\n" % orchestration_id.encode())
+            await self._follow(orchestration_id)
             yield follower
         finally:
             self._followers.remove(follower)
@@ -112,17 +115,18 @@ class RunnerLink:
             follower.ring()
         if self._followers:
             await anyio.sleep(random.uniform(0.01, 0.2))  # everybody lost it at the same instant
-            await self._follow_again()
+            for orchestration_id in {follower.orchestration_id for follower in self._followers}:
+                await self._follow(orchestration_id)
 
     def _hear(self, chunk: bytes) -> None:
         for follower in self._followers:
             if follower.orchestration_id.encode() in chunk:
                 follower.ring()
 
-    async def _follow_again(self) -> None:
-        for orchestration_id in {follower.orchestration_id for follower in self._followers}:
-            if await self.ring(orchestration_id) is None:
-                await self._say(b"follow %s\n" % orchestration_id.encode())
+    async def _follow(self, orchestration_id: str) -> None:
+        """Where no runner can be had, ticks go on and the next ring tries again."""
+        name = orchestration_id.encode()
+        await self._try(b"ring %s\nfollow %s\n" % (name, name))
 
     async def _pulse(self) -> None:
         """While anybody follows: a runner that does not answer is dropped; whoever connects next ends it."""
@@ -130,7 +134,7 @@ class RunnerLink:
             stream, self._answered = self._stream, False
             if stream is not None:
                 with anyio.move_on_after(_PING_EVERY):
-                    await self._say(b"ping\n")
+                    await self._try(b"ping\n")
             await anyio.sleep(_PING_EVERY)
             if stream is not None and stream is self._stream and not self._answered:
                 self._drop(stream)
@@ -140,8 +144,5 @@ class RunnerLink:
 @asynccontextmanager
 async def open_link(root: Path, command: tuple[str, ...]) -> AsyncIterator[RunnerLink]:
     """A link for as long as the context lasts; nothing is started or connected before it is needed."""
-    async with anyio.create_task_group() as tasks:
-        try:
-            yield RunnerLink(root, command, tasks)
-        finally:
-            tasks.cancel_scope.cancel()
+    async with alongside() as tasks:
+        yield RunnerLink(root, command, tasks)

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
     repo = wanted.repo
     if repo == NO_REPOSITORY:
         return None, ()
+    if shutil.which("git", path=wanted.environment.get("PATH")) is None:
+        raise Unavailable("git was not found on PATH.", next_step="Install git, or spawn with repo `none`.")
     if repo is None:
         local = await _inspect(wanted.directory, wanted.environment)
         return (None, ()) if local is None else await _on_local(local, str(wanted.directory), wanted, prompt, task_id)
@@ -302,9 +305,6 @@ async def _checked_git(where: Path, environment: Mapping[str, str], *arguments: 
 
 
 async def git(where: Path, environment: Mapping[str, str], *arguments: str) -> CompletedProcess[bytes]:
-    """One git command, as the caller; its exit code is the reader's business. Unavailable where there is no git."""
+    """One git command, as the caller; its exit code is the reader's business."""
     own = {**environment, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    try:
-        return await anyio.run_process(["git", "-C", str(where), *arguments], check=False, env=own)
-    except FileNotFoundError as error:
-        raise Unavailable("git was not found on PATH.", next_step="Install git.") from error
+    return await anyio.run_process(["git", "-C", str(where), *arguments], check=False, env=own)

@@ -12,6 +12,7 @@ from devsh_memory_mcp.domain import answers, summary
 from devsh_memory_mcp.domain.requests import WaitRequest
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.engine import reading
+from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.engine.correspondence import letters_for
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.ports import Change, Progress
@@ -104,10 +105,9 @@ async def _telling(progress: Progress | None, site: Site, wait: Wait) -> AsyncIt
             await progress(elapsed, wait.request.timeout / 1000, _progress_line(tasks, elapsed))
             await anyio.sleep(PROGRESS_EVERY)
 
-    async with anyio.create_task_group() as tasks:
+    async with alongside() as tasks:
         tasks.start_soon(tell)
         yield
-        tasks.cancel_scope.cancel()
 
 
 def _progress_line(tasks: list[Task], elapsed: float) -> str:
