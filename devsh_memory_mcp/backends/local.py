@@ -4,7 +4,6 @@ The run's lock is taken here and handed to the shim as an open descriptor, so th
 lock is free. Run locks are plain `flock`; our copy is closed, never unlocked, since unlocking would release the shim's as well.
 """
 
-import errno
 import fcntl
 import os
 import subprocess
@@ -35,7 +34,12 @@ class LocalBackend:
 
     async def start(self, directory: str, run: Run) -> Start:
         """See ports.Backend."""
-        return await to_thread.run_sync(self._start, directory, run, limiter=self._limiter)
+        start, child = await to_thread.run_sync(_start, directory, run, limiter=self._limiter)
+        if child is not None:
+            self._children[directory] = child
+            if child.poll() is not None:  # its signal may have come before it stood in the table
+                return Start.OVER
+        return start
 
     async def finish(self, directory: str, run: Run) -> Outcome:
         """See ports.Backend."""
@@ -70,24 +74,6 @@ class LocalBackend:
             del self._children[directory]
         return ended
 
-    def _start(self, directory: str, run: Run) -> Start:
-        _make_directory(directory, run)
-        lock = _open_lock(directory)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(lock)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return Start.ALIVE
-            raise
-        try:
-            if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}") or os.path.exists(f"{directory}/{rundir.REPORT_FILE}"):
-                return Start.OVER
-            self._children[directory] = _shim(directory, lock)
-            return Start.STARTED
-        finally:
-            os.close(lock)
-
     def _finish(self, directory: str, run: Run) -> Outcome:
         """The lock first, the outcome second: an outcome is in place before its lock can go."""
         for _ in range(_RECOVERIES):
@@ -102,6 +88,21 @@ class LocalBackend:
                 os.close(lock)
             recovery.wait()
         return _outcome(directory, run) or _lost(directory, run)
+
+
+def _start(directory: str, run: Run) -> tuple[Start, subprocess.Popen[bytes] | None]:
+    """Under the run's lock, which goes to the shim as an open descriptor."""
+    _make_directory(directory, run)
+    lock = _open_lock(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}") or os.path.exists(f"{directory}/{rundir.REPORT_FILE}"):
+            return Start.OVER, None
+        return Start.STARTED, _shim(directory, lock)
+    except BlockingIOError:
+        return Start.ALIVE, None
+    finally:
+        os.close(lock)
 
 
 def _make_directory(directory: str, run: Run) -> None:

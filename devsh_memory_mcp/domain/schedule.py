@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 
+LOW_DISK = 2 * 1024**3  # bytes; below that no attempt starts
 AGEING = timedelta(seconds=60)  # a waiting task gains one step of priority for each
 FIRST_RETRY = timedelta(seconds=2)
 LONGEST_RETRY = timedelta(minutes=5)

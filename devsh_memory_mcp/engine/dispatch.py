@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from devsh_memory_mcp.domain.schedule import Assessment, Queue, assess, choose, live_count
+from devsh_memory_mcp.domain.schedule import LOW_DISK, Assessment, Queue, assess, choose, live_count
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import make_run
@@ -27,7 +27,6 @@ from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
-LOW_DISK = 2 * 1024**3  # bytes; below that no attempt starts
 LAUNCHING = 4  # checkouts that are made at the same time
 _LOOK_AGAIN = 10.0  # seconds, while the disk is too full
 _ESCALATE = 3.0  # seconds that a shim has beyond its grace
@@ -41,6 +40,7 @@ class Dispatcher:
 
     def __init__(
         self,
+        tasks: TaskGroup,
         root: Path,
         backend: Backend,
         clock: Clock,
@@ -55,7 +55,7 @@ class Dispatcher:
         self._socket = socket
         self._command = command
         self._changed = changed
-        self._tasks: TaskGroup
+        self._tasks = tasks
         self._launching = anyio.Semaphore(LAUNCHING)
         self._woken = anyio.Event()
         self._dirty: set[str] = set()
@@ -71,9 +71,8 @@ class Dispatcher:
         self._dirty.add(orchestration_id)
         self._woken.set()
 
-    async def serve(self, tasks: TaskGroup, linger: float) -> None:
+    async def serve(self, linger: float) -> None:
         """Works until nothing has been to do for `linger` seconds."""
-        self._tasks = tasks
         while True:
             self._woken = anyio.Event()
             dirty, self._dirty = self._dirty, set()

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain import answers, summary
 from devsh_memory_mcp.domain.requests import ListRequest
-from devsh_memory_mcp.domain.schedule import assess, live_count
+from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, live_count
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.engine.dispatch import LOW_DISK
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.shim import rundir
 

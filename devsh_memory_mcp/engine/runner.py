@@ -69,18 +69,24 @@ class Runner:
         self._id = f"rn_{secrets.token_hex(6)}"
         address = socket_path(str(self._path))
         keeper = Doorkeeper(self._hear_of, self._take_leave)
-        self._dispatcher = Dispatcher(
-            self._path, self._backend, self._clock, socket=address, command=self._command, changed=keeper.tell_followers
-        )
-        keeper.dispatcher = self._dispatcher
         async with _listening(address) as listener, anyio.create_task_group() as self._tasks:
+            self._dispatcher = Dispatcher(
+                self._tasks,
+                self._path,
+                self._backend,
+                self._clock,
+                socket=address,
+                command=self._command,
+                changed=keeper.tell_followers,
+            )
+            keeper.dispatcher = self._dispatcher
             if ready_fd is not None:
                 os.write(ready_fd, b"\n")
                 os.close(ready_fd)
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
             await self._adopt()
-            await self._dispatcher.serve(self._tasks, self._linger)
+            await self._dispatcher.serve(self._linger)
             self._tasks.cancel_scope.cancel()
         for desk in self._dispatcher.desks.values():
             with anyio.CancelScope(shield=True):
