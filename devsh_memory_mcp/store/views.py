@@ -37,7 +37,7 @@ from devsh_memory_mcp.store.files import nanoseconds, replace_file, unused_name
 from devsh_memory_mcp.store.plan import VIEW_KEY, Document, Edit
 from devsh_memory_mcp.store.reader import state_at
 
-__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact"]
+__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact", "settled"]
 
 
 def documents(state: State, waiting: Mapping[str, str]) -> dict[str, Document]:
@@ -112,7 +112,7 @@ class Views:
         """Whether a file that is not in the books is a view of this journal all the same, as after a crash between the two."""
         document = _parsed(path)
         before = None if document is None else self._state_shown_by(document)
-        return document is not None and before is not None and _settled(document) == _settled(documents(before, {})[name])
+        return document is not None and before is not None and settled(document) == settled(documents(before, {})[name])
 
     def _edit(self, kept: list[_Kept], state: State) -> Edit:
         names = tuple(found.path.name for found in kept)
@@ -171,7 +171,7 @@ def _parsed(path: Path) -> Document | None:
     return document if isinstance(document, dict) else None
 
 
-def _settled(document: Document) -> Document:
+def settled(document: Document) -> Document:
     """Without what changes by time alone."""
     tasks = document.get("tasks")
     plain = {key: value for key, value in document.items() if key not in (VIEW_KEY, "tasks")}
