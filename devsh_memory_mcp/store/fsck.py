@@ -71,13 +71,13 @@ class Fsck:
         codes = {finding.code for finding in before}
         told: list[Finding] = []
         try:
-            if "journal_damaged" in codes:
+            if "journal_damaged" in codes or ("not_found" in codes and any((directory / name).exists() for name in VIEW_FILES)):
                 told = self._mend(directory)
             if "torn_end" in codes:
                 self._commit(directory, lambda _state, _now: Decision((), None))
             for path in stale_files(directory):
                 path.unlink()
-            if codes & {"views_behind", "view_differs", "journal_damaged"}:
+            if codes & {"views_behind", "view_differs"} or told:
                 self._rewrite(directory)
         except (DevshError, OSError) as error:
             refusal = error if isinstance(error, DevshError) else explained(error, directory)

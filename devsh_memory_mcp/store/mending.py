@@ -84,7 +84,7 @@ class Mended:
 
 def mend(path: Path, views: dict[str, Document], orchestration_id: str, now: datetime, choose: Choose) -> Mended:
     """Replaces the journal by a whole one, after keeping it as `EVENTS.jsonl.before-repair-<ns>`. Callers hold its lock."""
-    content = path.read_bytes()
+    content = path.read_bytes() if path.exists() else b""
     kept = keep_aside(path, content, "before-repair", nanoseconds(now))
     mended = Mended(kept.name, OrchestrationCreated(orchestration_id=orchestration_id))
     rebuild(mended, content, now)

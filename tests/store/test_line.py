@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devsh_memory_mcp.domain.events import Event, ForeignLines, MessageDelivered, MessageSent, PlanEdited
@@ -41,6 +41,7 @@ def journal_of(commits: list[list[Event]]) -> tuple[bytes, list[int]]:
     return content, ends
 
 
+@settings(max_examples=50)
 @given(COMMITS)
 def test_what_is_written_is_read_back(commits: list[list[Event]]) -> None:
     found = scan(journal_of(commits)[0], 0)
@@ -49,6 +50,7 @@ def test_what_is_written_is_read_back(commits: list[list[Event]]) -> None:
     assert not found.damage
 
 
+@settings(max_examples=50)
 @given(COMMITS)
 def test_the_fold_of_what_is_read_is_the_fold_of_what_was_decided(commits: list[list[Event]]) -> None:
     decided, read = State(), State()
@@ -60,6 +62,7 @@ def test_the_fold_of_what_is_read_is_the_fold_of_what_was_decided(commits: list[
     assert read.copy() == read
 
 
+@settings(max_examples=50)
 @given(COMMITS, st.data())
 def test_a_file_cut_anywhere_keeps_exactly_its_whole_commits(commits: list[list[Event]], data: st.DataObject) -> None:
     content, ends = journal_of(commits)
@@ -71,6 +74,7 @@ def test_a_file_cut_anywhere_keeps_exactly_its_whole_commits(commits: list[list[
     assert not found.damage
 
 
+@settings(max_examples=50)
 @given(COMMITS, st.binary(max_size=60).filter(lambda raw: b'"seq"' not in raw), st.data())
 def test_foreign_lines_between_commits_change_nothing(commits: list[list[Event]], foreign: bytes, data: st.DataObject) -> None:
     content, ends = journal_of(commits)
