@@ -4,14 +4,13 @@ The runner alone writes them. They are not synced: what a power loss takes is ma
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from devsh_memory_mcp.domain.documents import agents_document, mailbox_document, plan_document
 from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
@@ -79,13 +78,12 @@ class Views:
     def _write(self, name: str, document: Document, view: Document, kept: list[_Kept]) -> Written:
         """One file; what else stood under its name is added to `kept`."""
         path = self._directory / name
-        plain = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        plain = to_json(document)
         known = self._known.files.get(name)
         if known is not None and known.sha256 == hashlib.sha256(plain).hexdigest() and self._is_ours(path, known):
             return known
         aside = self._second_name(path)
-        text = json.dumps(document | {VIEW_KEY: view}, ensure_ascii=False, indent=2)
-        status = replace_file(path, text.encode() + b"\n")
+        status = replace_file(path, to_json(document | {VIEW_KEY: view}, indent=2) + b"\n")
         if aside is not None:
             # The look comes after the replacing, so that no change in between is lost.
             if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
