@@ -7,11 +7,12 @@ from pydantic_core import from_json
 
 from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.names import Choose, checked_id
-from devsh_memory_mcp.errors import InvalidId
+from devsh_memory_mcp.errors import InvalidId, JournalDamaged
 from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE
 from devsh_memory_mcp.store.files import nanoseconds, unused_name
 from devsh_memory_mcp.store.journal import create
+from devsh_memory_mcp.store.line import own_lines
 from devsh_memory_mcp.store.plan import Document
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.views import Views, imported_events
@@ -25,15 +26,18 @@ def adopt(directory: Path, fallback_id: str, clock: Clock, choose: Choose) -> No
     PLAN.json, AGENTS.json, MAILBOX.json and EVENTS.jsonl are kept as `<name>.imported`; whoever is killed in between does the rest
     the next time, since the journal comes after the copies and before the new views.
     """
+    journal = directory / JOURNAL_FILE
+    if journal.exists() and any(True for _ in own_lines(journal.read_bytes())):
+        raise JournalDamaged(f"{journal} does not begin with the creation of an orchestration.")
     plan = _plan(directory)
     kept = {name: _second_name(directory / name, clock) for name in _VIEWS if (directory / name).is_file()}
-    if (directory / JOURNAL_FILE).exists():
-        os.rename(directory / JOURNAL_FILE, _imported_name(directory / JOURNAL_FILE, clock))
+    if journal.exists():
+        os.rename(journal, _imported_name(journal, clock))
     events = imported_events(plan, choose, kept=", ".join(path.name for path in kept.values())) if plan else ()
     create(directory, _created(plan, fallback_id, directory), clock.now(), *events)
     for name in kept:
         os.unlink(directory / name)
-    reader = Reader(directory / JOURNAL_FILE)
+    reader = Reader(journal)
     reader.catch_up()
     Views(directory, clock, choose).write(reader.state, reader.offset, {})  # no runner can know this orchestration yet
     reader.close()

@@ -4,7 +4,7 @@ Pure. A line of ours is an object with `seq`, `timestamp` and `event`; every oth
 several events carries in each line `end`, the `seq` of its last one, and counts only when that line has arrived with its newline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -82,6 +82,17 @@ def scan(content: bytes, seq: int, foreign: Foreign = Foreign()) -> Scan:
             break
         start = stop + 1
     return found
+
+
+def own_lines(content: bytes) -> Iterator[Entry | Damaged]:
+    """Every line of ours by itself, whatever its number; Damaged for one that is not valid. For looking at what cannot be scanned."""
+    for raw in content.split(b"\n"):
+        document = _envelope(raw)
+        if document is not None:
+            try:
+                yield _entry(document)
+            except Damaged as error:
+                yield error
 
 
 class _Scanner:

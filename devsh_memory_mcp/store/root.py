@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from devsh_memory_mcp.domain.events import OrchestrationCreated
@@ -17,12 +18,13 @@ from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.store.adoption import adopt
 from devsh_memory_mcp.store.files import explained, make_directory
 from devsh_memory_mcp.store.journal import create
-from devsh_memory_mcp.store.line import scan
+from devsh_memory_mcp.store.line import Entry, own_lines
 from devsh_memory_mcp.store.lock import PATIENCE, HeldLock
 from devsh_memory_mcp.store.mount import demand_local
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
 
 LOCK_FILE = "root.lock"
+RUNNER_LOCK_FILE = "runner.lock"
 LINK = "orchestration"
 ORCHESTRATIONS = "orchestrations"
 
@@ -156,10 +158,9 @@ def _first(directory: Path) -> Found | None:
     """What the first line of a journal says; foreign lines before it are passed over."""
     try:
         with (directory / JOURNAL_FILE).open("rb") as file:
-            content = b"".join(line for line, _ in zip(file, range(100), strict=False))
+            first = next((entry for line in islice(file, 100) for entry in own_lines(line)), None)
     except OSError:
         return None
-    entry = next(iter(scan(content, 0).entries), None)
-    if entry is None or not isinstance(entry.event, OrchestrationCreated):
+    if not isinstance(first, Entry) or not isinstance(first.event, OrchestrationCreated):
         return None
-    return Found(entry.event.orchestration_id, directory, entry.timestamp, entry.event)
+    return Found(first.event.orchestration_id, directory, first.timestamp, first.event)

@@ -4,14 +4,13 @@ The runner alone writes them. They are not synced: what a power loss takes is ma
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from devsh_memory_mcp.domain.documents import agents_document, mailbox_document, plan_document
 from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
@@ -37,7 +36,7 @@ from devsh_memory_mcp.store.files import nanoseconds, replace_file, unused_name
 from devsh_memory_mcp.store.plan import VIEW_KEY, Document, Edit
 from devsh_memory_mcp.store.reader import state_at
 
-__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact"]
+__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact", "settled"]
 
 
 def documents(state: State, waiting: Mapping[str, str]) -> dict[str, Document]:
@@ -79,13 +78,12 @@ class Views:
     def _write(self, name: str, document: Document, view: Document, kept: list[_Kept]) -> Written:
         """One file; what else stood under its name is added to `kept`."""
         path = self._directory / name
-        plain = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        plain = to_json(document)
         known = self._known.files.get(name)
         if known is not None and known.sha256 == hashlib.sha256(plain).hexdigest() and self._is_ours(path, known):
             return known
         aside = self._second_name(path)
-        text = json.dumps(document | {VIEW_KEY: view}, ensure_ascii=False, indent=2)
-        status = replace_file(path, text.encode() + b"\n")
+        status = replace_file(path, to_json(document | {VIEW_KEY: view}, indent=2) + b"\n")
         if aside is not None:
             # The look comes after the replacing, so that no change in between is lost.
             if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
@@ -112,7 +110,7 @@ class Views:
         """Whether a file that is not in the books is a view of this journal all the same, as after a crash between the two."""
         document = _parsed(path)
         before = None if document is None else self._state_shown_by(document)
-        return document is not None and before is not None and _settled(document) == _settled(documents(before, {})[name])
+        return document is not None and before is not None and settled(document) == settled(documents(before, {})[name])
 
     def _edit(self, kept: list[_Kept], state: State) -> Edit:
         names = tuple(found.path.name for found in kept)
@@ -171,7 +169,7 @@ def _parsed(path: Path) -> Document | None:
     return document if isinstance(document, dict) else None
 
 
-def _settled(document: Document) -> Document:
+def settled(document: Document) -> Document:
     """Without what changes by time alone."""
     tasks = document.get("tasks")
     plain = {key: value for key, value in document.items() if key not in (VIEW_KEY, "tasks")}

@@ -66,6 +66,9 @@ class Writer:
             for transaction in batch or take():
                 if transaction.committed is None and transaction.error is None:
                     transaction.error = refusal
+        except Exception:
+            self.reader.reset()  # what was applied and never written must not be built on
+            raise
 
     def close(self) -> None:
         """Gives the descriptors back."""

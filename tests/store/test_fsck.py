@@ -1,0 +1,182 @@
+"""The check finds what is wrong and changes nothing; the repair mends it and loses nothing."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devsh_memory_mcp.domain.events import AgentCompleted, AttemptEnded, AttemptStarted
+from devsh_memory_mcp.domain.records import Repository, Totals
+from devsh_memory_mcp.errors import Conflict
+from devsh_memory_mcp.store.fsck import Finding, check
+from devsh_memory_mcp.store.inspection import has_ref
+from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
+from devsh_memory_mcp.store.lock import try_lock
+from devsh_memory_mcp.store.root import Found, MemoryRoot
+from devsh_memory_mcp.store.views import Views
+from tests.doubles.chance import counting
+from tests.doubles.clock import StoppedClock
+from tests.store.test_journal import commits, message, spawned
+
+REF = "refs/devsh/salvage/tr_000000000001/1"
+NAMES = {"orchestration_task_id": "ns0000000001", "task_run_id": "tr_000000000001", "attempt": 1}
+
+
+@pytest.fixture
+def root(tmp_path: Path, clock: StoppedClock) -> MemoryRoot:
+    return MemoryRoot(tmp_path / "memory", clock, counting(), {})
+
+
+@pytest.fixture
+async def found(root: MemoryRoot, clock: StoppedClock) -> Found:
+    """An orchestration with one finished task, one pending, two messages, exact views and its run directory."""
+    found = root.begin()
+    journal = FileJournal(found.directory, clock)
+    repository = Repository(name="r", git_directory="/nowhere", base_commit="0" * 40, branch="dev/x", author_name="n", author_email="e")
+    first = spawned(1)
+    first = first.model_copy(update={"spec": first.spec.model_copy(update={"repository": repository})})
+    await journal.transact(commits(first, spawned(2), message("one")))
+    await journal.transact(commits(AttemptStarted.model_validate(NAMES)))
+    ended = AttemptEnded.model_validate(NAMES | {"reason": "exit", "totals": Totals(salvage_ref=REF)})
+    await journal.transact(commits(ended, AgentCompleted(orchestration_task_id="ns0000000001", result="Fine.", branch="dev/x")))
+    await journal.transact(commits(message("two")))
+    (found.directory / "runs" / "tr_000000000001" / "1").mkdir(parents=True)
+    Views(found.directory, clock, counting()).write(await journal.read(), journal.offset, {})
+    await journal.aclose()
+    return found
+
+
+def checked(root: MemoryRoot, *, repair: bool = False, refs: bool = True) -> list[Finding]:
+    return check(root, StoppedClock(), counting(), repair=repair, exists=lambda _directory, _ref: refs)
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+def add(found: Found, content: bytes) -> None:
+    with (found.directory / JOURNAL_FILE).open("ab") as file:
+        file.write(content)
+
+
+def without_line(found: Found, seq: int) -> None:
+    path = found.directory / JOURNAL_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if f'{{"seq":{seq},'.encode() not in line))
+
+
+async def test_a_sound_root_has_no_findings(root: MemoryRoot, found: Found) -> None:
+    assert checked(root) == []
+
+
+async def test_a_check_changes_nothing(root: MemoryRoot, found: Found) -> None:
+    add(found, b"hello\n{torn")
+    before = {path: path.stat().st_mtime_ns for path in root.path.rglob("*")}
+    assert {"foreign_lines", "torn_end", "views_behind"} <= codes(checked(root))
+    assert {path: path.stat().st_mtime_ns for path in root.path.rglob("*")} == before
+
+
+async def test_a_torn_end_and_stale_views_are_mended(root: MemoryRoot, found: Found) -> None:
+    add(found, b"{torn")
+    (found.directory / "AGENTS.json").unlink()
+    assert {finding.code for finding in checked(root, repair=True) if finding.repaired} == {"torn_end", "views_behind"}
+    assert checked(root) == []
+    assert [path.read_bytes() for path in found.directory.glob("*.torn-*")] == [b"{torn"]
+
+
+async def test_an_edited_view_is_kept_by_the_repair(root: MemoryRoot, found: Found) -> None:
+    (found.directory / "PLAN.json").write_text('{"mine": 1}')
+    checked(root, repair=True)
+    assert checked(root) == []
+    assert [path.read_text() for path in found.directory.glob("PLAN.json.edited-*")] == ['{"mine": 1}']
+    assert fold_file(found.directory / JOURNAL_FILE).unknown == {"mine": 1}
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3, 4, 5, 6, 7, 8])
+async def test_a_journal_with_a_missing_line_is_mended_from_the_views(root: MemoryRoot, found: Found, seq: int) -> None:
+    before = fold_file(found.directory / JOURNAL_FILE)
+    content = (found.directory / JOURNAL_FILE).read_bytes()
+    without_line(found, seq)
+    broken = (found.directory / JOURNAL_FILE).read_bytes()
+    checked(root, repair=True)
+    assert "journal_damaged" not in codes(checked(root))
+    after = fold_file(found.directory / JOURNAL_FILE)
+    assert after.orchestration_id == before.orchestration_id
+    if seq < 8:  # the last line alone is missed by nothing in the journal
+        kept = [path.read_bytes() for path in found.directory.glob(f"{JOURNAL_FILE}.before-repair-*")]
+        assert kept == [broken]
+    assert content.startswith(b'{"seq":1,')
+    assert set(after.tasks) == set(before.tasks)
+    assert after.get_task("t1").status == "completed"
+    assert after.get_task("t1").result == "Fine."
+    for number, text in after.messages.items():
+        assert before.messages[number].text == text.text
+
+
+async def test_two_events_with_one_number_are_both_kept(root: MemoryRoot, found: Found) -> None:
+    line = (
+        b'{"seq":8,"timestamp":"2026-01-02T03:04:05.678Z","event":"message_sent","from":"head","to":"*","type":"status","message":"twin"}\n'
+    )
+    add(found, line)
+    findings = checked(root, repair=True)
+    assert any("has the number 9 now" in finding.message for finding in findings)
+    texts = [sent.text for sent in fold_file(found.directory / JOURNAL_FILE).messages.values()]
+    assert texts == ["one", "two", "twin"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_lost_journal_is_begun_anew_with_the_tasks_of_the_views(root: MemoryRoot, found: Found, gone: bool) -> None:
+    (found.directory / JOURNAL_FILE).unlink() if gone else (found.directory / JOURNAL_FILE).write_bytes(b"")
+    checked(root, repair=True)
+    state = fold_file(found.directory / JOURNAL_FILE)
+    assert (state.orchestration_id, set(state.tasks)) == (found.orchestration_id, {"ns0000000001", "ns0000000002"})
+    assert state.get_task("t1").result == "Fine."
+    assert state.get_task("t2").held
+
+
+async def test_run_directories_and_refs_are_held_against_the_journal(root: MemoryRoot, found: Found) -> None:
+    (found.directory / "runs" / "tr_000000000001" / "1").rmdir()
+    (found.directory / "runs" / "tr_nobody" / "1").mkdir(parents=True)
+    assert codes(checked(root, refs=False)) == {"missing_run_directory", "unknown_run_directory", "salvage_ref_missing"}
+
+
+async def test_a_live_attempt_is_told_by_its_lock(root: MemoryRoot, found: Found, clock: StoppedClock) -> None:
+    journal = FileJournal(found.directory, clock)
+    await journal.transact(commits(AttemptStarted(orchestration_task_id="ns0000000002", task_run_id="tr_000000000002", attempt=1)))
+    await journal.aclose()
+    place = found.directory / "runs" / "tr_000000000002" / "1"
+    place.mkdir(parents=True)
+    assert "attempt_not_running" in codes(checked(root))
+    descriptor = try_lock(place / "lock")
+    assert descriptor is not None
+    assert "attempt_not_running" not in codes(checked(root))
+    os.close(descriptor)
+
+
+async def test_stale_temporary_files_are_removed(root: MemoryRoot, found: Found) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (found.directory / f"PLAN.json.{ended.pid}.tmp").write_text("")
+    (found.directory / f"PLAN.json.{os.getpid()}.tmp").write_text("")
+    assert codes(checked(root, repair=True)) == {"stale_temporary_file"}
+    assert len(list(found.directory.glob("*.tmp"))) == 1
+
+
+async def test_a_repair_waits_for_the_runners_end(root: MemoryRoot, found: Found) -> None:
+    descriptor = try_lock(root.path / "runner.lock")
+    assert descriptor is not None
+    assert checked(root) == []
+    with pytest.raises(Conflict):
+        checked(root, repair=True)
+    os.close(descriptor)
+
+
+def test_a_ref_is_looked_up_in_the_repository(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, "update-ref", REF, "HEAD"], check=True)
+    assert has_ref(str(tmp_path / ".git"), REF)
+    assert not has_ref(str(tmp_path / ".git"), REF + "0")
+    assert not has_ref(str(tmp_path / "none"), REF)
