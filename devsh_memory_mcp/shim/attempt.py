@@ -189,7 +189,7 @@ class Attempt:
     # --- the causes
 
     def _note_cause(self, cause: str) -> None:
-        if self._cause is None and self._agent is not None and self._agent.status is not None:
+        if self._cause is None and self._agent is not None and self._agent.has_run:
             cause = "exit"  # it had ended by itself, which was only not looked at yet
         if self._cause is None:
             self._cause = cause

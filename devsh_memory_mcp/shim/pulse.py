@@ -35,6 +35,10 @@ class Pulse:
 
     def connect(self) -> None:
         """Connects if a runner listens; else one is seen to, later and elsewhere."""
+        if not self._reach():
+            self._later()
+
+    def _reach(self) -> bool:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(0)
         try:
@@ -42,12 +46,12 @@ class Pulse:
             connection.send(json.dumps(self._hello).encode() + b"\n")
         except OSError:
             connection.close()
-            self._later()
-            return
+            return False
         self._connection = connection
         self._pause = _SHORTEST
         self._loop.read(connection.fileno(), self._hear)
         self._on_ring()  # what was written while nobody could ring
+        return True
 
     def ring(self) -> None:
         """Tells the runner to read the reports; without a runner the next one reads them anyway."""
@@ -85,18 +89,8 @@ class Pulse:
         self._pause = min(2 * self._pause, _LONGEST)
 
     def _retry(self) -> None:
-        if self._starter is not None:
-            return
-        if self._answers():
-            self.connect()
-        else:
+        if self._starter is None and not self._reach():
             self._start()
-
-    def _answers(self) -> bool:
-        """Whether somebody listens."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(0)
-            return probe.connect_ex(self._run.control_socket) == 0
 
     def _start(self) -> None:
         """Has a runner started. It says hello as a face: a shim's hello would tie this short life to the attempt's."""

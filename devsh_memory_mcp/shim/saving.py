@@ -4,6 +4,7 @@ Every step may be repeated, since recovery does so. Ignored and included files a
 """
 
 import os
+import time
 import typing
 
 from devsh_memory_mcp.shim import difference, history, publication
@@ -131,4 +132,15 @@ class Saving:
     def _commit(self, tree: str, parent: str) -> str:
         name = self._run.agent_name
         message = f"Work of {name} ({self._run.orchestration_task_id})\n\nAgent: {name}\n"
-        return self._tool.own("commit-tree", "-p", parent, "-m", message, tree).text
+        return self._tool.own("commit-tree", "-p", parent, "-m", message, tree, date=self._date()).text
+
+    def _date(self) -> str:
+        """When the work was first saved: with the same date a repeat makes the same commit."""
+        path = f"{self._tool.own_directory}/saved-at"
+        try:
+            with open(path, "x", encoding="ascii") as file:
+                file.write(f"@{int(time.time())} +0000")
+        except FileExistsError:
+            self._tool.note("saved once more")
+        with open(path, encoding="ascii") as file:
+            return file.read() or f"@{int(time.time())} +0000"

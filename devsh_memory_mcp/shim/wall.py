@@ -68,6 +68,11 @@ class Wall:
         """Whether the command's own process is over, or nobody is left to say so."""
         return self.status is not None or self.is_gone
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the command was started and has come to its own end."""
+        return self.status is not None and self.failure is None
+
     def go(self) -> bool:
         """Lets the command start and waits until it has, or could not; whether it has."""
         self._order(guard.GO)
