@@ -25,6 +25,7 @@ _OVERRIDES = (
     ("tag.gpgSign", "false"),
     ("diff.ignoreSubmodules", "all"),
     ("submodule.recurse", "false"),
+    ("advice.addEmbeddedRepo", "false"),
     ("protocol.ext.allow", "never"),
     ("transfer.fsckObjects", "true"),
     ("safe.directory", "*"),  # the user named the repository; it may belong to another user, in a container for example

@@ -16,6 +16,7 @@ from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.workspace import Prepared
 
 _MOST_NESTING = 10
+_UNBORN = "error: '", "/' does not have a commit checked out"
 
 
 class Saved(typing.NamedTuple):
@@ -93,7 +94,8 @@ class Saving:
     def _take_files(self, base: str) -> tuple[str, Difference]:
         """The workspace as a tree, and how it differs from the base."""
         excluded = [f":(top,exclude,literal){os.path.normpath(name)}" for name in self._tool.checkout.include]
-        self._add("--", ".", *excluded)
+        for path in self._add("--", ".", *excluded):
+            self._absorb(path)
         tree = self._tool.own("write-tree").text
         if tree == self._start_tree and self._prepared.head == base:
             return tree, Difference()
@@ -108,12 +110,24 @@ class Saving:
         self._warnings.append(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
         return tree, changes
 
-    def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> None:
+    def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> list[str]:
+        """Adds what can be read; the nested repositories that could not even be added by name, having no commit."""
         added = self._tool.add_all(*arguments, work_tree=work_tree, index=index)
         if added.code not in (0, 1):
+            # An attribute that cannot be obeyed (a file in another encoding than it promises) stops git altogether.
+            with open(f"{self._tool.own_directory}/info/attributes", "w", encoding="ascii") as file:
+                file.write("* !working-tree-encoding\n")
+            added = self._tool.add_all(*arguments, work_tree=work_tree, index=index)
+        if added.code not in (0, 1):
             raise CommandFailed(f"the work cannot be collected: {added.stderr.strip()[-2000:]}")
-        if added.code:
-            self._warnings.append(f"Some files could not be saved: {added.stderr.strip()[-500:]}")
+        complaints = [line for line in added.stderr.splitlines() if line.startswith("error: ")]
+        unborn = [
+            line[len(_UNBORN[0]) : -len(_UNBORN[1])] for line in complaints if line.startswith(_UNBORN[0]) and line.endswith(_UNBORN[1])
+        ]
+        others = [line[7:] for line in complaints if not line.endswith(_UNBORN[1])]
+        if others:
+            self._warnings.append(f"Some files could not be saved: {'; '.join(others)[:500]}")
+        return unborn
 
     def _absorb(self, path: str) -> None:
         """The files of a repository that the agent made inside the checkout: as such, git would keep its name and lose them.
@@ -122,11 +136,13 @@ class Saving:
         """
         index = f"{self._tool.own_directory}/nested-index"
         self._tool.own("read-tree", "--empty", index=index)
-        self._add("--", ".", work_tree=f"{self._tool.workspace}/{path}", index=index)
+        inner = self._add("--", ".", work_tree=f"{self._tool.workspace}/{path}", index=index)
         tree = self._tool.own("write-tree", index=index).text
         self._tool.own("update-index", "--force-remove", "--", path)
         if self._tool.own("ls-tree", tree).stdout:
             self._tool.own("read-tree", f"--prefix={path}/", tree)
+        for name in inner:
+            self._absorb(f"{path}/{name}")
         self._warnings.append(f"{path} is a repository of its own; its files were saved, its history was not.")
 
     def _commit(self, tree: str, parent: str) -> str:

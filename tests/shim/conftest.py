@@ -13,7 +13,7 @@ from tests.shim.stage import Repository, Stage
 def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     path = tmp_path / "home"
     path.mkdir()
-    (path / ".gitconfig").write_text("[user]\n\tname = Una User\n\temail = una@example.org\n[protocol \"file\"]\n\tallow = always\n")
+    (path / ".gitconfig").write_text('[user]\n\tname = Una User\n\temail = una@example.org\n[protocol "file"]\n\tallow = always\n')
     monkeypatch.setenv("HOME", str(path))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)

@@ -120,7 +120,7 @@ def test_a_cancel_ends_the_whole_tree_wherever_it_has_fled(stage: Stage) -> None
 def test_a_fork_loop_does_not_outrun_its_end(stage: Stage) -> None:
     tether = stage.tether()
     loop = "import os\nos.write(9, b'a\\n')\nwhile True:\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
-    run = stage.launch(f"exec 9>{tether.path}; python3 -I -S -c \"{loop}\" & echo b >&9; sleep 1000", cancel_grace=0.05)
+    run = stage.launch(f'exec 9>{tether.path}; python3 -I -S -c "{loop}" & echo b >&9; sleep 1000', cancel_grace=0.05)
     tether.await_words(2)
     stage.bell.await_hello()
     run.post(Letter(5, "cancel"))

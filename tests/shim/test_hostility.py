@@ -18,7 +18,9 @@ done
 git -C "$1" config core.hooksPath "$HOME/hooks"
 git -C "$1" config filter.x.required true
 mkdir -p "$HOME/hooks"
-for hook in pre-commit post-checkout post-index-change reference-transaction pre-push post-commit; do cp "$HOME/evil" "$HOME/hooks/$hook"; done
+for hook in pre-commit post-checkout post-index-change reference-transaction pre-push post-commit; do
+    cp "$HOME/evil" "$HOME/hooks/$hook"
+done
 """
 
 
@@ -40,12 +42,12 @@ def test_a_nested_repository_is_saved_as_files_and_its_configuration_is_not_exec
         mkdir -p "$place"; git init -q "$place"; echo "$place" >"$place/file"
         git -C "$place" add file; git -C "$place" commit -qm inner; echo loose >"$place/loose"
     done
-    git init -q unborn; echo only >unborn/only
-    for place in nested "nested/in it" unborn; do set -- "$place"; {CONFIGURE} done
+    git init -q unborn; echo only >unborn/only; git init -q nested/unborn; echo only >nested/unborn/only
+    for place in nested "nested/in it" unborn nested/unborn; do set -- "$place"; {CONFIGURE} done
     """
     outcome = stage.run(script, checkout=repository.checkout())
     files = repository.files(outcome.branch or "")
-    assert {"nested/file", "nested/loose", "nested/in it/file", "nested/in it/loose", "unborn/only"} < set(files)
+    assert {"nested/file", "nested/loose", "nested/in it/file", "nested/in it/loose", "unborn/only", "nested/unborn/only"} < set(files)
     assert files["nested/loose"] == "loose"
     assert_nothing_ran(stage)
 
@@ -55,10 +57,9 @@ def test_a_submodule_made_hostile_is_not_executed(stage: Stage, repository: Repo
     inner.commit("inner", file="inner\n")
     repository.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "sub")
     repository.commit("with a submodule")
-    script = f"{MONITOR} git -c protocol.file.allow=always submodule --quiet update --init; set -- sub; {CONFIGURE} echo x >>sub/file; echo new >made"
+    fetch = "git -c protocol.file.allow=always submodule --quiet update --init"
+    script = f"{MONITOR} {fetch}; set -- sub; {CONFIGURE} echo x >>sub/file; echo new >made"
     outcome = stage.run(script, checkout=repository.checkout())
-    assert outcome.succeeded, outcome
-    assert repository.files(outcome.branch or "main~0:src" if outcome.branch is None else outcome.branch + ":src") is not None
     assert repository.git("show", f"{outcome.branch}:made") == "new"
     assert repository.git("ls-tree", outcome.branch or "", "sub") == repository.git("ls-tree", "main", "sub")
     assert_nothing_ran(stage)
