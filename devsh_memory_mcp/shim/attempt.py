@@ -104,7 +104,7 @@ class Attempt:
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
-        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit, self._relief)
+        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit)
         wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
         self._supervise(wall)
         code, number = decode_status(wall.status)
@@ -122,8 +122,8 @@ class Attempt:
         with open(prompt_path, "w", encoding="utf-8") as file:
             file.write(run.prompt)
         command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
-        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._relief)
-        error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit, self._relief)
+        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit)
+        error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
         environment = {**self._environment, **command.environment}
         self._agent = wall = self._stand(Task(command.argv, environment, self._workspace, out, error, command.stdin))

@@ -11,7 +11,7 @@ import typing
 
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.loop import Loop
-from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.output import Stream
 from devsh_memory_mcp.shim.process import CommandFailed
 from devsh_memory_mcp.shim.wall import Task, Wall
 
@@ -35,7 +35,7 @@ class Bundler:
         """The commit at HEAD and the path of a bundle that leads to it from `without`; None for what could not be had."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
-        said, complaint = Stream(self._log, 4096, Relief("")), Stream(self._log, 4096, Relief(""))
+        said, complaint = Stream(self._log, 4096), Stream(self._log, 4096)
         excluded = ["--not", *without] if without else []
         argv = ("sh", "-c", _SCRIPT, "sh", self._path, *excluded)
         wall = Wall(self._loop, Task(argv, self._environment, workspace, said, complaint), self._lock)

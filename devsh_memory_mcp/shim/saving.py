@@ -42,7 +42,7 @@ class Saving:
         self._warnings: list[str] = []
 
     def look(self) -> None:
-        """Finds out beforehand what the end will need, and hides submodules from it: git would run inside them."""
+        """Finds out beforehand what the end will need, and hides submodules from it: their commits could not be saved."""
         start_tree = self._tool.own("rev-parse", f"{self._prepared.head}^{{tree}}").text
         listed = self._tool.own("ls-files", "-s", "-z").stdout
         links = [line.partition(b"\t")[2].decode(errors="surrogateescape") for line in listed.split(b"\0") if line.startswith(b"160000")]

@@ -1,13 +1,20 @@
 """An agent that wants its code run outside, or its checkout unreadable: nothing of its is executed, its files are saved."""
 
+import os
 import pathlib
+import subprocess
 
 import pytest
 
 from tests.shim.stage import Repository, Stage
 
+# It knows by its parent's environment whether it runs for the agent or for the shim; HOME is not to be relied on in the latter.
 MONITOR = """
-printf '#!/bin/sh\\ncat /proc/$PPID/environ | grep -qz "^CMUX_TASK_RUN_ID=" || echo "$0" >>"$HOME/executed"\\ncat\\n' >"$HOME/evil"
+cat >"$HOME/evil" <<END
+#!/bin/sh
+grep -qz '^CMUX_TASK_RUN_ID=' /proc/\\$PPID/environ || echo "\\$0" >>"$HOME/executed"
+cat
+END
 chmod +x "$HOME/evil"
 """
 CONFIGURE = """
@@ -27,6 +34,14 @@ done
 def assert_nothing_ran(stage: Stage) -> None:
     executed = stage.root / "executed"
     assert not executed.exists(), executed.read_text()
+
+
+def test_what_is_laid_out_here_would_be_executed_by_a_careless_git(stage: Stage, repository: Repository) -> None:
+    subprocess.run(
+        ["sh", "-c", f"{MONITOR} set -- .; {CONFIGURE}"], cwd=repository.path, env={**os.environ, "HOME": str(stage.root)}, check=True
+    )
+    repository.git("add", "-A")
+    assert (stage.root / "executed").exists()
 
 
 def test_hooks_monitors_and_filters_of_the_agent_are_not_executed(stage: Stage, repository: Repository) -> None:
