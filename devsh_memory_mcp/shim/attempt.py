@@ -48,7 +48,7 @@ class Attempt:
         self._relief = Relief(f"{place.directory}/{rundir.RESERVE_FILE}")
         self._reports = Reports(place.directory, self._relief)
         self._inbox = Inbox(place.directory)
-        self._pulse = Pulse(place.loop, run, place.version, self._read_inbox, self._children)
+        self._pulse = Pulse(place.loop, run, place.version, self._read_inbox)
         self._cause: str | None = "cancelled" if run.cancelled else None
         self._wall: Wall | None = None  # the guard that stands now
         self._agent: Wall | None = None  # the agent's own
@@ -119,7 +119,7 @@ class Attempt:
     def _run_agent(self, adapter: Adapter) -> Verdict:
         directory, run = self._place.directory, self._run
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
-        with open(prompt_path, "w", encoding="utf-8") as file:
+        with open(prompt_path, "w", encoding="utf-8", errors="replace") as file:
             file.write(run.prompt)
         command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit)
@@ -209,10 +209,6 @@ class Attempt:
         return {"cancelled": "It was cancelled.", "lost": "Its supervision was ended from outside, and the agent with it."}.get(
             self._cause or "", ""
         )
-
-    def _children(self) -> set[int]:
-        guard = {self._wall.process.pid} if self._wall is not None and self._wall.process is not None else set()
-        return guard | self._place.door.running
 
     # --- the end
 

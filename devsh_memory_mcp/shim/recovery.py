@@ -29,7 +29,7 @@ class StillAlive(Exception):
 
 def recover(run: Run, place: Place) -> bool:
     """Ends what is left, saves, writes the outcome; whether it is on disk. StillAlive where something cannot be ended."""
-    pulse = Pulse(place.loop, run, place.version, lambda: None, lambda: place.door.running)
+    pulse = Pulse(place.loop, run, place.version, lambda: None)
     pulse.connect()
     reports, _ = rundir.read_lines(f"{place.directory}/{rundir.REPORT_FILE}", Report)
     _end_tree(run, place, reports)

@@ -1,5 +1,6 @@
 """How an attempt begins and ends, seen from its run directory."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -190,3 +191,27 @@ def test_the_outcome_stands_before_the_lock_is_free(stage: Stage) -> None:
     run.await_lock()
     assert outcome_of(run.directory).succeeded
     run.wait()
+
+
+def test_a_lock_that_is_held_is_refused(stage: Stage) -> None:
+    directory = stage.directory("echo never")
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        argv = [sys.executable, "-m", "devsh_memory_mcp.shim", str(directory)]
+        assert subprocess.run(argv, cwd=PACKAGES, check=False, stderr=subprocess.DEVNULL).returncode == 4
+    assert subprocess.run(argv, cwd=PACKAGES, check=False).returncode == 0
+
+
+def test_a_runner_that_a_shim_had_started_is_not_taken_for_the_agents(stage: Stage) -> None:
+    runner, agent = stage.tether(), stage.tether()
+    start = f"(setsid sh -c 'echo $$ >&8; exec sleep 1000' 8>{runner.path} &) & exit 0"
+    directory = stage.directory(f"exec 9>{agent.path}; echo a >&9; sleep 1000", runner_command=("sh", "-c", start))
+    stage.bell.hide()
+    run = stage.start(directory)
+    agent.await_words(1)
+    pid = int(runner.await_words(1)[0])
+    run.kill(run.pid_of("guard"))
+    agent.await_end()
+    assert run.end().cause == "lost"
+    os.kill(pid, signal.SIGKILL)  # it is still there to be ended
+    runner.await_end()
