@@ -191,3 +191,15 @@ def test_what_is_missing_from_the_checkout_is_told(stage: Stage, repository: Rep
     repository.commit("lfs", **{".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", ".gitmodules": ""})
     outcome = stage.run("true", checkout=repository.checkout())
     assert [warning.split()[0] for warning in outcome.warnings] == ["Submodules", "Files"]
+
+
+def test_a_partial_repository_works_from_what_it_has(stage: Stage, repository: Repository, tmp_path: pathlib.Path) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    repository.commit("second", second="2\n")
+    subprocess.run(["git", "clone", "-q", "--filter=blob:none", f"file://{repository.path}", str(tmp_path / "partial")], check=True)
+    partial = object.__new__(Repository)
+    partial.path = tmp_path / "partial"
+    script = "cat second; echo new >made; git add made; git commit -qm mine; echo 3 >left"
+    outcome = stage.run(script, checkout=partial.checkout())
+    assert (outcome.result, outcome.branch, outcome.commits) == ("2\n", "dev/work-ab12c", 2)
+    assert partial.files("dev/work-ab12c")["left"] == "3"
