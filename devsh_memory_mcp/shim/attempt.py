@@ -48,7 +48,7 @@ class Attempt:
         self._relief = Relief(f"{place.directory}/{rundir.RESERVE_FILE}")
         self._reports = Reports(place.directory, self._relief)
         self._inbox = Inbox(place.directory)
-        self._pulse = Pulse(place.loop, run, place.version, self._read_inbox, self._children)
+        self._pulse = Pulse(place.loop, run, place.version, self._read_inbox)
         self._cause: str | None = "cancelled" if run.cancelled else None
         self._wall: Wall | None = None  # the guard that stands now
         self._agent: Wall | None = None  # the agent's own
@@ -104,7 +104,7 @@ class Attempt:
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
-        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit, self._relief)
+        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit)
         wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
         self._supervise(wall)
         code, number = decode_status(wall.status)
@@ -119,11 +119,11 @@ class Attempt:
     def _run_agent(self, adapter: Adapter) -> Verdict:
         directory, run = self._place.directory, self._run
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
-        with open(prompt_path, "w", encoding="utf-8") as file:
+        with open(prompt_path, "w", encoding="utf-8", errors="replace") as file:
             file.write(run.prompt)
         command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
-        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._relief)
-        error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit, self._relief)
+        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit)
+        error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
         environment = {**self._environment, **command.environment}
         self._agent = wall = self._stand(Task(command.argv, environment, self._workspace, out, error, command.stdin))
@@ -189,7 +189,7 @@ class Attempt:
     # --- the causes
 
     def _note_cause(self, cause: str) -> None:
-        if self._cause is None and self._agent is not None and self._agent.status is not None:
+        if self._cause is None and self._agent is not None and self._agent.has_run:
             cause = "exit"  # it had ended by itself, which was only not looked at yet
         if self._cause is None:
             self._cause = cause
@@ -209,10 +209,6 @@ class Attempt:
         return {"cancelled": "It was cancelled.", "lost": "Its supervision was ended from outside, and the agent with it."}.get(
             self._cause or "", ""
         )
-
-    def _children(self) -> set[int]:
-        guard = {self._wall.process.pid} if self._wall is not None and self._wall.process is not None else set()
-        return guard | self._place.door.running
 
     # --- the end
 

@@ -17,6 +17,7 @@ from devsh_memory_mcp.shim.workspace import Prepared
 _PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _LITTLE = 1 << 20
+_SHORT = 4096
 
 
 class Facts(typing.NamedTuple):
@@ -71,6 +72,7 @@ class End:
                 if time.monotonic() > until:
                     return False
                 freed = self._relief.free()
+                outcome = _shortened(outcome)
                 self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
             else:
                 return True
@@ -99,6 +101,13 @@ class End:
             warnings=(*(prepared.warnings if prepared else ()), *saved.warnings),
             **facts._asdict(),
         )
+
+
+def _shortened(outcome: Outcome) -> Outcome:
+    """So short that it fits into the reserve, whatever its characters take when they are escaped."""
+    result = outcome.result and outcome.result[-_SHORT:]
+    is_cut = outcome.result_truncated or result != outcome.result
+    return outcome._replace(result=result, result_truncated=is_cut, changed_files=outcome.changed_files[:20])
 
 
 def _free_bytes(path: str) -> int:

@@ -25,6 +25,7 @@ _OVERRIDES = (
     ("tag.gpgSign", "false"),
     ("diff.ignoreSubmodules", "all"),
     ("submodule.recurse", "false"),
+    ("advice.addEmbeddedRepo", "false"),
     ("protocol.ext.allow", "never"),
     ("transfer.fsckObjects", "true"),
     ("safe.directory", "*"),  # the user named the repository; it may belong to another user, in a container for example
@@ -41,10 +42,12 @@ class Git:
         self.workspace = f"{directory}/{rundir.WORKSPACE_DIRECTORY}"
         self._environment = _environment(run, checkout)
 
-    def own(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> Finished:
+    def own(self, *arguments: str, index: str | None = None, date: str | None = None) -> Finished:
         """With the shim's own git directory, over the workspace."""
         extra = {} if index is None else {"GIT_INDEX_FILE": index}
-        command = ["git", f"--git-dir={self.own_directory}", f"--work-tree={work_tree or self.workspace}", *arguments]
+        if date is not None:
+            extra |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        command = ["git", f"--git-dir={self.own_directory}", f"--work-tree={self.workspace}", *arguments]
         return self._door.check(command, {**self._environment, **extra})
 
     def add_all(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> Finished:

@@ -15,6 +15,7 @@ import sys
 import typing
 
 from devsh_memory_mcp.shim import kernel, tree
+from devsh_memory_mcp.shim.rundir import RUN_MARKER
 
 GO, ASK, KILL = b"g", b"t", b"k"
 _SLOWEST = 0.1  # seconds between sweeps where a killed process does not go, in the middle of a disk's failure for example
@@ -55,6 +56,7 @@ class _Guard:
         self._errand = errand
         self._line = line
         self._command: int | None = None
+        self._marker = errand.environment[RUN_MARKER]
         os.setsid()
         kernel.adopt_orphans()
         signal.set_wakeup_fd(-1)
@@ -85,7 +87,7 @@ class _Guard:
         if order == GO:
             self._start()
         elif order == ASK:
-            tree.ask(os.getpid())
+            tree.ask(os.getpid(), self._marker)
         else:  # KILL, or the end of the pipe: the shim is dead
             self._end_tree()
             self._leave()
@@ -105,7 +107,7 @@ class _Guard:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return True
+                return kernel.ADOPTS or not tree.members(os.getpid(), self._marker)
             if not pid:
                 return False
             if pid == self._command:
@@ -114,7 +116,7 @@ class _Guard:
     def _end_tree(self) -> None:
         pause = 0.001
         while not self._is_empty():
-            tree.strike(os.getpid())
+            tree.strike(os.getpid(), self._marker)
             if select.select([self._children], [], [], pause)[0]:
                 self._drain()
             pause = min(2 * pause, _SLOWEST)

@@ -11,10 +11,11 @@ import typing
 
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.loop import Loop
-from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.output import Stream
 from devsh_memory_mcp.shim.process import CommandFailed
 from devsh_memory_mcp.shim.wall import Task, Wall
 
+_HEAD_SECONDS = 10.0
 _BUNDLE_SECONDS = 120.0
 _AGENT_REF = "refs/devsh/agent"
 _SCRIPT = 'git rev-parse --verify "HEAD^{commit}"; bundle=$1; shift; exec git bundle create -q "$bundle" HEAD "$@"'
@@ -34,12 +35,15 @@ class Bundler:
         """The commit at HEAD and the path of a bundle that leads to it from `without`; None for what could not be had."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
-        said, complaint = Stream(self._log, 4096, Relief("")), Stream(self._log, 4096, Relief(""))
+        said, complaint = Stream(self._log, 4096), Stream(self._log, 4096)
         excluded = ["--not", *without] if without else []
         argv = ("sh", "-c", _SCRIPT, "sh", self._path, *excluded)
         wall = Wall(self._loop, Task(argv, self._environment, workspace, said, complaint), self._lock)
         if wall.go():
-            self._loop.wait(lambda: wall.has_ended, time.monotonic() + _BUNDLE_SECONDS)
+            began = time.monotonic()
+            # HEAD is told at once, or it is a pipe or worse; the bundle of a long history takes its time.
+            if self._loop.wait(lambda: wall.has_ended or said.total > 0, began + _HEAD_SECONDS):
+                self._loop.wait(lambda: wall.has_ended, began + _BUNDLE_SECONDS)
         wall.end(0.0)
         made = wall.status == 0 and _is_file(self._path)
         words = said.tail.split()
@@ -53,6 +57,8 @@ def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None
     """
     if find_head(tool.workspace) == start:
         return None
+    if not _is_file(f"{tool.workspace}/.git/HEAD"):
+        raise CommandFailed("the checkout's .git is not a repository any more")
     head, bundle = bundler.make(tool.workspace, start, tool.checkout.base_commit)
     if head is None:
         raise CommandFailed("the checkout's HEAD cannot be read")

@@ -1,6 +1,6 @@
 """The two things that only a system call can say: who adopts the orphans below us, and who dies with his parent.
 
-Linux has both; elsewhere they are left out, and the guard finds its tree by what it has seen of it.
+Linux has both; elsewhere they are left out, and a tree is found by its mark in the environment.
 """
 
 import ctypes
@@ -13,9 +13,12 @@ _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def adopt_orphans() -> None:
-    """Makes this process the parent of whoever below it loses his own."""
-    _control(_PR_SET_CHILD_SUBREAPER, 1)
+ADOPTS = _libc is not None  # whether orphans can be had at all
+
+
+def adopt_orphans(*, wanted: bool = True) -> None:
+    """Makes this process the parent of whoever below it loses his own, or leaves them to the next one above."""
+    _control(_PR_SET_CHILD_SUBREAPER, int(wanted))
 
 
 def die_with_parent() -> None:

@@ -9,17 +9,13 @@ TAIL = 64 * 1024
 
 
 class Stream:
-    """One output. The file holds the first half of `limit`, then a line that says what is missing, then the end.
+    """One output. The file holds the first half of `limit`, then a line that says what is missing, then the end."""
 
-    `on_full` is called when the disk is; it frees the reserve, and the write is tried once more.
-    """
-
-    def __init__(self, path: str, limit: int, on_full: "Relief") -> None:
+    def __init__(self, path: str, limit: int) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._head = limit // 2
         self._tail_size = min(TAIL, limit - self._head)
         self._tail = bytearray()
-        self._relief = on_full
         self._written = 0
         self._reading: int | None = None
         self._loop: Loop | None = None
@@ -81,13 +77,11 @@ class Stream:
         self._written += self._write(head) if head else 0
 
     def _write(self, content: bytes) -> int:
-        """How much of it is in the file; a full disk costs output, never the supervision of the agent."""
-        with contextlib.suppress(OSError):
+        """How much of it is in the file. A full disk costs output and nothing else: its last reserve is for the outcome."""
+        try:
             return os.write(self._descriptor, content)
-        self._relief.free()
-        with contextlib.suppress(OSError):
-            return os.write(self._descriptor, content)
-        return 0
+        except OSError:
+            return 0
 
     def _stop(self) -> None:
         if self._reading is not None and self._loop is not None:

@@ -42,18 +42,15 @@ class Door:
         self._loop = loop
         self._log = log
         self.is_unwanted: typing.Callable[[], bool] = lambda: False  # whether what runs should be given up
-        self.running: set[int] = set()
 
     def run(self, argv: list[str], environment: dict[str, str], *, seconds: float = 120.0) -> Finished:
         """Runs to the end. CommandFailed where it could not start or took too long, Interrupted where it became unwanted."""
         began = time.monotonic()
         run = _Running(self._loop, argv, environment)
-        self.running.add(run.pid)
         done = self._loop.wait(lambda: run.is_over or self.is_unwanted(), began + seconds)
         if not run.is_over:
             run.kill()
             self._loop.wait(lambda: run.status is not None)
-        self.running.discard(run.pid)
         finished = run.finish()
         self._note(argv, finished, time.monotonic() - began)
         if not done:

@@ -9,9 +9,8 @@ import os
 import socket
 import sys
 import time
-import typing
 
-from devsh_memory_mcp.shim import census, rundir
+from devsh_memory_mcp.shim import kernel, rundir
 from devsh_memory_mcp.shim.loop import Callback, Loop
 
 _SHORTEST, _LONGEST = 0.05, 30.0  # seconds between two attempts to reach a runner
@@ -20,21 +19,24 @@ _STARTER = "import sys; sys.path.insert(0, sys.argv[1]); from devsh_memory_mcp.s
 
 
 class Pulse:
-    """`on_ring` is called when there may be something in the inbox; `ours` tells which children are known to be the attempt's."""
+    """`on_ring` is called when there may be something in the inbox."""
 
-    def __init__(self, loop: Loop, run: rundir.Run, version: str, on_ring: Callback, ours: typing.Callable[[], set[int]]) -> None:
+    def __init__(self, loop: Loop, run: rundir.Run, version: str, on_ring: Callback) -> None:
         self._loop = loop
         self._run = run
         self._on_ring = on_ring
-        self._ours = ours
         self._hello = {"hello": "shim", "format": rundir.FORMAT, "version": version, "taskRunId": run.task_run_id, "attempt": run.attempt}
         self._connection: socket.socket | None = None
         self._pause = _SHORTEST
         self._starter: int | None = None
-        self.strangers: set[int] = set()  # children of this process that are not the agent's: a runner may be adopted here
+        self.strangers: set[int] = set()  # children of this process that are no part of the agent's tree
 
     def connect(self) -> None:
         """Connects if a runner listens; else one is seen to, later and elsewhere."""
+        if not self._reach():
+            self._later()
+
+    def _reach(self) -> bool:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(0)
         try:
@@ -42,12 +44,12 @@ class Pulse:
             connection.send(json.dumps(self._hello).encode() + b"\n")
         except OSError:
             connection.close()
-            self._later()
-            return
+            return False
         self._connection = connection
         self._pause = _SHORTEST
         self._loop.read(connection.fileno(), self._hear)
         self._on_ring()  # what was written while nobody could ring
+        return True
 
     def ring(self) -> None:
         """Tells the runner to read the reports; without a runner the next one reads them anyway."""
@@ -85,18 +87,8 @@ class Pulse:
         self._pause = min(2 * self._pause, _LONGEST)
 
     def _retry(self) -> None:
-        if self._starter is not None:
-            return
-        if self._answers():
-            self.connect()
-        else:
+        if self._starter is None and not self._reach():
             self._start()
-
-    def _answers(self) -> bool:
-        """Whether somebody listens."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(0)
-            return probe.connect_ex(self._run.control_socket) == 0
 
     def _start(self) -> None:
         """Has a runner started. It says hello as a face: a shim's hello would tie this short life to the attempt's."""
@@ -108,12 +100,14 @@ class Pulse:
         except OSError:
             self._later()
             return
+        # The runner forks itself away from its starter, and must not come to us: with the agent's orphans it would be ended.
+        kernel.adopt_orphans(wanted=False)
         self.strangers.add(self._starter)
         self._loop.child(self._starter, self._started)
 
     def _started(self, status: int) -> None:
-        """The runner has forked itself away, and so has come to us, who adopt orphans: it is no part of the agent's tree."""
-        self.strangers |= {entry.pid for entry in census.entries() if entry.parent == os.getpid()} - self._ours()
+        kernel.adopt_orphans()
+        self.strangers.clear()
         self._starter = None
         if status == 0:
             self.connect()

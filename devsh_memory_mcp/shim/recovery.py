@@ -3,7 +3,6 @@
 It may be repeated at will, and be killed in between.
 """
 
-import datetime
 import os
 import time
 
@@ -30,7 +29,7 @@ class StillAlive(Exception):
 
 def recover(run: Run, place: Place) -> bool:
     """Ends what is left, saves, writes the outcome; whether it is on disk. StillAlive where something cannot be ended."""
-    pulse = Pulse(place.loop, run, place.version, lambda: None, lambda: place.door.running)
+    pulse = Pulse(place.loop, run, place.version, lambda: None)
     pulse.connect()
     reports, _ = rundir.read_lines(f"{place.directory}/{rundir.REPORT_FILE}", Report)
     _end_tree(run, place, reports)
@@ -42,7 +41,7 @@ def recover(run: Run, place: Place) -> bool:
     started_at = reports[0].at if reports else now()
     facts = Facts(
         "cancelled" if _is_cancelled(run, place.directory) else "lost",
-        started_at, _milliseconds_since(started_at), max((report.n for report in reports), default=0),
+        started_at, _age_in_milliseconds(f"{place.directory}/{rundir.RUN_FILE}"), max((report.n for report in reports), default=0),
         stdout_bytes=_size(f"{place.directory}/{rundir.STDOUT_FILE}"), stderr_bytes=_size(f"{place.directory}/{rundir.STDERR_FILE}"),
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
@@ -103,7 +102,9 @@ def _size(path: str) -> int:
         return 0
 
 
-def _milliseconds_since(instant: str) -> int:
+def _age_in_milliseconds(path: str) -> int:
     """By the wall clock, the only one that outlives a process; never negative."""
-    passed = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(instant)
-    return max(0, round(passed.total_seconds() * 1000))
+    try:
+        return max(0, round((time.time() - os.stat(path).st_mtime) * 1000))
+    except FileNotFoundError:
+        return 0

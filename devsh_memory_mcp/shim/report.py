@@ -1,8 +1,8 @@
 """The shim's side of the two streams: report.jsonl, which it alone writes, and inbox.jsonl, which it reads on."""
 
-import datetime
 import errno
 import os
+import time
 import typing
 
 from devsh_memory_mcp.shim import rundir
@@ -12,7 +12,8 @@ from devsh_memory_mcp.shim.rundir import Letter, Process, Report
 
 def now() -> str:
     """This instant in ISO 8601, UTC."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    instant = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(instant)) + f".{int(instant * 1000) % 1000:03d}Z"
 
 
 class Reports:

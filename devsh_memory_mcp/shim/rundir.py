@@ -258,7 +258,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def write_json(path: str, value: Run | Outcome) -> None:
     """Puts a shape at `path` as 2-space JSON; see `write_file`."""
-    write_file(path, json.dumps(to_json(value), indent=2, ensure_ascii=False).encode() + b"\n")
+    write_file(path, json.dumps(to_json(value), indent=2, ensure_ascii=False).encode(errors="replace") + b"\n")
 
 
 def read_json(path: str, shape: type[Shape]) -> Shape | None:
@@ -273,7 +273,7 @@ def read_json(path: str, shape: type[Shape]) -> Shape | None:
 
 def append_line(descriptor: int, value: Report | Letter) -> None:
     """Appends one line, durable. The descriptor is open with O_APPEND and has one writer."""
-    _write_all(descriptor, json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    _write_all(descriptor, json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n")
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 

@@ -4,6 +4,7 @@ Every step may be repeated, since recovery does so. Ignored and included files a
 """
 
 import os
+import time
 import typing
 
 from devsh_memory_mcp.shim import difference, history, publication
@@ -15,6 +16,7 @@ from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.workspace import Prepared
 
 _MOST_NESTING = 10
+_UNBORN = "error: '", "/' does not have a commit checked out"
 
 
 class Saved(typing.NamedTuple):
@@ -40,7 +42,7 @@ class Saving:
         self._warnings: list[str] = []
 
     def look(self) -> None:
-        """Finds out beforehand what the end will need, and hides submodules from it: git would run inside them."""
+        """Finds out beforehand what the end will need, and hides submodules from it: their commits could not be saved."""
         start_tree = self._tool.own("rev-parse", f"{self._prepared.head}^{{tree}}").text
         listed = self._tool.own("ls-files", "-s", "-z").stdout
         links = [line.partition(b"\t")[2].decode(errors="surrogateescape") for line in listed.split(b"\0") if line.startswith(b"160000")]
@@ -92,7 +94,8 @@ class Saving:
     def _take_files(self, base: str) -> tuple[str, Difference]:
         """The workspace as a tree, and how it differs from the base."""
         excluded = [f":(top,exclude,literal){os.path.normpath(name)}" for name in self._tool.checkout.include]
-        self._add("--", ".", *excluded)
+        for path in self._add("--", ".", *excluded):
+            self._absorb(path)
         tree = self._tool.own("write-tree").text
         if tree == self._start_tree and self._prepared.head == base:
             return tree, Difference()
@@ -107,12 +110,24 @@ class Saving:
         self._warnings.append(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
         return tree, changes
 
-    def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> None:
+    def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> list[str]:
+        """Adds what can be read; the nested repositories that could not even be added by name, having no commit."""
         added = self._tool.add_all(*arguments, work_tree=work_tree, index=index)
         if added.code not in (0, 1):
+            # An attribute that cannot be obeyed (a file in another encoding than it promises) stops git altogether.
+            with open(f"{self._tool.own_directory}/info/attributes", "w", encoding="ascii") as file:
+                file.write("* !working-tree-encoding\n")
+            added = self._tool.add_all(*arguments, work_tree=work_tree, index=index)
+        if added.code not in (0, 1):
             raise CommandFailed(f"the work cannot be collected: {added.stderr.strip()[-2000:]}")
-        if added.code:
-            self._warnings.append(f"Some files could not be saved: {added.stderr.strip()[-500:]}")
+        complaints = [line for line in added.stderr.splitlines() if line.startswith("error: ")]
+        unborn = [
+            line[len(_UNBORN[0]) : -len(_UNBORN[1])] for line in complaints if line.startswith(_UNBORN[0]) and line.endswith(_UNBORN[1])
+        ]
+        others = [line[7:] for line in complaints if not line.endswith(_UNBORN[1])]
+        if others:
+            self._warnings.append(f"Some files could not be saved: {'; '.join(others)[:500]}")
+        return unborn
 
     def _absorb(self, path: str) -> None:
         """The files of a repository that the agent made inside the checkout: as such, git would keep its name and lose them.
@@ -121,14 +136,27 @@ class Saving:
         """
         index = f"{self._tool.own_directory}/nested-index"
         self._tool.own("read-tree", "--empty", index=index)
-        self._add("--", ".", work_tree=f"{self._tool.workspace}/{path}", index=index)
+        inner = self._add("--", ".", work_tree=f"{self._tool.workspace}/{path}", index=index)
         tree = self._tool.own("write-tree", index=index).text
         self._tool.own("update-index", "--force-remove", "--", path)
         if self._tool.own("ls-tree", tree).stdout:
             self._tool.own("read-tree", f"--prefix={path}/", tree)
+        for name in inner:
+            self._absorb(f"{path}/{name}")
         self._warnings.append(f"{path} is a repository of its own; its files were saved, its history was not.")
 
     def _commit(self, tree: str, parent: str) -> str:
         name = self._run.agent_name
         message = f"Work of {name} ({self._run.orchestration_task_id})\n\nAgent: {name}\n"
-        return self._tool.own("commit-tree", "-p", parent, "-m", message, tree).text
+        return self._tool.own("commit-tree", "-p", parent, "-m", message, tree, date=self._date()).text
+
+    def _date(self) -> str:
+        """When the work was first saved: with the same date a repeat makes the same commit."""
+        path = f"{self._tool.own_directory}/saved-at"
+        try:
+            with open(path, "x", encoding="ascii") as file:
+                file.write(f"@{int(time.time())} +0000")
+        except FileExistsError:
+            self._tool.note("saved once more")
+        with open(path, encoding="ascii") as file:
+            return file.read() or f"@{int(time.time())} +0000"

@@ -8,40 +8,46 @@ import os
 import signal
 import typing
 
-from devsh_memory_mcp.shim import census
+from devsh_memory_mcp.shim import census, kernel
 
 _ROUNDS = 20  # sweeps of SIGSTOP until nobody new is found; a fork loop that outruns them is met by the next kill
 
 
-def ask(root: int, spared: typing.Container[int] = ()) -> None:
+def ask(root: int, marker: str) -> None:
     """Sends SIGTERM to everything below `root`; SIGCONT too, since a stopped process would not hear it."""
-    for entry in census.descendants(root, spared):
+    for entry in members(root, marker):
         send(entry.pid, signal.SIGTERM)
         send(entry.pid, signal.SIGCONT)
 
 
-def strike(root: int, spared: typing.Container[int] = ()) -> bool:
+def strike(root: int, marker: str, spared: typing.Container[int] = ()) -> bool:
     """Kills everything below `root` that can be found now; whether there was anything.
 
     First all are stopped, until a look finds nobody new: a stopped process forks no more. Groups are signalled as such, because
     the kernel then misses none of their members, not even one that is being forked.
     """
     stopped: set[int] = set()
-    members = census.descendants(root, spared)
+    found = members(root, marker, spared)
     for _ in range(_ROUNDS):
-        new = [entry for entry in members if entry.pid not in stopped]
+        new = [entry for entry in found if entry.pid not in stopped]
         if not new:
             break
         for entry in new:
             send(entry.pid, signal.SIGSTOP)
         stopped.update(entry.pid for entry in new)
-        members = census.descendants(root, spared)
+        found = members(root, marker, spared)
     ours = os.getpgid(0)
-    for group in {entry.group for entry in members} - {ours, 0}:
+    for group in {entry.group for entry in found} - {ours, 0}:
         send(-group, signal.SIGKILL)
-    for entry in members:
+    for entry in found:
         send(entry.pid, signal.SIGKILL)
-    return bool(members)
+    return bool(found)
+
+
+def members(root: int, marker: str, spared: typing.Container[int] = ()) -> list[census.Entry]:
+    """Who is below `root`; where the system leaves no orphans to us, also who carries the mark."""
+    found = census.descendants(root, spared)
+    return found if kernel.ADOPTS else found + [entry for entry in census.marked(marker) if entry not in found]
 
 
 def send(pid: int, number: int) -> bool:

@@ -10,7 +10,7 @@ import typing
 from devsh_memory_mcp.shim import census, guard, tree
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
-from devsh_memory_mcp.shim.rundir import Process
+from devsh_memory_mcp.shim.rundir import RUN_MARKER, Process
 
 _DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tree may stay open for ever
 
@@ -33,6 +33,7 @@ class Wall:
         self._loop = loop
         self._streams = {task.stdout, task.stderr}
         self._spoken = b""
+        self._marker = task.environment[RUN_MARKER]
         self.command: int | None = None  # the pid of the command's own process
         self.status: int | None = None  # how it ended, as wait gives it
         self.failure: int | None = None  # the errno for which it could not be started
@@ -68,6 +69,11 @@ class Wall:
         """Whether the command's own process is over, or nobody is left to say so."""
         return self.status is not None or self.is_gone
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the command was started and has come to its own end."""
+        return self.status is not None and self.failure is None
+
     def go(self) -> bool:
         """Lets the command start and waits until it has, or could not; whether it has."""
         self._order(guard.GO)
@@ -94,9 +100,16 @@ class Wall:
 
     def _end_orphans(self, spared: typing.Container[int]) -> None:
         pause = 0.001
-        while tree.strike(os.getpid(), spared):
+        while tree.strike(os.getpid(), self._marker, spared) or self._strike_marked():
             self._loop.wait(lambda: False, time.monotonic() + pause)
             pause = min(2 * pause, 0.1)
+
+    def _strike_marked(self) -> bool:
+        """Orphans that did not come to us, since a runner was being started when they became some."""
+        found = census.marked(self._marker)
+        for entry in found:
+            tree.send(entry.pid, signal.SIGKILL)
+        return bool(found)
 
     def _order(self, order: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # the status pipe tells that the guard has gone

@@ -1,0 +1,41 @@
+"""Every test has its own HOME and git configuration, a bell that rings, and a stage."""
+
+import collections.abc
+import pathlib
+
+import pytest
+
+from tests.doubles.bell import Bell
+from tests.shim.stage import Repository, Stage
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    path = tmp_path / "home"
+    path.mkdir()
+    (path / ".gitconfig").write_text('[user]\n\tname = Una User\n\temail = una@example.org\n[protocol "file"]\n\tallow = always\n')
+    monkeypatch.setenv("HOME", str(path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return path
+
+
+@pytest.fixture
+def bell() -> collections.abc.Iterator[Bell]:
+    bell = Bell()
+    yield bell
+    bell.close()
+
+
+@pytest.fixture
+def stage(tmp_path: pathlib.Path, bell: Bell) -> collections.abc.Iterator[Stage]:
+    stage = Stage(tmp_path, bell)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def repository(tmp_path: pathlib.Path) -> Repository:
+    repository = Repository(tmp_path / "repository")
+    repository.commit("first", **{"readme": "hello\n", "src__code": "one\ntwo\n", ".gitignore": "ignored\n.env\n"})
+    return repository

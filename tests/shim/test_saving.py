@@ -1,0 +1,205 @@
+"""What becomes of an agent's work, and of the user's repository, which is left as it was."""
+
+import os
+import pathlib
+import subprocess
+
+from devsh_memory_mcp.shim.rundir import Merge
+from tests.shim.stage import Repository, Stage
+
+
+def test_leftovers_are_committed_and_published_on_the_branch(stage: Stage, repository: Repository) -> None:
+    outcome = stage.run("echo new >made; echo three >>src/code; rm readme; echo no >ignored", checkout=repository.checkout())
+    assert (outcome.succeeded, outcome.branch, outcome.commits) == (True, "dev/work-ab12c", 1)
+    assert repository.files("dev/work-ab12c") == {".gitignore": "ignored\n.env", "made": "new", "src/code": "one\ntwo\nthree"}
+    assert (outcome.files_changed, outcome.insertions, outcome.deletions) == (3, 2, 1)
+    assert outcome.changed_files == ("made", "readme", "src/code")
+    message = repository.git("log", "-1", "--format=%an <%ae>%n%B", "dev/work-ab12c")
+    assert message == "Una User <una@example.org>\nWork of shell/sh (ns1234567890)\n\nAgent: shell/sh"
+    assert repository.git("rev-parse", outcome.salvage_ref or "") == repository.git("rev-parse", "dev/work-ab12c") == outcome.tip
+    assert repository.git("rev-parse", f"refs/devsh/base/{outcome.task_run_id}") == repository.git("rev-parse", "main")
+    repository.git("fsck", "--strict")
+
+
+def test_the_agents_own_commits_and_its_leftovers_are_both_there(stage: Stage, repository: Repository) -> None:
+    script = """echo 1 >one; git add one; git commit -qm mine
+    git checkout -qb elsewhere; echo 2 >two; git add two; git commit -qm other; echo 3 >left"""
+    outcome = stage.run(script, checkout=repository.checkout())
+    subjects = repository.git("log", "--format=%s", f"main..{outcome.branch}").splitlines()
+    assert subjects == ["Work of shell/sh (ns1234567890)", "other", "mine"]
+    assert (outcome.commits, outcome.files_changed) == (3, 3)
+    assert repository.git("log", "-1", "--format=%an", f"{outcome.branch}~1") == "Una User"
+
+
+def test_commits_without_leftovers_are_published_as_they_are(stage: Stage, repository: Repository) -> None:
+    outcome = stage.run("echo 1 >one; git add one; git commit -qm mine; git rev-parse HEAD", checkout=repository.checkout())
+    assert (outcome.tip, outcome.commits) == ((outcome.result or "").strip(), 1)
+
+
+def test_without_a_change_there_is_no_branch(stage: Stage, repository: Repository) -> None:
+    outcome = stage.run("cat readme", checkout=repository.checkout())
+    assert (outcome.succeeded, outcome.branch, outcome.salvage_ref, outcome.commits) == (True, None, None, 0)
+    assert outcome.tip == repository.git("rev-parse", "main")
+    assert repository.git("branch", "--format=%(refname:short)") == "main"
+
+
+def test_the_work_of_a_failed_agent_is_salvaged_and_not_published(stage: Stage, repository: Repository) -> None:
+    outcome = stage.run("echo half >made; exit 1", checkout=repository.checkout())
+    assert (outcome.branch, outcome.commits) == (None, 1)
+    assert repository.files(outcome.salvage_ref or "")["made"] == "half"
+    assert repository.git("branch", "--format=%(refname:short)") == "main"
+
+
+def test_a_taken_branch_is_never_moved(stage: Stage, repository: Repository) -> None:
+    repository.git("branch", "dev/work-ab12c")
+    outcome = stage.run("echo new >made", checkout=repository.checkout())
+    assert outcome.branch == "dev/work-ab12c-2"
+    assert repository.git("rev-parse", "dev/work-ab12c") == repository.git("rev-parse", "main")
+
+
+def test_a_branch_called_like_the_prefix_sends_the_work_elsewhere(stage: Stage, repository: Repository) -> None:
+    repository.git("branch", "dev")
+    assert stage.run("echo new >made", checkout=repository.checkout()).branch == "devsh/work-ab12c"
+    repository.git("branch", "-D", "devsh/work-ab12c")
+    repository.git("branch", "devsh")
+    assert stage.run("echo new >made", checkout=repository.checkout()).branch == "dev-work-ab12c"
+
+
+def test_a_dirty_repository_is_left_exactly_as_it_was(stage: Stage, repository: Repository) -> None:
+    (repository.path / "readme").write_text("being edited\n")
+    (repository.path / "staged").write_text("staged\n")
+    repository.git("add", "staged")
+    (repository.path / "untracked").write_text("untracked\n")
+    before, status = repository.state(), repository.git("status", "--porcelain")
+    outcome = stage.run("cat readme; ls; echo new >made; git add -A; git commit -qm mine; echo more >left", checkout=repository.checkout())
+    assert (outcome.result or "").split() == ["hello", "readme", "src"]
+    assert repository.state() == before
+    assert repository.git("status", "--porcelain") == status
+    assert not (repository.path / ".git/FETCH_HEAD").exists()
+
+
+def test_included_files_are_there_and_never_committed(stage: Stage, repository: Repository) -> None:
+    (repository.path / ".env").write_text("SECRET=1\n")
+    (repository.path / "cache").mkdir()
+    (repository.path / "cache/a b*").write_text("kept\n")
+    checkout = repository.checkout(include=(".env", "cache", "absent", "../outside"), source_tree=str(repository.path))
+    # Even where the agent lifts every exclusion.
+    outcome = stage.run("cat .env cache/*; git status --short; printf '!.env\\n!cache\\n' >.gitignore; echo new >made", checkout=checkout)
+    assert outcome.result == "SECRET=1\nkept\n"
+    assert set(repository.files(outcome.branch or "")) == {".gitignore", "made", "readme", "src/code"}
+    assert len(outcome.warnings) == 2
+    assert not (stage.root / "outside").exists()
+
+
+def test_dependencies_are_merged_and_their_branches_can_be_seen(stage: Stage, repository: Repository) -> None:
+    base = repository.git("rev-parse", "HEAD")
+    merges = []
+    for name in ("a", "b"):
+        repository.git("checkout", "-q", "-b", f"dev/{name}", base)
+        merges.append(Merge(f"ns{name}", f"dev/{name}", repository.commit(f"by {name}", **{name: f"{name}\n"})))
+    repository.git("checkout", "-q", "main")
+    script = "cat a b; git branch -r --format='%(refname:short)'; git rev-parse --abbrev-ref HEAD; echo new >made"
+    outcome = stage.run(script, checkout=repository.checkout(merges=tuple(merges)))
+    assert (outcome.result or "").split() == ["a", "b", "origin/dev/a", "origin/dev/b", "origin/main", "dev/work-ab12c"]
+    assert set(repository.files(outcome.branch or "")) == {".gitignore", "a", "b", "made", "readme", "src/code"}
+    assert repository.git("merge-base", "--is-ancestor", "dev/b", outcome.branch or "") == ""
+    repository.git("fsck", "--strict")
+
+
+def test_a_conflict_is_told_and_the_agent_starts_all_the_same(stage: Stage, repository: Repository) -> None:
+    base = repository.git("rev-parse", "HEAD")
+    merges = []
+    for name in ("a", "b", "c"):
+        repository.git("checkout", "-q", "-b", f"dev/{name}", base)
+        merges.append(Merge(f"ns{name}", f"dev/{name}", repository.commit(name, **({"readme": name} if name != "c" else {"c": "c"}))))
+    repository.git("checkout", "-q", "main")
+    outcome = stage.run(
+        "git status --short; cat readme c; git merge -q origin/dev/b || true", checkout=repository.checkout(merges=tuple(merges))
+    )
+    assert outcome.result is not None
+    assert outcome.result.startswith("ac")
+    assert [(conflict.branch, conflict.files) for conflict in outcome.merge_conflicts] == [("dev/b", ("readme",))]
+    files = repository.files(outcome.branch or "")
+    assert files["c"] == "c"
+    assert "<<<<<<<" in files["readme"]
+
+
+def test_a_rebase_and_a_prune_of_the_users_do_not_break_the_checkout(stage: Stage, repository: Repository) -> None:
+    tether = stage.tether()
+    repository.commit("second", second="2\n")
+    run = stage.launch(
+        f"exec 9>{tether.path}; echo a >&9; cat ../go; cat second; echo new >made; git add made; git commit -qm mine; echo 3 >left",
+        setup="mkfifo ../go",
+        checkout=repository.checkout(),
+    )
+    tether.await_words(1)
+    repository.git("reset", "-q", "--hard", "HEAD~1")
+    repository.git("reflog", "expire", "--expire=now", "--all")
+    repository.git("gc", "-q", "--prune=now")
+    (run.directory / "go").write_text("go\n")
+    outcome = run.end()
+    assert (outcome.result, outcome.commits) == ("go\n2\n", 2)
+    assert repository.files(outcome.branch or "")["second"] == "2"
+
+
+def test_shallow_bare_and_linked_repositories_work_as_well(stage: Stage, repository: Repository, tmp_path: pathlib.Path) -> None:
+    repository.commit("second", second="2\n")
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{repository.path}", str(tmp_path / "shallow")], check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(repository.path), str(tmp_path / "bare")], check=True)
+    repository.git("worktree", "add", "-q", "-b", "linked", str(tmp_path / "linked"))
+    for name in ("shallow", "bare", "linked"):
+        other = object.__new__(Repository)
+        other.path = tmp_path / name
+        script = "cat second; git log --oneline | wc -l; echo new >made; git add made; git commit -qm mine; echo 3 >left"
+        outcome = stage.run(script, checkout=other.checkout(branch=f"dev/{name}"))
+        assert (outcome.result or "").split() == ["2", "1" if name == "shallow" else "2"]
+        assert (outcome.branch, outcome.commits, outcome.warnings) == (f"dev/{name}", 2, ())
+        assert set(other.files(f"dev/{name}")) == {".gitignore", "left", "made", "readme", "second", "src/code"}
+
+
+def test_a_repository_with_sha256_works_as_well(stage: Stage, tmp_path: pathlib.Path) -> None:
+    repository = Repository(tmp_path / "sha256", "--object-format=sha256")
+    repository.commit("first", readme="hello\n")
+    outcome = stage.run("echo 1 >one; git add one; git commit -qm mine; echo 2 >two", checkout=repository.checkout())
+    assert (outcome.branch, outcome.commits, len(outcome.tip or "")) == ("dev/work-ab12c", 2, 64)
+
+
+def test_a_remote_repository_is_worked_on_through_one_mirror(
+    stage: Stage, repository: Repository, tmp_path: pathlib.Path, home: pathlib.Path
+) -> None:
+    with (home / ".gitconfig").open("a") as file:
+        file.write(f'[url "{tmp_path}/"]\n\tinsteadOf = https://example.org/\n')
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    mirror = str(tmp_path / "mirrors/one.git")
+    url = "https://example.org/repository"
+    for count in (1, 2):
+        checkout = repository.checkout(repository=mirror, url=url, branch=f"dev/{count}")
+        outcome = stage.run("cat readme; echo new >made", checkout=checkout, environment=environment)
+        assert (outcome.branch, outcome.result) == (f"dev/{count}", "hello\n")
+        repository.commit(f"later {count}", later=str(count))
+    branches = subprocess.check_output(["git", f"--git-dir={mirror}", "branch", "--format=%(refname:short)"], text=True).split()
+    assert branches == ["dev/1", "dev/2", "main"]
+
+
+def test_a_base_that_is_not_there_ends_as_spawn_and_says_so(stage: Stage, repository: Repository) -> None:
+    outcome = stage.run("echo ran", checkout=repository.checkout(base_commit="1" * 40))
+    assert (outcome.cause, outcome.result) == ("spawn", None)
+    assert "1111111" in (outcome.error_message or "")
+
+
+def test_what_is_missing_from_the_checkout_is_told(stage: Stage, repository: Repository) -> None:
+    repository.commit("lfs", **{".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", ".gitmodules": ""})
+    outcome = stage.run("true", checkout=repository.checkout())
+    assert [warning.split()[0] for warning in outcome.warnings] == ["Submodules", "Files"]
+
+
+def test_a_partial_repository_works_from_what_it_has(stage: Stage, repository: Repository, tmp_path: pathlib.Path) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    repository.commit("second", second="2\n")
+    subprocess.run(["git", "clone", "-q", "--filter=blob:none", f"file://{repository.path}", str(tmp_path / "partial")], check=True)
+    partial = object.__new__(Repository)
+    partial.path = tmp_path / "partial"
+    script = "cat second; echo new >made; git add made; git commit -qm mine; echo 3 >left"
+    outcome = stage.run(script, checkout=partial.checkout())
+    assert (outcome.result, outcome.branch, outcome.commits) == ("2\n", "dev/work-ab12c", 2)
+    assert partial.files("dev/work-ab12c")["left"] == "3"
