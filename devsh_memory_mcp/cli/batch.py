@@ -45,7 +45,9 @@ def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None
         write_json(answer)
         return
     for task in answer.tasks:
-        click.echo(f"{task.orchestration_task_id}  {mark(task.status)}  {task.agent_name}  {task.task_id}  {task.waiting_for or ''}".rstrip())
+        click.echo(
+            f"{task.orchestration_task_id}  {mark(task.status)}  {task.agent_name}  {task.task_id}  {task.waiting_for or ''}".rstrip()
+        )
     warn(answer.warnings)
     click.echo("  follow    devsh orchestrate status --watch")
     where(orchestration.directory)

@@ -33,7 +33,11 @@ def cancel(context: click.Context, any_id: str, *, cascade: bool, as_json: bool)
         write_json(answer)
         return
     others = f" and {answer.cancelled_count - 1} that depend on it" if answer.cancelled_count > 1 else ""
-    click.echo(f"{answer.orchestration_task_id} is {answer.status}{others}." if answer.cancelled else f"{any_id} had ended already: {answer.status}.")
+    click.echo(
+        f"{answer.orchestration_task_id} is {answer.status}{others}."
+        if answer.cancelled
+        else f"{any_id} had ended already: {answer.status}."
+    )
     if record.status == "cancelled" and record.salvage_refs:
         click.echo(f"Its work: {quoted('git', 'checkout', record.salvage_refs[-1])}")
     if answer.next:

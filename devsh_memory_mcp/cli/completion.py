@@ -17,7 +17,7 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(found(context.find_root().command, {}, "devsh", "_DEVSH_COMPLETE").source())
 
 
-completion.examples = (  # type: ignore[attr-defined]
+completion.examples = (
     'eval "$(devsh completion bash)"   # in ~/.bashrc',
     'eval "$(devsh completion zsh)"    # in ~/.zshrc',
     "devsh completion fish > ~/.config/fish/completions/devsh.fish",

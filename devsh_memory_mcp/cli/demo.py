@@ -57,7 +57,7 @@ def demo(context: click.Context, *, here: bool, as_json: bool) -> int:
 async def _watched(orchestration: Orchestration, *, as_json: bool) -> int:
     with anyio.move_on_after(LONGEST):
         if not as_json:
-            return await Watch(orchestration, None, interval=REDRAWN).run()
+            return await Watch(orchestration, None, interval=REDRAWN, as_json=False).run()
         answer = await orchestration.wait(WaitRequest(ids=tuple(task.id for task in PLAN.tasks)))
         return failure.OK if all(row.status == "completed" for row in answer.tasks) else failure.FAILED
     return failure.TIMEOUT
@@ -68,7 +68,7 @@ def _tell(results: ResultsAnswer, report: TaskRecord, seconds: float) -> None:
     for result in results.results:
         click.echo(f"  {result.branch or result.error_message or result.status}{diff_text(result.commits, result.diff_stat)}")
     if report.status == "completed":
-        click.echo(click.style("\nThe fourth began with the work of the three, merged, and wrote devsh-demo/REPORT.md:", bold=True))
+        click.echo(click.style("\nThe fourth began with the work of the three, merged, and wrote devsh-demo/report.md:", bold=True))
     show_text(report.result or report.error_message, report.result_path)
     completed = f"{results.completed_tasks} of {results.total_tasks} tasks completed in {seconds:.1f} s"
     click.echo(f"\n{click.style(completed, fg='green' if results.completed_tasks == results.total_tasks else 'red', bold=True)}")

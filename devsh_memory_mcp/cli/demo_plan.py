@@ -55,8 +55,8 @@ set -eu
 for part in lines todo history; do
   test -s "devsh-demo/$part.md" || { echo "devsh-demo/$part.md has not arrived: the other agents' work is missing" >&2; exit 1; }
 done
-{ echo "# This repository"; for part in lines todo history; do echo; cat "devsh-demo/$part.md"; done; } > devsh-demo/REPORT.md
-cat devsh-demo/REPORT.md
+{ echo "# This repository"; for part in lines todo history; do echo; cat "devsh-demo/$part.md"; done; } > devsh-demo/report.md
+cat devsh-demo/report.md
 """
 
 PLAN = BatchRequest(
@@ -95,7 +95,9 @@ def found_agents() -> list[str]:
 
 def _top(directory: Path) -> Path | None:
     """The work tree that the directory is in, None where there is none or where it has no commit."""
-    found = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "--show-toplevel", "HEAD"], cwd=directory, capture_output=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "--show-toplevel", "HEAD"], cwd=directory, capture_output=True, check=False
+    )
     path = found.stdout.decode(errors="replace").partition("\n")[0]
     return Path(path) if found.returncode == 0 and path.startswith("/") else None
 

@@ -36,7 +36,9 @@ def show_task(record: TaskRecord) -> None:
     for conflict in record.merge_conflicts:
         click.echo(f"  conflict  {conflict.branch} could not be merged: {', '.join(conflict.files[:5])}")
     facts([("salvage", quoted("git", "checkout", ref)) for ref in record.salvage_refs[-1:] if record.status != "completed"])
-    facts([("checkout", record.workspace), ("output", f"devsh orchestrate logs {record.orchestration_task_id}" if record.attempt else None)])
+    facts(
+        [("checkout", record.workspace), ("output", f"devsh orchestrate logs {record.orchestration_task_id}" if record.attempt else None)]
+    )
     warn(record.warnings)
     if record.next:
         click.echo(f"  next      {record.next}")
@@ -45,7 +47,9 @@ def show_task(record: TaskRecord) -> None:
 def show_result(result: TaskResult) -> None:
     """One task of `results`."""
     name = f"{result.id}: " if result.id != result.orchestration_task_id else ""
-    click.echo(f"{mark(result.status)}  {click.style(result.orchestration_task_id, bold=True)}  {result.agent_name}  {name}{title(result.prompt)}")
+    click.echo(
+        f"{mark(result.status)}  {click.style(result.orchestration_task_id, bold=True)}  {result.agent_name}  {name}{title(result.prompt)}"
+    )
     changed = diff_text(result.commits, result.diff_stat)
     facts([("branch", result.branch and result.branch + changed), ("error", result.error_message)])
     show_text(result.result, result.result_path)
@@ -84,4 +88,6 @@ def show_text(text: str | None, path: str | None) -> None:
     if hidden > 0:
         click.echo(click.style(f"  │ … {_plural(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True))
     for line in lines[-SHOWN_LINES:]:
-        click.echo(f"  {click.style('│', dim=True)} {''.join(character for character in line if character.isprintable() or character == chr(9))}")
+        click.echo(
+            f"  {click.style('│', dim=True)} {''.join(character for character in line if character.isprintable() or character == chr(9))}"
+        )

@@ -18,7 +18,9 @@ LAST = ("use_env_jwt", "dir", "orchestration_id", "as_json")  # in the help, aft
 class LazyGroup(click.Group):
     """A group whose members are named by module; `aliases` are further names that the help does not list."""
 
-    def __init__(self, *, members: Mapping[str, str], aliases: Mapping[str, str] | None = None, examples: tuple[str, ...] = (), **rest: object):
+    def __init__(
+        self, *, members: Mapping[str, str], aliases: Mapping[str, str] | None = None, examples: tuple[str, ...] = (), **rest: object
+    ):
         super().__init__(**rest)  # type: ignore[arg-type]
         self.members, self.aliases, self.examples = members, aliases or {}, examples
 
@@ -81,7 +83,7 @@ def command(name: str, *examples: str, use_env_jwt_shown: bool = False, **settin
         for option in (_json, _orchestration_id, directory_option):
             function = option(function)
         function = _use_env_jwt(hidden=not use_env_jwt_shown)(function)
-        made: Command = click.command(name, cls=Command, **settings)(function)  # type: ignore[call-overload]
+        made: Command = click.command(name, cls=Command, **settings)(function)
         made.examples = examples
         made.params.sort(key=lambda parameter: parameter.name in LAST)
         return made
@@ -109,7 +111,11 @@ directory_option = click.option(
     "--dir", metavar="PATH", expose_value=False, callback=_remember(DIRECTORY), help="Memory root (else DEVSH_MEMORY_DIR)."
 )
 _orchestration_id = click.option(
-    "--orchestration-id", metavar="ID", expose_value=False, callback=_remember(ORCHESTRATION), help="Orchestration (else CMUX_ORCHESTRATION_ID)."
+    "--orchestration-id",
+    metavar="ID",
+    expose_value=False,
+    callback=_remember(ORCHESTRATION),
+    help="Orchestration (else CMUX_ORCHESTRATION_ID).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, and nothing else.")
 

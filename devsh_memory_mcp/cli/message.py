@@ -22,12 +22,14 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 )
 @click.argument("to", metavar="ID")
 @click.argument("text", metavar="MESSAGE")
-@click.option("--type", "type_", type=click.Choice(["handoff", "request", "status", "response"]), required=True, help="What kind of message it is.")
+@click.option(
+    "--type", "type_", type=click.Choice(["handoff", "request", "status", "response"]), required=True, help="What kind of message it is."
+)
 @click.option("--reply-to", type=int, metavar="MESSAGE-ID", help="The message that this one answers.")
 @click.option("--correlation-id", metavar="ID", help="Your own mark, to find the answer by.")
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]))
 @click.pass_context
-def message(context: click.Context, to: str, text: str, *, type_: str, as_json: bool, **fields: object) -> None:
+def message(context: click.Context, /, to: str, text: str, *, type_: str, as_json: bool, **fields: object) -> None:
     """Send a message. ID is any id of a task, an agent's name, `head`, or `*` for everyone; `-` reads the message from stdin."""
     if not given(to):
         raise click.UsageError("The ID is empty: is the variable set?")

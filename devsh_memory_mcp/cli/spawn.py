@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -40,7 +40,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     if value:
         raise NotAvailable(
             "This release cannot run a head agent in a workspace of its own (--cloud-workspace).",
-            next_step="Be the head yourself: your shell, or Claude Code with the devsh-memory-mcp server, spawns and coordinates the agents.",
+            next_step="Be the head yourself: your shell, or Claude Code with the devsh-memory-mcp server, can spawn and coordinate agents.",
         )
 
 
@@ -54,12 +54,16 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     short_help="Hand a task to a new agent.",
 )
 @click.argument("prompt", nargs=-1)
-@click.option("--agent", "agent_name", metavar="NAME", help="Agent to use (default: claude/haiku-4.5); shell/bash runs the prompt as a script.")
+@click.option(
+    "--agent", "agent_name", metavar="NAME", help="Agent to use (default: claude/haiku-4.5); shell/bash runs the prompt as a script."
+)
 @click.option("--repo", metavar="REPO", help="owner/repo, URL, path or none (default: the repository you are in).")
 @click.option("--branch", metavar="NAME", help="Branch to start from (default: what is checked out, or main).")
 @click.option("--pr-title", metavar="TITLE", help="Title for the pull request; none is opened.")
 @click.option("--priority", type=click.IntRange(0, 10), metavar="N", help="0 is the highest, 10 the lowest (default: 5).")
-@click.option("--depends-on", multiple=True, metavar="ID", is_eager=True, callback=_dependencies, help="Start after this task (can repeat).")
+@click.option(
+    "--depends-on", multiple=True, metavar="ID", is_eager=True, callback=_dependencies, help="Start after this task (can repeat)."
+)
 @click.option("--name", metavar="NAME", help="Your own name for the task, for --depends-on and all other commands.")
 @click.option("--retries", type=click.IntRange(0, 10), metavar="N", help="How often to try again after a failure (default: 0).")
 @click.option("--timeout", "timeout_ms", type=Milliseconds(), metavar="DURATION", help="End the agent after this long, e.g. 30m.")
@@ -67,13 +71,21 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option("--include-dirty", is_flag=True, help="Start from your uncommitted changes too.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
-@click.option("--max-concurrent", type=click.IntRange(1, 1000), metavar="N", help="Run at most so many tasks of this orchestration at once.")
+@click.option(
+    "--max-concurrent", type=click.IntRange(1, 1000), metavar="N", help="Run at most so many tasks of this orchestration at once."
+)
 @click.option("--idempotency-key", metavar="KEY", help="Repeating with the same key answers with the same task.")
 @click.option("--prompt-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Read the prompt from a file.")
 @click.option("--cloud-workspace", "--head", is_flag=True, expose_value=False, callback=_refuse_head, help="Not in this release.")
 @click.pass_context
 def spawn(
-    context: click.Context, prompt: tuple[str, ...], *, prompt_file: Path | None, as_json: bool, idempotency_key: str | None, **fields: object
+    context: click.Context,
+    prompt: tuple[str, ...],
+    *,
+    prompt_file: Path | None,
+    as_json: bool,
+    idempotency_key: str | None,
+    **fields: object,
 ) -> int:
     """Hand a task to a new agent, which works on a branch of its own.
 
@@ -127,8 +139,6 @@ async def _settled(orchestration: Orchestration, task_id: str) -> TaskRecord:
 
 
 def _show(answer: SpawnAnswer, record: TaskRecord) -> None:
-    from datetime import UTC, datetime
-
     click.echo(change(line_of(record), datetime.now(UTC)))
     base = f" from {record.base_branch or 'HEAD'} ({record.base_commit[:7]})" if record.base_commit else ""
     facts([("agent", record.agent_name), ("branch", record.branch and record.branch + base), ("in", record.repo)])

@@ -37,7 +37,9 @@ def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
     for finding in findings:
         state = click.style("mended", fg="green") if finding.repaired else click.style("wrong", fg="red")
         click.echo(f"{state}  {finding.code}  {finding.message}\n        {finding.path}")
-    click.echo(f"{len(left)} left to mend: devsh fsck --repair" if left and not repair else f"{len(left)} problems." if left else "All is well.")
+    click.echo(
+        f"{len(left)} left to mend: devsh fsck --repair" if left and not repair else f"{len(left)} problems." if left else "All is well."
+    )
     where(root)
     return failure.FAILED if left else failure.OK
 
@@ -70,7 +72,7 @@ def _size(number: float) -> str:
 
 @command("runner", "devsh runner", short_help="Run the scheduler (starts by itself).")
 @click.pass_context
-def runner(context: click.Context, *, as_json: bool) -> None:  # noqa: ARG001  all commands have it
+def runner(context: click.Context, *, as_json: bool) -> None:
     """Run the scheduler of this memory root in the foreground.
 
     You never need this: the first spawn starts one, and it leaves when there is no work. One runs at a time.

@@ -27,7 +27,9 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
     short_help="Until tasks have ended.",
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--timeout", type=Milliseconds(), default="5m", show_default=True, metavar="DURATION", help="90s, 5m, 1h30m; 0 answers at once.")
+@click.option(
+    "--timeout", type=Milliseconds(), default="5m", show_default=True, metavar="DURATION", help="90s, 5m, 1h30m; 0 answers at once."
+)
 @click.option("--any/--all", "first", default=False, help="Until the first has ended, or until all have (default).")
 @click.pass_context
 def wait(context: click.Context, ids: tuple[str, ...], *, timeout: int, first: bool, as_json: bool) -> int:
@@ -71,8 +73,9 @@ def _show(answer: WaitAnswer) -> None:
 
 
 async def _meant(orchestrations: Orchestrations, wanted: tuple[str, ...]) -> tuple[Orchestration, tuple[str, ...]]:
+    tasks: tuple[str, ...] = ()
     if not wanted:
-        orchestration, tasks = await orchestrations.current(), ()
+        orchestration = await orchestrations.current()
     else:
         found = [await find(orchestrations, each) for each in wanted]
         if len({orchestration.orchestration_id for orchestration, _ in found}) > 1:

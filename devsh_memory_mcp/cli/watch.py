@@ -24,7 +24,9 @@ Shown = TaskRow | answers.TaskRecord
 class Watch:
     """Follows one task, or all of an orchestration, to the end."""
 
-    def __init__(self, orchestration: Orchestration, task_id: str | None, *, interval: float, as_json: bool, concludes: bool = True) -> None:
+    def __init__(
+        self, orchestration: Orchestration, task_id: str | None, *, interval: float, as_json: bool, concludes: bool = True
+    ) -> None:
         self._concludes = concludes
         self._orchestration, self._task_id = orchestration, task_id
         self._interval, self._as_json = interval, as_json

@@ -25,7 +25,9 @@ def devsh(orchestration, capsys, tmp_path):
     world = FakeOrchestrations(orchestration)
 
     def typed(*words, environment=None):
-        surroundings = Surroundings(environment={"DEVSH_MEMORY_DIR": str(tmp_path), **(environment or {})}, directory=tmp_path, open=world.open)
+        surroundings = Surroundings(
+            environment={"DEVSH_MEMORY_DIR": str(tmp_path), **(environment or {})}, directory=tmp_path, open=world.open
+        )
         code = run([str(word) for word in words], surroundings)
         captured = capsys.readouterr()
         return Said(code, captured.out, captured.err)

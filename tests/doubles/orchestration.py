@@ -53,7 +53,9 @@ class FakeOrchestration:
         return answers.ListAnswer(result=tuple(rows[::-1]))
 
     async def results(self):
-        found = tuple(answers.TaskResult(**{name: getattr(task, name) for name in answers.TaskResult.model_fields}) for task in self.tasks.values())
+        found = tuple(
+            answers.TaskResult(**{name: getattr(task, name) for name in answers.TaskResult.model_fields}) for task in self.tasks.values()
+        )
         completed = sum(1 for each in found if each.status == "completed")
         whole = {"orchestration_id": self.orchestration_id, "status": "partial", "directory": str(self.directory)}
         return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found)
@@ -80,7 +82,9 @@ class FakeOrchestration:
     async def summary(self):
         counts = answers.StatusCounts(total=len(self.tasks))
         none = {"active_agents": (), "active_agent_count": 0, "agents": (), "recent_completions": ()}
-        return answers.SummaryAnswer(orchestration_id=self.orchestration_id, status=counts, all_tasks_complete=True, has_failures=False, **none)
+        return answers.SummaryAnswer(
+            orchestration_id=self.orchestration_id, status=counts, all_tasks_complete=True, has_failures=False, **none
+        )
 
     async def explain(self, any_id):
         task = self._get(any_id)
