@@ -31,14 +31,20 @@ class Milliseconds(click.ParamType[int]):
 
     name = "duration"
 
+    def __init__(self, *, may_be_zero: bool = True) -> None:
+        self._may_be_zero = may_be_zero
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Raises a usage error."""
         if isinstance(value, int):
             return value
         try:
-            return round(parse_duration(str(value)) / timedelta(milliseconds=1))
+            found = round(parse_duration(str(value)) / timedelta(milliseconds=1))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if not found and not self._may_be_zero:
+            self.fail("it has to be more than nothing.", param, ctx)
+        return found
 
 
 def clock(span: timedelta) -> str:

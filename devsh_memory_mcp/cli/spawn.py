@@ -66,7 +66,9 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--name", metavar="NAME", help="Your own name for the task, for --depends-on and all other commands.")
 @click.option("--retries", type=click.IntRange(0, 10), metavar="N", help="How often to try again after a failure (default: 0).")
-@click.option("--timeout", "timeout_ms", type=Milliseconds(), metavar="DURATION", help="End the agent after this long, e.g. 30m.")
+@click.option(
+    "--timeout", "timeout_ms", type=Milliseconds(may_be_zero=False), metavar="DURATION", help="End the agent after this long, e.g. 30m."
+)
 @click.option("--setup", metavar="COMMAND", help="Run in the checkout before the agent, e.g. 'npm ci'.")
 @click.option("--include-dirty", is_flag=True, help="Start from your uncommitted changes too.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
@@ -80,6 +82,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.pass_context
 def spawn(
     context: click.Context,
+    /,
     prompt: tuple[str, ...],
     *,
     prompt_file: Path | None,
