@@ -93,6 +93,11 @@ async def rows_of(orchestration: Orchestration, status: str | None = None) -> li
             return rows[::-1]
 
 
+def no_tasks(orchestration: Orchestration) -> NotFound:
+    """Following nothing is a mistake: the spawn before has failed, or has not happened."""
+    return NotFound(f"Orchestration {orchestration.orchestration_id} has no tasks.", next_step="Spawn one first.")
+
+
 def build(kind: type[Model], **fields: object) -> Model:
     """A request of what is not None among `fields`; InvalidRequest, in words, where it is refused."""
     return validated(kind, {name: value for name, value in fields.items() if value is not None})

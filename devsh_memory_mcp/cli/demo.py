@@ -57,7 +57,7 @@ def demo(context: click.Context, *, here: bool, as_json: bool) -> int:
 async def _watched(orchestration: Orchestration, *, as_json: bool) -> int:
     with anyio.move_on_after(LONGEST):
         if not as_json:
-            return await Watch(orchestration, None, interval=REDRAWN, as_json=False).run()
+            return await Watch(orchestration, None, interval=REDRAWN, as_json=False, says_where=False).run()
         answer = await orchestration.wait(WaitRequest(ids=tuple(task.id for task in PLAN.tasks)))
         return failure.OK if all(row.status == "completed" for row in answer.tasks) else failure.FAILED
     return failure.TIMEOUT
@@ -85,5 +85,5 @@ def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord
         click.echo(f"  {line}")
     found = found_agents()
     installed = f"Found here: {', '.join(found)}." if found else f"None of {', '.join(AGENT_CLIS)} is installed here."
-    click.echo(f"\n{installed} This release drives shell/bash and shell/sh; {', '.join(AGENT_CLIS)} come next.")
+    click.echo(f"\n{installed}\nThis release drives shell/bash and shell/sh; {', '.join(AGENT_CLIS)} come next.")
     where(orchestration.directory)

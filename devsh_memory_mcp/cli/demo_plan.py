@@ -10,7 +10,7 @@ from devsh_memory_mcp.errors import RepositoryUnusable
 
 AGENT_CLIS = ("claude", "codex", "gemini", "opencode")
 
-LINES = r"""# Count the lines of each kind of file
+LINES = r"""# Count the lines of each kind of file in this repository
 set -eu
 mkdir -p devsh-demo
 count() {
@@ -22,10 +22,10 @@ count() {
 }
 { echo "## Lines"; echo; count | sed 's/^/    /'; } > devsh-demo/lines.md
 sleep 1.5   # long enough for you to see the three side by side
-count | head -n 1 | sed 's/^ */most: /'
+count | head -n 1 | tr -s ' '
 """
 
-TODO = r"""# Find what was left to do
+TODO = r"""# Find what was left to do: every TODO and FIXME note
 set -eu
 mkdir -p devsh-demo
 { git grep -nIE 'TODO|FIXME' -- . ':!devsh-demo' || true; } | cut -c 1-160 > found.tmp
@@ -36,27 +36,29 @@ sleep 1
 echo "$number TODO and FIXME notes"
 """
 
-HISTORY = r"""# Read the history
+HISTORY = r"""# Read the history: who wrote it, what changes most often
 set -eu
 mkdir -p devsh-demo
 commits=$(git rev-list --count HEAD)
 {
-  echo "## History: $commits commits"; echo
+  echo "## History, commits: $commits"; echo
   git log -n 500 --format=%an | sort | uniq -c | sort -rn | head -n 5 | sed 's/^/    /'
   echo; echo "Changed most often:"; echo
   git log -n 500 --format= --name-only | grep . | sort | uniq -c | sort -rn | head -n 5 | sed 's/^/    /' || true
 } > devsh-demo/history.md
 sleep 2
-echo "$commits commits by $(git log -n 500 --format=%an | sort -u | wc -l | tr -d ' ') people"
+echo "commits: $commits, authors: $(git log -n 500 --format=%an | sort -u | wc -l | tr -d ' ')"
 """
 
-REPORT = r"""# Put the three together in one report
+REPORT = r"""# Put the three together in one report on this repository
 set -eu
 for part in lines todo history; do
   test -s "devsh-demo/$part.md" || { echo "devsh-demo/$part.md has not arrived: the other agents' work is missing" >&2; exit 1; }
 done
 { echo "# This repository"; for part in lines todo history; do echo; cat "devsh-demo/$part.md"; done; } > devsh-demo/report.md
 cat devsh-demo/report.md
+echo
+echo "All three parts have arrived."
 """
 
 PLAN = BatchRequest(

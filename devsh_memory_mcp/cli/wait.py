@@ -7,7 +7,7 @@ import anyio
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import ask, build, find, given, interruptible, rows_of, still_running
+from devsh_memory_mcp.cli.asking import ask, build, find, given, interruptible, no_tasks, rows_of, still_running
 from devsh_memory_mcp.cli.board import ENDED, change
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.group import command
@@ -15,7 +15,7 @@ from devsh_memory_mcp.cli.output import line_of, where, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import WaitAnswer
 from devsh_memory_mcp.domain.requests import WaitRequest
-from devsh_memory_mcp.errors import InvalidRequest, NotFound
+from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
@@ -84,7 +84,7 @@ async def _meant(orchestrations: Orchestrations, wanted: tuple[str, ...]) -> tup
     if not tasks:
         tasks = tuple(row.orchestration_task_id for row in await rows_of(orchestration))
     if not tasks:
-        raise NotFound(f"Orchestration {orchestration.orchestration_id} has no tasks to wait for.", next_step="Spawn one first.")
+        raise no_tasks(orchestration)
     return orchestration, tasks
 
 

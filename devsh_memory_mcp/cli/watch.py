@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from devsh_memory_mcp.cli import failure, terminal
-from devsh_memory_mcp.cli.asking import rows_of
+from devsh_memory_mcp.cli.asking import no_tasks, rows_of
 from devsh_memory_mcp.cli.board import ENDED, Line, change, counts, table
 from devsh_memory_mcp.cli.detail import show_task
 from devsh_memory_mcp.cli.following import Bell, following
@@ -25,9 +25,9 @@ class Watch:
     """Follows one task, or all of an orchestration, to the end."""
 
     def __init__(
-        self, orchestration: Orchestration, task_id: str | None, *, interval: float, as_json: bool, concludes: bool = True
+        self, orchestration: Orchestration, task_id: str | None, *, interval: float, as_json: bool, says_where: bool = True
     ) -> None:
-        self._concludes = concludes
+        self._says_where = says_where
         self._orchestration, self._task_id = orchestration, task_id
         self._interval, self._as_json = interval, as_json
         self._told: dict[str, tuple[str, str | None]] = {}
@@ -36,14 +36,16 @@ class Watch:
         """Until everything has ended; the exit code of `wait`."""
         async with following(self._orchestration) as bell:
             rows = await self._drawn(bell) if terminal.is_foreground() and not self._as_json else await self._told_all(bell)
-        if self._concludes:
-            await self._conclude(rows)
+        await self._conclude(rows)
         return exit_code(rows)
 
     async def _rows(self) -> Sequence[Shown]:
         if self._task_id is not None:
             return [await self._orchestration.status(self._task_id)]
-        return await rows_of(self._orchestration)
+        rows = await rows_of(self._orchestration)
+        if not rows:
+            raise no_tasks(self._orchestration)
+        return rows
 
     async def _told_all(self, bell: Bell) -> Sequence[Shown]:
         while True:
@@ -86,7 +88,7 @@ class Watch:
         elif terminal.is_foreground():
             for line in _picture(self._orchestration.orchestration_id, [line_of(row) for row in rows], whole=True):
                 click.echo(line)
-        if terminal.is_foreground() or self._task_id is None:
+        if self._says_where and (terminal.is_foreground() or self._task_id is None):
             where(self._orchestration.directory)
 
 
