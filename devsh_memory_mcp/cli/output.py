@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from devsh_memory_mcp.cli.board import Line
 from devsh_memory_mcp.domain import answers
-from devsh_memory_mcp.domain.documents import instant_text
+from devsh_memory_mcp.domain.state import instant_text
 
 
 def document(answer: BaseModel) -> dict[str, Any]:

@@ -12,7 +12,9 @@ class Screen:
     """Shows lines where the last ones stood; leaves the place empty."""
 
     def __init__(self) -> None:
-        self._live = Live(console=Console(highlight=False), auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(
+            console=Console(highlight=False), auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -50,7 +50,7 @@ def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
 def gc(context: click.Context, *, dry_run: bool, as_json: bool) -> None:
     """Remove checkouts and output that nobody needs any more. Branches, salvage refs and journals stay."""
     root = session_of(context).root
-    removed = _run(lambda: wiring.collect_garbage(root, dry_run))
+    removed = _run(lambda: wiring.collect_garbage(root, dry_run=dry_run))
     total = sum(each.bytes for each in removed)
     if as_json:
         found = [{"path": str(each.path), "bytes": each.bytes, "reason": each.reason} for each in removed]
@@ -77,5 +77,4 @@ def runner(context: click.Context, *, as_json: bool) -> None:
 
     You never need this: the first spawn starts one, and it leaves when there is no work. One runs at a time.
     """
-    root = session_of(context).root
-    _run(lambda: wiring.run_runner(root))
+    wiring.run_runner(str(session_of(context).root))

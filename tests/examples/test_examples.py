@@ -45,3 +45,19 @@ def test_the_demonstration_redraws_its_board_at_a_terminal(terminal):
     assert ran.code == 0, ran.out
     assert "3 running" in ran.out
     assert "4 completed" in ran.out
+
+
+@pytest.mark.promise("cli.list", "cli.list.json")
+def test_a_list_from_the_views_is_the_list_from_the_journal(terminal):
+    block = """
+    devsh orchestrate spawn --agent shell/bash --name first "echo one"
+    devsh orchestrate spawn --agent shell/bash --depends-on first "echo two; exit 3"
+    devsh orchestrate wait > /dev/null
+    """
+    assert terminal.run(block).code == 1
+    directory = Path(terminal.json("devsh orchestrate status")["directory"])
+    exact = terminal.run(f"until grep -q '\"idle\": true' {directory}/views.json; do :; done; devsh orchestrate list --json")
+    (directory / "views.json").unlink()
+    folded = terminal.run("devsh orchestrate list --json")
+    assert exact.out == folded.out
+    assert '"two' in folded.out
