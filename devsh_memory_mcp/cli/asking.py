@@ -48,7 +48,7 @@ def interruptible(said: str) -> Iterator[None]:
 
 
 def still_running(any_id: str | None) -> str:
-    """What Ctrl-C says."""
+    """What Ctrl-C says, and the end of a wait."""
     return f"still running; cancel with `devsh orchestrate cancel {any_id or 'ID'}`"
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 class Screen:
-    """Shows lines where the last ones stood; leaves the place empty."""
+    """Shows lines where the last ones stood; leaves the place empty, or as it is when it is interrupted."""
 
     def __init__(self) -> None:
         self._live = Live(
@@ -21,6 +21,7 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.transient = kind is None
         self._live.stop()
 
     def show(self, lines: list[str]) -> None:

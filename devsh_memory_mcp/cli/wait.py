@@ -69,7 +69,7 @@ def _show(answer: WaitAnswer) -> None:
         click.echo(change(line_of(row), datetime.now(UTC)))
     if not answer.finished:
         running = [row.orchestration_task_id for row in answer.tasks if row.status not in ENDED]
-        click.echo(f"The time is over, the tasks go on: {still_running(running[0] if len(running) == 1 else None)}", err=True)
+        click.echo(f"the time is over: {still_running(running[0] if len(running) == 1 else None)}", err=True)
 
 
 async def _meant(orchestrations: Orchestrations, wanted: tuple[str, ...]) -> tuple[Orchestration, tuple[str, ...]]:

@@ -26,7 +26,7 @@ class Terminal:
     def __init__(self, repository: Path, programs: Path) -> None:
         self.repository = repository
         path = f"{programs}:{os.environ['PATH']}"
-        self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        self.environment = {**os.environ, "PATH": path, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 
     def run(self, script: str, **variables: str) -> Ran:
         """What a script does with pipes for its output."""
@@ -72,7 +72,7 @@ def _read(controller: int) -> bytes:
 def terminal(tmp_path: Path) -> Terminal:
     programs = tmp_path / "bin"
     programs.mkdir()
-    start = "from devsh_memory_mcp.cli import main; main()"
+    start = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from devsh_memory_mcp.cli import main; main()"
     (programs / "devsh").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(start)} "$@"\n')
     (programs / "devsh").chmod(0o755)
     repository = tmp_path / "repository"

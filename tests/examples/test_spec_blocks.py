@@ -37,7 +37,9 @@ def test_the_quick_start(terminal, tmp_path):
     assert (cancelled.code, "had ended already" in cancelled.out) == (0, True)
 
 
-@pytest.mark.promise("cli.spawn.agent", "cli.spawn.depends-on", "cli.status.interval", "cli.results.json", "cli.list.status")
+@pytest.mark.promise(
+    "cli.spawn.agent", "cli.spawn.depends-on", "cli.spawn.new-branch", "cli.status.interval", "cli.results.json", "cli.list.status"
+)
 def test_the_examples_of_the_commands(terminal):
     first = terminal.json(f'devsh orchestrate spawn --agent shell/bash "{WRITE.format("validation")}"')["orchestrationTaskId"]
     block = rf"""
@@ -51,6 +53,9 @@ devsh orchestrate spawn \
     second = terminal.tasks()[0]["orchestrationTaskId"]
     assert terminal.run(f"devsh orchestrate status {second} --watch --interval 5").code == 0
     assert terminal.run(f"devsh orchestrate results {orchestration}").code == 0
+    branch = terminal.json(f"devsh orchestrate status {first}")["branch"]
+    assert branch == f"dev/echo-validation-validation-txt-{first[-5:]}"
+    assert terminal.run(f"git show {branch}:validation.txt").out.startswith("validation\n")
     assert terminal.json(f"devsh orchestrate results {orchestration}")["status"] == "completed"
     assert len(terminal.json("devsh orchestrate list --status completed")) == 2
 
