@@ -1,0 +1,89 @@
+"""`devsh demo`: the whole of it in a few seconds, without a key."""
+
+import time
+from pathlib import Path
+
+import anyio
+import click
+
+from devsh_memory_mcp.cli import failure
+from devsh_memory_mcp.cli.asking import ask, interruptible
+from devsh_memory_mcp.cli.demo_plan import AGENT_CLIS, PLAN, choose_repository, found_agents
+from devsh_memory_mcp.cli.detail import diff_text, show_text
+from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.output import document, facts, quoted, warn, where, write_json
+from devsh_memory_mcp.cli.session import session_of
+from devsh_memory_mcp.cli.watch import Watch
+from devsh_memory_mcp.domain.answers import ResultsAnswer, TaskRecord
+from devsh_memory_mcp.domain.requests import WaitRequest
+from devsh_memory_mcp.ports import Orchestration, Orchestrations
+
+LONGEST = 120.0
+REDRAWN = 0.5
+
+
+@command("demo", "devsh demo", "devsh demo --here", short_help="See it work, without a key.")
+@click.option("--here", is_flag=True, help="Work in the repository you are in, and keep the branches there.")
+@click.pass_context
+def demo(context: click.Context, *, here: bool, as_json: bool) -> int:
+    """Three agents work side by side on a copy of your repository; a fourth starts when they have ended, from their merged branches.
+
+    The agents are shell scripts, so it needs no key. Exits 0 only if all four completed.
+    """
+    session = session_of(context)
+    repository, said = choose_repository(session.surroundings.directory, in_place=here)
+    if not as_json:
+        click.echo(f"Three agents side by side {said}, and a fourth that needs what they write.\n")
+    started = time.monotonic()
+
+    async def work(orchestrations: Orchestrations) -> tuple[Orchestration, int, ResultsAnswer, TaskRecord]:
+        orchestration = await orchestrations.begin("devsh demo")
+        batch = await orchestration.spawn_batch(PLAN)
+        code = await _watched(orchestration, as_json=as_json)
+        if not as_json:
+            warn(batch.warnings)
+        return orchestration, code, await orchestration.results(), await orchestration.status("report")
+
+    with interruptible("The demonstration's agents end by themselves in a few seconds."):
+        orchestration, code, results, report = ask(session, work, directory=repository)
+    if as_json:
+        write_json(document(results) | {"repository": str(repository)})
+        return code
+    _tell(results, report, time.monotonic() - started)
+    _say_next(orchestration, repository, report)
+    return code
+
+
+async def _watched(orchestration: Orchestration, *, as_json: bool) -> int:
+    with anyio.move_on_after(LONGEST):
+        if not as_json:
+            return await Watch(orchestration, None, interval=REDRAWN, as_json=False, says_where=False).run()
+        answer = await orchestration.wait(WaitRequest(ids=tuple(task.id for task in PLAN.tasks)))
+        return failure.OK if all(row.status == "completed" for row in answer.tasks) else failure.FAILED
+    return failure.TIMEOUT
+
+
+def _tell(results: ResultsAnswer, report: TaskRecord, seconds: float) -> None:
+    click.echo(click.style("\nEach worked on a branch of its own:", bold=True))
+    for result in results.results:
+        click.echo(f"  {result.branch or result.error_message or result.status}{diff_text(result.commits, result.diff_stat)}")
+    if report.status == "completed":
+        click.echo(click.style("\nThe fourth began with the work of the three, merged, and wrote devsh-demo/report.md:", bold=True))
+    show_text(report.result or report.error_message, report.result_path)
+    completed = f"{results.completed_tasks} of {results.total_tasks} tasks completed in {seconds:.1f} s"
+    click.echo(f"\n{click.style(completed, fg='green' if results.completed_tasks == results.total_tasks else 'red', bold=True)}")
+    facts([("isolation", report.isolation)])
+
+
+def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord) -> None:
+    lines = [quoted("cd", str(repository))]
+    if report.branch and report.status == "completed":
+        lines += [quoted("git", "diff", f"{report.base_branch or 'HEAD'}...{report.branch}"), quoted("git", "merge", report.branch)]
+    lines += ["devsh orchestrate results", 'devsh orchestrate spawn --agent shell/bash "make test"']
+    click.echo(click.style("\nNext:", bold=True))
+    for line in lines:
+        click.echo(f"  {line}")
+    found = found_agents()
+    installed = f"Found here: {', '.join(found)}." if found else f"None of {', '.join(AGENT_CLIS)} is installed here."
+    click.echo(f"\n{installed}\nThis release drives shell/bash and shell/sh; {', '.join(AGENT_CLIS)} come next.")
+    where(orchestration.directory)

@@ -1,0 +1,43 @@
+"""Being told of changes instead of asking for them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from devsh_memory_mcp.ports import Orchestration
+
+TICK = 1.0  # seconds; for the change between the first reading and the moment at which the follower is armed
+
+
+class Bell:
+    """Rings when something has changed since it was last heard."""
+
+    def __init__(self) -> None:
+        self._rung = anyio.Event()
+
+    def ring(self) -> None:
+        """Something has changed."""
+        self._rung.set()
+
+    async def heard(self, at_most: float = TICK) -> None:
+        """Waits for the bell, at most so many seconds."""
+        with anyio.move_on_after(min(at_most, TICK)):
+            await self._rung.wait()
+        if self._rung.is_set():
+            self._rung = anyio.Event()
+
+
+@asynccontextmanager
+async def following(orchestration: Orchestration) -> AsyncIterator[Bell]:
+    """A bell that rings at each change from now on: read, hear, read again."""
+    bell = Bell()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_ring, orchestration, bell)
+        yield bell
+        group.cancel_scope.cancel()
+
+
+async def _ring(orchestration: Orchestration, bell: Bell) -> None:
+    async for _ in orchestration.changes():
+        bell.ring()

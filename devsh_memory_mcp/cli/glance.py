@@ -1,0 +1,120 @@
+"""The tasks of a project as the views on disk show them: plain JSON, for a `list` that starts fast.
+
+It answers only where that is exactly what the engine would answer, else None; then the journals have to be folded.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from devsh_memory_mcp.cli.board import ENDED, Line
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, PLAN_FILE, Document, read_exact
+
+STALE_AFTER = timedelta(hours=1)  # as in the engine: what ended longer ago is the past, unless it is the newest
+CUT = 200
+FIELDS = ("priority", "dependsOn", "createdAt", "startedAt", "completedAt")
+
+
+def glance(root: Path, project: str, orchestration_id: str | None, *, everything: bool) -> list[tuple[Path, list[Document]]] | None:
+    """Each active orchestration's directory with its tasks, newest first; None where the views do not tell."""
+    found = _found(root)
+    if found is None:
+        return None
+    if orchestration_id and not everything:
+        wanted = [directory for _, name, _, directory in found if name == orchestration_id]
+        if not wanted:
+            return None
+    else:
+        wanted = [directory for _, _, of, directory in found if everything or of in (project, "")]
+    shown: list[tuple[Path, list[Document]]] = []
+    for index, directory in enumerate(wanted):
+        plan = _plan(directory)
+        if plan is None:
+            return None
+        rows, changed = plan
+        if everything or index == 0 or not rows or changed is None or not _is_past(rows, changed):
+            shown.append((directory, rows[::-1]))
+    return shown
+
+
+def _found(root: Path) -> list[tuple[str, str, str, Path]] | None:
+    """When each orchestration was made, its id, its project and its directory, newest first."""
+    link, place = root / "orchestration", root / "orchestrations"
+    if (link.is_dir() and not link.is_symlink()) or not place.is_dir():
+        return None
+    found = []
+    for directory in place.iterdir():
+        try:
+            with (directory / JOURNAL_FILE).open("rb") as file:
+                first = json.loads(file.readline())
+            found.append((first["timestamp"], first["orchestrationId"], first["project"], directory))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+    return sorted(found, key=lambda one: one[:2], reverse=True)
+
+
+def _plan(directory: Path) -> tuple[list[Document], datetime | None] | None:
+    """The tasks as `list` tells them, in the plan's order, and when anything last changed."""
+    views = read_exact(directory)
+    if views is None:
+        return None
+    plan = views[PLAN_FILE]
+    tasks, changed = plan.get("tasks"), plan.get("updatedAt")
+    if not isinstance(tasks, list):
+        return None
+    rows = [_row(task, str(plan["orchestrationId"])) for task in tasks]
+    return rows, datetime.fromisoformat(changed) if isinstance(changed, str) else None
+
+
+def _row(task: Document, orchestration_id: str) -> Document:
+    row = {
+        "id": task["id"],
+        "prompt": _cut(task["prompt"]),
+        "status": task["status"],
+        "agentName": task["agentName"],
+        "orchestrationTaskId": task["orchestrationTaskId"],
+        "taskId": task["id"],
+        "taskRunId": task["taskRunId"],
+        "orchestrationId": orchestration_id,
+        "result": _cut(task.get("result")),
+        "errorMessage": _cut(task.get("errorMessage")),
+        "waitingFor": task.get("waitingFor"),
+        "branch": task.get("branch"),
+    }
+    return row | {name: task.get(name) for name in FIELDS} | {"dependsOn": task.get("dependsOn") or []}
+
+
+def _cut(text: object) -> object:
+    return text[: CUT - 1] + "…" if isinstance(text, str) and len(text) > CUT else text
+
+
+def _is_past(rows: list[Document], changed: datetime) -> bool:
+    return all(row["status"] in ENDED for row in rows) and datetime.now(UTC) - changed > STALE_AFTER
+
+
+def line_of_row(row: Document) -> Line:
+    """The task as the board shows it."""
+
+    def text(name: str) -> str | None:
+        value = row[name]
+        return value if isinstance(value, str) else None
+
+    def instant(name: str) -> datetime | None:
+        value = text(name)
+        return datetime.fromisoformat(value) if value else None
+
+    return Line(
+        orchestration_task_id=str(row["orchestrationTaskId"]),
+        id=str(row["id"]),
+        status=str(row["status"]),
+        agent_name=str(row["agentName"]),
+        prompt=str(row["prompt"]),
+        orchestration_id=str(row["orchestrationId"]),
+        result=text("result"),
+        error_message=text("errorMessage"),
+        waiting_for=text("waitingFor"),
+        branch=text("branch"),
+        created_at=instant("createdAt"),
+        started_at=instant("startedAt"),
+        completed_at=instant("completedAt"),
+    )

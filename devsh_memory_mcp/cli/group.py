@@ -1,0 +1,126 @@
+"""The shape of all commands: groups that import a command when it is called, options that all have, examples in their help."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TypeVar
+
+import click
+
+from devsh_memory_mcp.cli.session import DIRECTORY, ORCHESTRATION
+from devsh_memory_mcp.errors import NotAvailable
+
+Function = TypeVar("Function", bound=Callable[..., object])
+PACKAGE = "devsh_memory_mcp.cli"
+LAST = ("use_env_jwt", "dir", "orchestration_id", "as_json")  # in the help, after what the command itself has
+
+
+class LazyGroup(click.Group):
+    """A group whose members are named by module; `aliases` are further names that the help does not list."""
+
+    def __init__(
+        self, *, members: Mapping[str, str], aliases: Mapping[str, str] | None = None, examples: tuple[str, ...] = (), **rest: object
+    ):
+        super().__init__(**rest)  # type: ignore[arg-type]
+        self.members, self.aliases, self.examples = members, aliases or {}, examples
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are used, not by alphabet."""
+        return list(self.members)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports it."""
+        name = self.aliases.get(cmd_name, cmd_name)
+        if name not in self.members:
+            return None
+        module, _, attribute = self.members[name].partition(":")
+        command: click.Command = getattr(import_module(f"{PACKAGE}.{module}"), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; a usage error names the nearest, also where it stands one level deeper."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(f"There is no command {name!r}.{self._nearest(name)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _nearest(self, name: str) -> str:
+        if near := difflib.get_close_matches(name, [*self.members, *self.aliases], n=1, cutoff=0.5):
+            return f" Did you mean `{near[0]}`?"
+        deeper = self.members.get("orchestrate") and import_module(f"{PACKAGE}.orchestrate").MEMBERS
+        if deeper and (near := difflib.get_close_matches(name, list(deeper), n=1, cutoff=0.6)):
+            return f" Did you mean `orchestrate {near[0]}`?"
+        return ""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        write_examples(self.examples, formatter)
+
+
+class Command(click.Command):
+    """A command with examples."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        write_examples(self.examples, formatter)
+
+
+def write_examples(examples: tuple[str, ...], formatter: click.HelpFormatter) -> None:
+    """Lines to copy, never wrapped."""
+    if not examples:
+        return
+    with formatter.section("Examples"):
+        for example in examples:
+            formatter.write(f"{' ' * formatter.current_indent}{example}\n")
+
+
+def command(name: str, *examples: str, use_env_jwt_shown: bool = False, **settings: object) -> Callable[[Function], Command]:
+    """A command with the options that all have: `--dir`, `--orchestration-id`, `--json`, and `--use-env-jwt`, which is refused."""
+
+    def decorate(function: Function) -> Command:
+        for option in (_json, _orchestration_id, directory_option):
+            function = option(function)
+        function = _use_env_jwt(hidden=not use_env_jwt_shown)(function)
+        made: Command = click.command(name, cls=Command, **settings)(function)
+        made.examples = examples
+        made.params.sort(key=lambda parameter: parameter.name in LAST)
+        return made
+
+    return decorate
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            context.meta[key] = value
+
+    return remember
+
+
+def _refuse_jwt(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature
+    if value:
+        raise NotAvailable(
+            "This release has no server, so there is nobody to show CMUX_TASK_RUN_JWT to.",
+            next_step="Leave out --use-env-jwt: on this machine no token is needed.",
+        )
+
+
+directory_option = click.option(
+    "--dir", metavar="PATH", expose_value=False, callback=_remember(DIRECTORY), help="Memory root (else DEVSH_MEMORY_DIR)."
+)
+_orchestration_id = click.option(
+    "--orchestration-id",
+    metavar="ID",
+    expose_value=False,
+    callback=_remember(ORCHESTRATION),
+    help="Orchestration (else CMUX_ORCHESTRATION_ID).",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, and nothing else.")
+
+
+def _use_env_jwt(*, hidden: bool) -> Callable[[Function], Function]:
+    return click.option(
+        "--use-env-jwt", is_flag=True, expose_value=False, hidden=hidden, callback=_refuse_jwt, help="Not in this release (needs a server)."
+    )

@@ -1,0 +1,71 @@
+"""`devsh orchestrate list`: all tasks, newest first."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from devsh_memory_mcp.cli import terminal
+from devsh_memory_mcp.cli.board import Line, table
+from devsh_memory_mcp.cli.glance import glance, line_of_row
+from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.session import Session, session_of
+
+STATUSES = ("pending", "running", "completed", "failed", "cancelled")
+
+
+@command(
+    "list",
+    "devsh orchestrate list",
+    "devsh orchestrate list --status running --json | jq -r '.[].orchestrationTaskId'",
+    "devsh orchestrate ls --all",
+    short_help="All tasks and their status.",
+)
+@click.option("--status", type=click.Choice(STATUSES), metavar="STATE", help=f"Only these: {', '.join(STATUSES)}.")
+@click.option("--all", "everything", is_flag=True, help="Of every project and every time, not only this project's active ones.")
+@click.pass_context
+def list_tasks(context: click.Context, *, status: str | None, everything: bool, as_json: bool) -> None:
+    """List this project's tasks, newest first, whoever spawned them. `ls` is short for it."""
+    session = session_of(context)
+    seen = glance(session.root, session.caller().project, session.orchestration_id, everything=everything)
+    if seen is None:
+        _fold(session, status, everything=everything, as_json=as_json)
+        return
+    chosen = [(place, [row for row in rows if status in (None, row["status"])]) for place, rows in seen]
+    if as_json:
+        click.echo(json.dumps([row for _, rows in chosen for row in rows], ensure_ascii=False, indent=2))
+    else:
+        _show([(place, [line_of_row(row) for row in rows]) for place, rows in chosen], status)
+
+
+def _fold(session: Session, status: str | None, *, everything: bool, as_json: bool) -> None:
+    """The same from the journals, where the views are not up to date."""
+    from devsh_memory_mcp.cli.asking import ask, rows_of
+    from devsh_memory_mcp.cli.output import line_of, write_json
+    from devsh_memory_mcp.domain.answers import TaskRow
+    from devsh_memory_mcp.ports import Orchestrations
+
+    async def work(orchestrations: Orchestrations) -> list[tuple[Path | None, list[TaskRow]]]:
+        if session.orchestration_id and not everything:
+            found = [await orchestrations.named(session.orchestration_id)]
+        else:
+            found = list(await orchestrations.active(everything=everything))
+        return [(orchestration.directory, (await rows_of(orchestration, status))[::-1]) for orchestration in found]
+
+    found = ask(session, work)
+    if as_json:
+        write_json([row for _, rows in found for row in rows])
+    else:
+        _show([(place, [line_of(row) for row in rows]) for place, rows in found], status)
+
+
+def _show(found: Sequence[tuple[Path | None, list[Line]]], status: str | None) -> None:
+    for place, lines in found:
+        for line in table(lines, datetime.now(UTC), terminal.width()):
+            click.echo(line)
+        if place:
+            click.echo(click.style(f"Files: {place}", dim=True))
+    if not any(lines for _, lines in found):
+        click.echo(f"No {status + ' ' if status else ''}tasks here.", err=True)

@@ -1,0 +1,74 @@
+"""What goes to stdout: JSON documents for programs, lines for people."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from devsh_memory_mcp.cli.board import Line
+from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.state import instant_text
+
+
+def document(answer: BaseModel) -> dict[str, Any]:
+    """The answer as it is on the wire; times are written as in the files."""
+    return answer.model_dump(by_alias=True)
+
+
+def write_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any], *, compact: bool = False) -> None:
+    """The value alone, with two spaces, or on one line."""
+    plain = document(value) if isinstance(value, BaseModel) else value if isinstance(value, dict) else [document(each) for each in value]
+    text = json.dumps(plain, default=_plain, ensure_ascii=False, indent=None if compact else 2, separators=(",", ":") if compact else None)
+    click.echo(text)
+
+
+def _plain(value: object) -> str:
+    return instant_text(value) if isinstance(value, datetime) else str(value)
+
+
+def line_of(row: answers.TaskRow | answers.TaskRecord) -> Line:
+    """The task as the board shows it."""
+    return Line(
+        orchestration_task_id=row.orchestration_task_id,
+        id=row.id,
+        status=row.status,
+        agent_name=row.agent_name,
+        prompt=row.prompt,
+        orchestration_id=row.orchestration_id,
+        result=row.result,
+        error_message=row.error_message,
+        waiting_for=row.waiting_for,
+        branch=row.branch,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+    )
+
+
+def facts(pairs: Sequence[tuple[str, str | None]]) -> None:
+    """`name  value` lines, those without a value left out."""
+    for name, value in pairs:
+        if value:
+            click.echo(f"  {click.style(f'{name:<9}', dim=True)} {value}")
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """What the user should know, on stderr."""
+    for warning in warnings:
+        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
+
+
+def where(directory: Path | str | None) -> None:
+    """The last line: where the files are."""
+    if directory:
+        click.echo(click.style(f"Files: {directory}", dim=True))
+
+
+def quoted(*words: str) -> str:
+    """A command to copy."""
+    return shlex.join(words)

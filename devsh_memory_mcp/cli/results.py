@@ -1,0 +1,64 @@
+"""`devsh orchestrate results`: what all tasks came to, and the lines to type next."""
+
+import click
+
+from devsh_memory_mcp.cli.asking import ask, find
+from devsh_memory_mcp.cli.board import counts
+from devsh_memory_mcp.cli.detail import next_commands, show_result
+from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.output import where, write_json
+from devsh_memory_mcp.cli.session import session_of
+from devsh_memory_mcp.domain.answers import ResultsAnswer
+from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.ports import Orchestrations
+
+
+@command(
+    "results",
+    "devsh orchestrate results",
+    "devsh orchestrate results orch_abc123 --json",
+    "devsh orchestrate results ns7abc12345",
+    use_env_jwt_shown=True,
+    short_help="What came of the tasks, and what to type next.",
+)
+@click.argument("any_id", metavar="[ORCHESTRATION-ID]", required=False)
+@click.pass_context
+def results(context: click.Context, any_id: str | None, *, as_json: bool) -> None:
+    """Show the results of an orchestration (without ID the current one), or of one task."""
+
+    async def work(orchestrations: Orchestrations) -> ResultsAnswer:
+        orchestration, task_id = await find(orchestrations, any_id)
+        answer = await orchestration.results()
+        return answer if task_id is None else _only(answer, task_id)
+
+    answer = ask(session_of(context), work)
+    if as_json:
+        write_json(answer)
+    else:
+        show(answer)
+
+
+def show(answer: ResultsAnswer) -> None:
+    """For people; ends with the path."""
+    found = counts(result.status for result in answer.results)
+    click.echo(f"{click.style(answer.orchestration_id, bold=True)}  {answer.status}: {found}\n")
+    for result in answer.results:
+        show_result(result)
+    commands = [line for result in answer.results for line in next_commands(result)]
+    if commands:
+        click.echo(click.style("\nNext:", bold=True))
+        for line in commands:
+            click.echo(f"  {line}")
+    if answer.next:
+        click.echo(answer.next)
+    where(answer.directory)
+
+
+def _only(answer: ResultsAnswer, any_id: str) -> ResultsAnswer:
+    found = [result for result in answer.results if any_id in (result.orchestration_task_id, result.id, result.task_run_id)]
+    if not found:
+        raise NotFound(f"There is no task {any_id!r}.")
+    status = "failed" if found[0].status == "cancelled" else found[0].status
+    completed = sum(1 for result in found if result.status == "completed")
+    changed = {"results": tuple(found), "status": status, "total_tasks": 1, "completed_tasks": completed}
+    return answer.model_copy(update=changed)

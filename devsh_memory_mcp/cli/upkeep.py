@@ -1,0 +1,80 @@
+"""`devsh fsck`, `devsh gc` and `devsh runner`: the memory root itself."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import click
+
+from devsh_memory_mcp import wiring
+from devsh_memory_mcp.cli import failure
+from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.output import where, write_json
+from devsh_memory_mcp.cli.session import session_of
+
+Value = TypeVar("Value")
+
+
+def _run(work: Callable[[], Awaitable[Value]]) -> Value:
+    async def awaited() -> Value:
+        return await work()
+
+    return anyio.run(awaited)
+
+
+@command("fsck", "devsh fsck", "devsh fsck --repair", short_help="Prove the files, and mend them.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended; nothing is lost.")
+@click.pass_context
+def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
+    """Check journals, views, run directories and refs. Exits 1 where something is wrong still."""
+    root = session_of(context).root
+    findings = _run(lambda: wiring.check(root, repair))
+    left = [finding for finding in findings if not finding.repaired]
+    if as_json:
+        found = [{"code": each.code, "path": str(each.path), "message": each.message, "repaired": each.repaired} for each in findings]
+        write_json({"ok": not left, "findings": found})
+        return failure.FAILED if left else failure.OK
+    for finding in findings:
+        state = click.style("mended", fg="green") if finding.repaired else click.style("wrong", fg="red")
+        click.echo(f"{state}  {finding.code}  {finding.message}\n        {finding.path}")
+    click.echo(
+        f"{len(left)} left to mend: devsh fsck --repair" if left and not repair else f"{len(left)} problems." if left else "All is well."
+    )
+    where(root)
+    return failure.FAILED if left else failure.OK
+
+
+@command("gc", "devsh gc --dry-run", "devsh gc", short_help="Remove old checkouts whose work is saved.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_context
+def gc(context: click.Context, *, dry_run: bool, as_json: bool) -> None:
+    """Remove checkouts and output that nobody needs any more. Branches, salvage refs and journals stay."""
+    root = session_of(context).root
+    removed = _run(lambda: wiring.collect_garbage(root, dry_run=dry_run))
+    total = sum(each.bytes for each in removed)
+    if as_json:
+        found = [{"path": str(each.path), "bytes": each.bytes, "reason": each.reason} for each in removed]
+        write_json({"dryRun": dry_run, "bytes": total, "removed": found})
+        return
+    for each in removed:
+        click.echo(f"{_size(each.bytes):>9}  {each.path}  {click.style(each.reason, dim=True)}")
+    click.echo(f"{_size(total)} {'would be freed' if dry_run else 'freed'}.")
+    where(root)
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
+
+
+@command("runner", "devsh runner", short_help="Run the scheduler (starts by itself).")
+@click.pass_context
+def runner(context: click.Context, *, as_json: bool) -> None:
+    """Run the scheduler of this memory root in the foreground.
+
+    You never need this: the first spawn starts one, and it leaves when there is no work. One runs at a time.
+    """
+    wiring.run_runner(str(session_of(context).root))

@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from devsh_memory_mcp.domain.records import DiffStat
+
+
+@pytest.mark.promise("cli.list.json")
+def test_list_with_json_is_a_bare_array_newest_first(devsh, orchestration):
+    orchestration.add("ns1").add("ns2", "completed")
+    assert [task["orchestrationTaskId"] for task in json.loads(devsh("orchestrate", "list", "--json").out)] == ["ns2", "ns1"]
+
+
+@pytest.mark.promise("cli.list.status")
+def test_list_filters_by_status(devsh, orchestration):
+    orchestration.add("ns1").add("ns2", "completed")
+    found = json.loads(devsh("orchestrate", "ls", "--status", "running", "--json").out)
+    assert [task["orchestrationTaskId"] for task in found] == ["ns1"]
+
+
+@pytest.mark.promise("cli.list")
+def test_list_for_people_ends_with_the_path(devsh, orchestration):
+    orchestration.add("ns1", prompt="Fix the auth bug")
+    said = devsh("orchestrate", "list")
+    assert "Fix the auth bug" in said.out
+    assert said.out.rstrip().endswith("/memory/orchestrations/orch_abc123")
+
+
+def test_where_nothing_was_spawned_list_is_empty_and_no_error(devsh):
+    devsh.world.all.clear()
+    said = devsh("orchestrate", "list", "--json")
+    assert (said.code, json.loads(said.out)) == (0, [])
+
+
+@pytest.mark.promise("cli.results", "cli.spawn.gh-hint")
+def test_results_end_with_the_lines_to_type_next(devsh, orchestration):
+    done = {
+        "branch": "dev/do-it-00001",
+        "base_branch": "main",
+        "commits": 1,
+        "diff_stat": DiffStat(files=1, insertions=4),
+        "result": "Done.",
+    }
+    orchestration.add("ns1", "completed", pr_title="It's done", **done)
+    orchestration.add("ns2", "failed", salvage_refs=("refs/devsh/salvage/ns2/1",), error_message="boom")
+    said = devsh("orchestrate", "results", "orch_abc123")
+    for line in (
+        "git diff main...dev/do-it-00001",
+        "git merge dev/do-it-00001",
+        "gh pr create --head dev/do-it-00001 --title 'It'\"'\"'s done'",
+        "git checkout refs/devsh/salvage/ns2/1",
+        "1 commit, 1 file, +4 -0",
+        "│ Done.",
+    ):
+        assert line in said.out
+    assert said.out.rstrip().endswith("/memory/orchestrations/orch_abc123")
+
+
+@pytest.mark.promise("cli.results.json")
+def test_results_with_json_are_an_object_also_for_one_task(devsh, orchestration):
+    orchestration.add("ns1", "completed").add("ns2")
+    assert len(json.loads(devsh("orchestrate", "results", "--json").out)["results"]) == 2
+    answer = json.loads(devsh("orchestrate", "results", "ns1", "--json").out)
+    assert (answer["status"], answer["totalTasks"], answer["completedTasks"]) == ("completed", 1, 1)
+
+
+@pytest.mark.promise("cli.message", "cli.message.type")
+def test_a_message_needs_its_type_and_reaches_the_task(devsh, orchestration):
+    orchestration.add("ns1")
+    assert devsh("orchestrate", "message", "tr_ns1", "Please also update the tests").code == 2
+    assert devsh("orchestrate", "message", "tr_ns1", "Please also update the tests", "--type", "request").code == 0
+    assert (orchestration.requests[0].to, orchestration.requests[0].type) == ("tr_ns1", "request")
+
+
+@pytest.mark.promise("cli.cancel")
+def test_cancel_says_what_became_true(devsh, orchestration):
+    orchestration.add("ns1", salvage_refs=("refs/devsh/salvage/ns1/1",)).add("ns2", "completed")
+    said = devsh("orchestrate", "cancel", "ns1")
+    assert (said.code, "git checkout refs/devsh/salvage/ns1/1" in said.out) == (0, True)
+    assert json.loads(devsh("orchestrate", "cancel", "ns2", "--json").out)["cancelled"] is False
+
+
+@pytest.mark.parametrize("command", [["cancel", ""], ["explain", ""], ["message", "", "x", "--type", "status"]])
+def test_an_empty_id_never_means_everything(devsh, command):
+    said = devsh("orchestrate", *command)
+    assert said.code == 2
+    assert "empty" in said.err
+
+
+def test_logs_are_whole_lines_with_the_id_where_there_are_several(devsh, orchestration):
+    orchestration.add("ns1").add("ns2")
+    assert devsh("orchestrate", "logs", "ns1").out == "one\ntwo\n"
+    assert devsh("orchestrate", "logs").out == "ns1  one\nns1  two\nns2  one\nns2  two\n"
+
+
+def test_explain_gives_sentences(devsh, orchestration):
+    orchestration.add("ns1")
+    assert "It runs." in devsh("orchestrate", "explain", "ns1").out
+
+
+def test_new_begins_an_orchestration(devsh):
+    assert json.loads(devsh("orchestrate", "new", "Release", "--json").out)["orchestrationId"] == "orch_new"
+
+
+@pytest.mark.parametrize("plan", ["[1, 2", "just words", "tasks: [{id: a, prompt: x, agent: shell/bash}]", "tasks: []"])
+def test_a_batch_that_cannot_be_read_is_refused_in_words(devsh, tmp_path, plan):
+    file = tmp_path / "plan.yaml"
+    file.write_text(plan)
+    said = devsh("orchestrate", "spawn-batch", file)
+    assert said.code == 2
+    assert "agentName" in said.err or "agent:" not in plan
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["spawn", "spawn-batch", "status", "list", "wait", "results", "message", "cancel", "logs", "explain", "new"],
+)
+def test_every_command_teaches_by_example(devsh, command):
+    said = devsh("orchestrate", command, "--help")
+    assert said.code == 0
+    assert f"  devsh orchestrate {command}" in said.out
+
+
+def test_the_version_needs_nothing_heavy():
+    program = "import sys; from devsh_memory_mcp.cli.main import run; run(['--version']); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"pydantic", "asyncio", "mcp"}.isdisjoint(ran.stdout.split())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(devsh, shell):
+    assert "_DEVSH_COMPLETE" in devsh("completion", shell).out
