@@ -65,29 +65,34 @@ def fitted(value: dict[str, Json], *, rest: str | None = None) -> dict[str, Json
         return value
     cut = value
     for cap in CAPS:
-        cut = _cut_texts(value, cap, rest)
+        cut = _pointing(_cut_texts(value, cap), rest)
         if fits(cut):
             return cut
-    return _cut_lists(cut, rest)
+    return _cut_lists(value, cut)
 
 
-def _cut_texts(value: Mapping[str, Json], cap: int, rest: str | None) -> dict[str, Json]:
-    cut = {key: item if key.endswith(WHOLE) else _cut(item, cap, rest) for key, item in value.items()}
-    for key in ("result", "prompt", "message"):
-        if cut.get(key) != value.get(key):
-            cut[f"{key}Truncated"] = True
-            if key == "result" and rest and not cut.get("resultPath"):
-                cut["resultPath"] = rest
-    return cut
+def _pointing(cut: dict[str, Json], rest: str | None) -> dict[str, Json]:
+    """With the file that has the whole: as resultPath where a result was cut, else as rest."""
+    if not rest:
+        return cut
+    if cut.get("resultTruncated"):
+        return cut if cut.get("resultPath") else {**cut, "resultPath": rest}
+    return {**cut, "rest": rest}
 
 
-def _cut(value: Json, cap: int, rest: str | None) -> Json:
+def _cut_texts(value: Mapping[str, Json], cap: int) -> dict[str, Json]:
+    cut = {key: item if key.endswith(WHOLE) else _cut(item, cap) for key, item in value.items()}
+    truncated = {f"{key}Truncated": True for key in ("result", "prompt", "message") if cut.get(key) != value.get(key)}
+    return {**cut, **truncated}
+
+
+def _cut(value: Json, cap: int) -> Json:
     if isinstance(value, str):
         return _clipped(value, cap)
     if isinstance(value, Mapping):
-        return _cut_texts(value, cap, None)
+        return _cut_texts(value, cap)
     if isinstance(value, Sequence):
-        return [_cut(item, cap, rest) for item in value]
+        return [_cut(item, cap) for item in value]
     return value
 
 
@@ -101,9 +106,9 @@ def _clipped(text: str, size: int) -> str:
     return kept + "…"
 
 
-def _cut_lists(value: dict[str, Json], rest: str | None) -> dict[str, Json]:
-    """Halves the longest list until all fits, the tasks that have ended first; says how many are left out, and where all are."""
-    cut = dict(value)
+def _cut_lists(value: dict[str, Json], cut: dict[str, Json]) -> dict[str, Json]:
+    """Halves the longest list until all fits, keeping the tasks that have ended longest; says how many are left out."""
+    cut = dict(cut)
     while not fits(cut):
         sizes = {key: len(dumped(item)) for key, item in cut.items() if isinstance(item, list | dict) and item}
         if not sizes:
@@ -118,8 +123,6 @@ def _cut_lists(value: dict[str, Json], rest: str | None) -> dict[str, Json]:
         assert isinstance(whole, list)
         cut[longest] = sorted(items, key=_is_live)[: len(items) // 2] if longest == "tasks" else items[: len(items) // 2]
         cut[f"{longest}Omitted"] = len(whole) - len(items) // 2
-        if rest:
-            cut["rest"] = rest
     return cut
 
 

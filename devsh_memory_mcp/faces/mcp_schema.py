@@ -28,7 +28,7 @@ def _outlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     """A field's type alone; of a record only that it is an object, of a list only what it holds."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
-    small = _compact(schema)
+    small = _compact({key: item for key, item in schema.items() if key != "default"})
     kept: Schema = {key: small[key] for key in ("type", "enum", "anyOf") if key in small}
     if schema.get("type") == "array":
         kept["items"] = _outlined(schema.get("items", {}), definitions)
@@ -36,7 +36,7 @@ def _outlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
 
 
 def _compact(schema: Schema) -> Schema:
-    small = {key: _compacted(item) for key, item in schema.items() if key not in ("title", "$defs", "maxLength", "minLength")}
+    small = {key: _compacted(item) for key, item in schema.items() if key not in ("title", "$defs")}
     if "properties" in schema:
         small["properties"] = {name: _compact(item) for name, item in schema["properties"].items()}
         small.pop("description", None)

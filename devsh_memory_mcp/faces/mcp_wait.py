@@ -36,9 +36,8 @@ async def wait_in_slice(orchestration: Orchestration, request: WaitRequest, clie
 
 
 async def _watched(orchestration: Orchestration, request: WaitRequest, context: Context) -> WaitAnswer:
-    """The wait itself, reported on where the client asked for progress."""
-    meta = context.request_context.meta
-    if request.timeout == 0 or not meta or meta.get("progress_token") is None:
+    """The wait itself, reported on; the SDK drops the reports of a client that did not ask for progress."""
+    if request.timeout == 0:
         return await orchestration.wait(request)
     reporter = Reporter(context.report_progress, len(request.ids))
     async with anyio.create_task_group() as tasks:

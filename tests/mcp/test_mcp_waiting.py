@@ -1,0 +1,173 @@
+"""Waiting in slices, its progress, and that it disturbs nobody. Time is told, not slept."""
+
+from typing import Any
+
+import anyio
+import pytest
+from doubles.mcp_client import Connect
+from doubles.orchestrations import IDS, Canned
+from mcp import Client
+from mcp.types import Implementation
+
+from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.faces import mcp_wait
+from devsh_memory_mcp.faces.mcp_wait import Reporter, slice_of
+
+CLAUDE, CODEX, OTHER = (Implementation(name=name, version="1") for name in ("claude-code", "codex-mcp-client", "other"))
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize(
+    ("client", "timeout", "slice_ms"),
+    [
+        ("claude-code", 60 * MINUTE, 60 * MINUTE),
+        ("codex-mcp-client", 60 * MINUTE, 280_000),
+        ("Codex", 1000, 1000),
+        ("whoever", 5 * MINUTE, 50_000),
+        ("", 5 * MINUTE, 50_000),
+        ("whoever", 0, 0),
+    ],
+)
+def test_a_call_lasts_as_long_as_its_client_can_bear(client: str, timeout: int, slice_ms: int) -> None:
+    assert slice_of(client, timeout) == slice_ms
+
+
+@pytest.mark.promise("mcp.wait_for_agent.timeout")
+@pytest.mark.parametrize(("client", "asked_ms"), [(CLAUDE, 5 * MINUTE), (CODEX, 280_000), (OTHER, 50_000)])
+async def test_the_end_of_a_slice_is_the_true_status_and_not_a_timeout(connect: Connect, client: Implementation, asked_ms: int) -> None:
+    canned = Canned(wait_seconds=0)
+    async with connect(canned, client=client) as connected:
+        answer = await connected.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"})
+    assert canned.asked[0][1].timeout == asked_ms
+    shown = answer.structured_content
+    assert not answer.is_error
+    assert (shown["status"], shown["finished"]) == ("running", False)
+    assert shown["timedOut"] is (client is CLAUDE)
+    assert "call wait_for_agent again" in shown["next"]
+
+
+async def test_a_short_timeout_of_the_callers_own_is_a_timeout_everywhere(connect: Connect) -> None:
+    async with connect(Canned(wait_seconds=0), client=OTHER) as client:
+        answer = await client.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1", "timeout": 1})
+    assert answer.structured_content["timedOut"] is True
+
+
+@pytest.mark.promise("mcp.wait_for_agent")
+@pytest.mark.promise("mcp.wait_for_agent.orchestrationTaskId")
+async def test_it_blocks_until_the_end(connect: Connect, canned: Canned) -> None:
+    async with connect(canned, client=CLAUDE) as client, anyio.create_task_group() as tasks:
+        begun = anyio.Event()
+        results: list[Any] = []
+
+        async def wait() -> None:
+            results.append(await client.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"}, progress_callback=noticed))
+
+        async def noticed(_progress: float, _total: float | None, _message: str | None) -> None:
+            begun.set()
+
+        with anyio.fail_after(10):
+            tasks.start_soon(wait)
+            await begun.wait()
+            assert results == []
+            canned.ends.set()
+    assert results[0].structured_content["status"] == "completed"
+    assert results[0].structured_content["finished"] is True
+
+
+async def test_several_are_waited_for_in_one_call(connect: Connect, canned: Canned) -> None:
+    canned.ends.set()
+    async with connect(canned) as client:
+        await client.call_tool("wait_for_agent", {"ids": ["ns1", "ns2"], "mode": "any", "timeout": 10})
+    assert canned.asked[0][1].model_dump() == {"ids": ("ns1", "ns2"), "mode": "any", "timeout": 10}
+
+
+async def test_cancelling_a_wait_cancels_no_agent(connect: Connect, canned: Canned) -> None:
+    async with connect(canned, client=CLAUDE) as client, anyio.create_task_group() as tasks:
+        begun = anyio.Event()
+
+        async def noticed(_progress: float, _total: float | None, _message: str | None) -> None:
+            begun.set()
+
+        async def wait() -> None:
+            await client.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"}, progress_callback=noticed)
+
+        with anyio.fail_after(10):
+            tasks.start_soon(wait)
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+    assert [asked[0] for asked in canned.asked] == ["wait"]
+
+
+class Recorded:
+    """Where progress goes, and a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, float, str]] = []
+        self.now = 0.0
+        self.reporter = Reporter(self.send, 2, lambda: self.now)
+
+    async def send(self, value: float, total: float, line: str) -> None:
+        self.sent.append((value, total, line))
+
+
+async def test_progress_grows_and_says_only_what_is_news() -> None:
+    recorded = Recorded()
+    report = recorded.reporter.report
+    await report(0, 2, "0/2 done, running 0 s: auth")
+    await report(0, 2, "0/2 done, running 1 s: auth")
+    recorded.now = 5.0
+    await report(0, 2, "0/2 done, running 5 s: auth")
+    await report(1, 2, "1/2 done, running 5 s: auth\n" + "x" * 500)
+    values = [value for value, _, _ in recorded.sent]
+    assert [line[:25] for _, _, line in recorded.sent] == [
+        "0/2 done, running 0 s: au",
+        "0/2 done, running 5 s: au",
+        "1/2 done, running 5 s: au",
+    ]
+    assert values == sorted(set(values))
+    assert values[-1] == 1
+    assert {total for _, total, _ in recorded.sent} == {2}
+    assert len(recorded.sent[-1][2]) <= 200
+
+
+async def test_progress_begins_at_once_and_goes_on_when_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded()
+    slept = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += 1
+        recorded.now += seconds
+        if slept == 3:
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr(mcp_wait.anyio, "sleep", sleep)
+    with anyio.move_on_after(0.05):
+        await recorded.reporter.tick()
+    assert [line for _, _, line in recorded.sent] == ["0/2 done", "0/2 done (waiting 5 s)", "0/2 done (waiting 10 s)"]
+
+
+async def test_no_orchestration_is_made_before_the_first_call_and_the_head_bears_its_clients_name(era: str) -> None:
+    from contextlib import asynccontextmanager
+    from pathlib import Path
+
+    from devsh_memory_mcp.config import Caller
+    from devsh_memory_mcp.faces.mcp_server import build_server
+
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def opened(caller: Caller) -> Any:
+        seen.append(caller.head_agent)
+        yield Canned(spawn=answers.SpawnAnswer(**IDS, agent_name="shell/sh", status="pending", orchestration_id="orch_1"))
+        seen.append("closed")
+
+    for named, expected in (("", "codex-mcp-client"), ("claude/opus", "claude/opus")):
+        server = build_server(opened, Caller(Path(), {}, head_agent=named, is_shell=False))
+        seen.clear()
+        async with Client(server, mode=era, client_info=CODEX) as client:
+            await client.list_tools()
+            assert seen == []
+            await client.call_tool("spawn_agent", {"prompt": "p"})
+            await client.call_tool("spawn_agent", {"prompt": "p"})
+            assert seen == [expected]
