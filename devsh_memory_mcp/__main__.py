@@ -4,12 +4,15 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from devsh_memory_mcp.config import VERSION, Caller, memory_root
+from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.shim.rundir import RUN_MARKER
 
 
 def main() -> None:
@@ -21,13 +24,25 @@ def main() -> None:
     from devsh_memory_mcp.faces.mcp_transport import run_stdio
 
     def opened(caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
-        from devsh_memory_mcp.wiring import open_orchestrations
-
-        orchestration_id = given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None
-        return open_orchestrations(memory_root(given.dir, caller.environment), caller, orchestration_id)
+        return _opened(given, caller)
 
     caller = _caller(given.agent_name, os.environ)
     run_stdio(build_server(opened, caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
+
+
+@asynccontextmanager
+async def _opened(given: argparse.Namespace, caller: Caller) -> AsyncIterator[Orchestrations]:
+    """The caller's orchestrations. An agent knows itself by its run; everybody else knows it by its task."""
+    from devsh_memory_mcp.wiring import open_orchestrations
+
+    root = memory_root(given.dir, caller.environment)
+    named = given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None
+    if caller.identity != HEAD:
+        async with open_orchestrations(root, caller, named) as orchestrations:
+            task = await (await orchestrations.holding(caller.identity)).status(caller.identity)
+        caller = replace(caller, identity=task.orchestration_task_id)
+    async with open_orchestrations(root, caller, named) as orchestrations:
+        yield orchestrations
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -50,10 +65,17 @@ def _caller(agent_name: str | None, environment: Mapping[str, str]) -> Caller:
     return Caller(
         directory=Path(environment.get("CLAUDE_PROJECT_DIR") or os.getcwd()),
         environment=dict(environment),
+        identity=_identity(environment),
         head_agent=agent_name or environment.get("CMUX_HEAD_AGENT") or "",
         session=environment.get("CLAUDE_CODE_SESSION_ID") or None,
         is_shell=False,
     )
+
+
+def _identity(environment: Mapping[str, str]) -> str:
+    """`head`, or the task run in which this process was started; a run that leads others is a head."""
+    run = environment.get(RUN_MARKER, "").rpartition(".")[0]
+    return run if run and environment.get("CMUX_IS_ORCHESTRATION_HEAD") != "1" else HEAD
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from devsh_memory_mcp.errors import DevshError
 
-LIMIT = 8 * 1024
+LIMIT = 8 * 1024 - 16  # and a little for what a list has around it
 CAPS = (6000, 4500, 3200, 2200, 1500, 1000, 600, 400, 200, 120, 60)
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -65,7 +65,7 @@ def fitted(value: dict[str, Json], *, rest: str | None = None) -> dict[str, Json
         return value
     cut = value
     for cap in CAPS:
-        cut = _pointing(_cut_texts(value, cap), rest)
+        cut = _pointing(_cut_texts(cut, cap), rest)
         if fits(cut):
             return cut
     return _cut_lists(value, cut)
@@ -98,10 +98,10 @@ def _cut(value: Json, cap: int) -> Json:
 
 def _clipped(text: str, size: int) -> str:
     """At most `size` bytes of JSON, ending in `…` where something is missing."""
-    if len(json.dumps(text, ensure_ascii=False).encode()) <= size:
+    if len(text) <= size and len(dumped(text).encode()) <= size:
         return text
     kept = text[:size]
-    while len(json.dumps(kept, ensure_ascii=False).encode()) > size - 3:
+    while len(dumped(kept).encode()) > size - 3:
         kept = kept[: len(kept) * 7 // 8]
     return kept + "…"
 

@@ -13,10 +13,12 @@ from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import ListRequest, WaitRequest
 from devsh_memory_mcp.errors import InvalidRequest, NotFound
 from devsh_memory_mcp.faces import mcp_arguments as arguments
-from devsh_memory_mcp.faces.mcp_result import LIMIT, dumped, fits, fitted, plain, result_of, rows_result
+from devsh_memory_mcp.faces.mcp_result import LIMIT, Json, dumped, fitted, plain, result_of, rows_result
 from devsh_memory_mcp.faces.mcp_session import Session
 from devsh_memory_mcp.faces.mcp_wait import wait_in_slice
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
+
+_OTHER_FIELDS = 500  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,10 @@ async def list_spawned_agents(call: Call, given: arguments.ListArguments) -> Cal
     while True:
         answer = await orchestration.list_tasks(request)
         rows = [plain(row) for row in answer.result]
-        if fits([*rows]):
-            return rows_result([*rows], answer.next_cursor)
-        if len(rows) == 1:
-            return rows_result([fitted(rows[0])], answer.next_cursor)
-        request = request.model_copy(update={"limit": _fitting(rows)})
+        count = _fitting(rows)
+        if count == len(rows):
+            return rows_result([fitted(row) for row in rows], answer.next_cursor)
+        request = request.model_copy(update={"limit": count})
 
 
 async def wait_for_agent(call: Call, given: arguments.WaitArguments) -> CallToolResult:
@@ -103,18 +104,18 @@ async def get_my_messages(call: Call, given: arguments.MessagesArguments) -> Cal
     answer = await orchestration.messages(
         after=given.after, include_read=given.include_read, type_=given.type, correlation_id=given.correlation_id
     )
-    shown = answer
-    result = result_of(shown, rest=_journal(orchestration))
-    while result.structured_content is not None and "messagesOmitted" in result.structured_content:
-        shown = _fewer(shown)
-        result = result_of(shown, rest=_journal(orchestration))
-    return result
+    return result_of(_page(answer, given.after or 0), rest=_journal(orchestration))
 
 
-def _fewer(answer: answers.MessagesAnswer) -> answers.MessagesAnswer:
-    kept = answer.messages[: max(1, len(answer.messages) // 2)]
-    more = f"There are more: call get_my_messages with after={kept[-1].id} and includeRead=true."
-    return answer.model_copy(update={"messages": kept, "cursor": kept[-1].id, "next": more})
+def _page(answer: answers.MessagesAnswer, after: int) -> answers.MessagesAnswer:
+    """The messages behind `after`, as many whole ones as one result holds but at least one, and how to get the others."""
+    found = [message for message in answer.messages if message.id > after]
+    count = _fitting([plain(message) for message in found])
+    if count >= len(found):
+        return answer.model_copy(update={"messages": tuple(found)})
+    last = found[count - 1].id
+    more = f"There are {len(found) - count} more: call get_my_messages with after={last} and includeRead=true."
+    return answer.model_copy(update={"messages": tuple(found[:count]), "cursor": last, "next": more})
 
 
 async def _addressed(orchestrations: Orchestrations, to: str) -> Orchestration:
@@ -131,14 +132,14 @@ def _journal(orchestration: Orchestration) -> str | None:
     return str(orchestration.directory / "EVENTS.jsonl") if orchestration.directory else None
 
 
-def _fitting(rows: list[Any]) -> int:
-    """How many of the rows, from the first on, one result holds; at least one."""
-    room = LIMIT - 2
+def _fitting(rows: list[dict[str, Json]]) -> int:
+    """How many of the rows, from the first on, one result holds beside its other fields; at least one."""
+    room = LIMIT - _OTHER_FIELDS
     for count, row in enumerate(rows):
         room -= len(dumped(row).encode()) + 1
         if room < 0:
             return max(1, count)
-    return max(1, len(rows) - 1)
+    return len(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Serving one client over stdin and stdout, without a thread, and ending at once when he goes or a signal comes.
 
-Only here are attributes used that the SDK does not call public; `tests/mcp/test_transport.py` fails loudly when one is gone.
+Only here are attributes used that the SDK does not call public; `tests/mcp/test_mcp_transport.py` fails loudly when one is gone.
 """
 
 import os

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from doubles.orchestrations import Canned, opened, record
+
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.faces.mcp_server import build_server
 from devsh_memory_mcp.faces.mcp_transport import run_stdio
 from devsh_memory_mcp.ports import Orchestrations
-from doubles.orchestrations import Canned, opened, record
 
 
 @asynccontextmanager

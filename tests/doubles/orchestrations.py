@@ -61,8 +61,8 @@ class Canned:
 
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
         self.asked.append(("wait", request))
-        if progress is not None:
-            await progress(0, len(request.ids), "0/1 done, running 0 s: p")
+        if progress is not None and request.timeout:
+            await progress(0, request.timeout / 1000, "0/1 done after 0 s")
         with anyio.move_on_after(self.given.get("wait_seconds", request.timeout / 1000)) as scope:
             await self.ends.wait()
         over = scope.cancelled_caught

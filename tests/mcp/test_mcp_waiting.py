@@ -10,8 +10,9 @@ from mcp import Client
 from mcp.types import Implementation
 
 from devsh_memory_mcp.domain import answers
-from devsh_memory_mcp.faces import mcp_wait
+from devsh_memory_mcp.domain.requests import WaitRequest
 from devsh_memory_mcp.faces.mcp_wait import Reporter, slice_of
+from devsh_memory_mcp.ports import Progress
 
 CLAUDE, CODEX, OTHER = (Implementation(name=name, version="1") for name in ("claude-code", "codex-mcp-client", "other"))
 MINUTE = 60_000
@@ -98,53 +99,29 @@ async def test_cancelling_a_wait_cancels_no_agent(connect: Connect, canned: Cann
     assert [asked[0] for asked in canned.asked] == ["wait"]
 
 
-class Recorded:
-    """Where progress goes, and a clock that stands still."""
+async def test_progress_grows_with_a_total_in_one_short_line() -> None:
+    sent: list[tuple[float, float, str]] = []
 
-    def __init__(self) -> None:
-        self.sent: list[tuple[float, float, str]] = []
-        self.now = 0.0
-        self.reporter = Reporter(self.send, 2, lambda: self.now)
+    async def send(value: float, total: float, line: str) -> None:
+        sent.append((value, total, line))
 
-    async def send(self, value: float, total: float, line: str) -> None:
-        self.sent.append((value, total, line))
-
-
-async def test_progress_grows_and_says_only_what_is_news() -> None:
-    recorded = Recorded()
-    report = recorded.reporter.report
-    await report(0, 2, "0/2 done, running 0 s: auth")
-    await report(0, 2, "0/2 done, running 1 s: auth")
-    recorded.now = 5.0
-    await report(0, 2, "0/2 done, running 5 s: auth")
-    await report(1, 2, "1/2 done, running 5 s: auth\n" + "x" * 500)
-    values = [value for value, _, _ in recorded.sent]
-    assert [line[:25] for _, _, line in recorded.sent] == [
-        "0/2 done, running 0 s: au",
-        "0/2 done, running 5 s: au",
-        "1/2 done, running 5 s: au",
-    ]
+    reporter = Reporter(send)
+    for done, line in ((0, "0/2 done"), (0, "0/2 done"), (5, "1/2 done\nnext line"), (4, "x" * 500)):
+        await reporter.report(done, 5, line)
+    values = [value for value, _, _ in sent]
     assert values == sorted(set(values))
-    assert values[-1] == 1
-    assert {total for _, total, _ in recorded.sent} == {2}
-    assert len(recorded.sent[-1][2]) <= 200
+    assert all(value <= total for value, total, _ in sent)
+    assert [line for _, _, line in sent] == ["0/2 done", "0/2 done", "1/2 done", "x" * 200]
 
 
-async def test_progress_begins_at_once_and_goes_on_when_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = Recorded()
-    slept = 0
+async def test_a_message_that_comes_ends_the_wait_early_and_is_no_timeout(connect: Connect) -> None:
+    class WithMail(Canned):
+        async def wait(self, request: WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
+            return answers.WaitAnswer(orchestration_task_id="ns1", status="running", unread_messages=1, next="Read it.")
 
-    async def sleep(seconds: float) -> None:
-        nonlocal slept
-        slept += 1
-        recorded.now += seconds
-        if slept == 3:
-            await anyio.sleep_forever()
-
-    monkeypatch.setattr(mcp_wait.anyio, "sleep", sleep)
-    with anyio.move_on_after(0.05):
-        await recorded.reporter.tick()
-    assert [line for _, _, line in recorded.sent] == ["0/2 done", "0/2 done (waiting 5 s)", "0/2 done (waiting 10 s)"]
+    async with connect(WithMail(), client=OTHER) as client:
+        shown = (await client.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"})).structured_content
+    assert (shown["timedOut"], shown["unreadMessages"], shown["next"]) == (False, 1, "Read it.")
 
 
 async def test_no_orchestration_is_made_before_the_first_call_and_the_head_bears_its_clients_name(era: str) -> None:
