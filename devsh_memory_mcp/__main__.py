@@ -4,9 +4,9 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 from devsh_memory_mcp.config import VERSION, Caller, memory_root
@@ -23,26 +23,15 @@ def main() -> None:
     from devsh_memory_mcp.faces.mcp_server import build_server
     from devsh_memory_mcp.faces.mcp_transport import run_stdio
 
-    def opened(caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
-        return _opened(given, caller)
-
     caller = _caller(given.agent_name, os.environ)
-    run_stdio(build_server(opened, caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
+    run_stdio(build_server(partial(_opened, given), caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
 
 
-@asynccontextmanager
-async def _opened(given: argparse.Namespace, caller: Caller) -> AsyncIterator[Orchestrations]:
-    """The caller's orchestrations. An agent knows itself by its run; everybody else knows it by its task."""
+def _opened(given: argparse.Namespace, caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
     from devsh_memory_mcp.wiring import open_orchestrations
 
     root = memory_root(given.dir, caller.environment)
-    named = given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None
-    if caller.identity != HEAD:
-        async with open_orchestrations(root, caller, named) as orchestrations:
-            task = await (await orchestrations.holding(caller.identity)).status(caller.identity)
-        caller = replace(caller, identity=task.orchestration_task_id)
-    async with open_orchestrations(root, caller, named) as orchestrations:
-        yield orchestrations
+    return open_orchestrations(root, caller, given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None)
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
