@@ -31,7 +31,6 @@ _WAITING = 1024 * 1024  # so much unwritten output holds senders back
 def run_stdio(server: MCPServer[Any]) -> NoReturn:
     """Serves stdin and stdout until the end, and ends the process: 0 when the client went, 128 + n after signal n."""
     wire_in, wire_out = _claimed(0, os.O_RDONLY), _claimed(1, os.O_WRONLY)
-    gc.collect()
     gc.freeze()  # the SDK's classes are there for good: looking through them again and again would cost calls their evenness
     code = anyio.run(serve, server, wire_in, wire_out, _bound_the_end)
     sys.stderr.flush()

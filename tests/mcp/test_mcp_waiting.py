@@ -5,8 +5,7 @@ from typing import Any
 import anyio
 import pytest
 from doubles.mcp_client import Connect
-from doubles.orchestrations import IDS, Canned
-from mcp import Client
+from doubles.orchestrations import Canned
 from mcp.types import Implementation
 
 from devsh_memory_mcp.domain import answers
@@ -122,29 +121,3 @@ async def test_a_message_that_comes_ends_the_wait_early_and_is_no_timeout(connec
     async with connect(WithMail(), client=OTHER) as client:
         shown = (await client.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"})).structured_content
     assert (shown["timedOut"], shown["unreadMessages"], shown["next"]) == (False, 1, "Read it.")
-
-
-async def test_no_orchestration_is_made_before_the_first_call_and_the_head_bears_its_clients_name(era: str) -> None:
-    from contextlib import asynccontextmanager
-    from pathlib import Path
-
-    from devsh_memory_mcp.config import Caller
-    from devsh_memory_mcp.faces.mcp_server import build_server
-
-    seen: list[str] = []
-
-    @asynccontextmanager
-    async def opened(caller: Caller) -> Any:
-        seen.append(caller.head_agent)
-        yield Canned(spawn=answers.SpawnAnswer(**IDS, agent_name="shell/sh", status="pending", orchestration_id="orch_1"))
-        seen.append("closed")
-
-    for named, expected in (("", "codex-mcp-client"), ("claude/opus", "claude/opus")):
-        server = build_server(opened, Caller(Path(), {}, head_agent=named, is_shell=False))
-        seen.clear()
-        async with Client(server, mode=era, client_info=CODEX) as client:
-            await client.list_tools()
-            assert seen == []
-            await client.call_tool("spawn_agent", {"prompt": "p"})
-            await client.call_tool("spawn_agent", {"prompt": "p"})
-            assert seen == [expected]
