@@ -6,32 +6,31 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from pathlib import Path
 
 from devsh_memory_mcp.config import VERSION, Caller, memory_root
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.ports import Orchestrations
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
 
 
 def main() -> None:
     """Serves until the client goes (exit 0) or a signal comes (128 + its number)."""
     given = _arguments(sys.argv[1:])
-    # Before the SDK, which would otherwise configure logging its own way; and it is slow to import, --help and --version are not.
+    # Before the SDK, which would otherwise configure logging its own way.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="devsh-memory-mcp: %(levelname)s: %(message)s")
+    # What is slow to import, and not needed for --help and --version: the SDK alone takes a second.
     from devsh_memory_mcp.faces.mcp_server import build_server
     from devsh_memory_mcp.faces.mcp_transport import run_stdio
+    from devsh_memory_mcp.ports import Orchestrations
+
+    def opened(caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
+        from devsh_memory_mcp.wiring import open_orchestrations  # the engine: not before the first call needs it
+
+        root = memory_root(given.dir, caller.environment)
+        return open_orchestrations(root, caller, given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None)
 
     caller = _caller(given.agent_name, os.environ)
-    run_stdio(build_server(partial(_opened, given), caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
-
-
-def _opened(given: argparse.Namespace, caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
-    from devsh_memory_mcp.wiring import open_orchestrations
-
-    root = memory_root(given.dir, caller.environment)
-    return open_orchestrations(root, caller, given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None)
+    run_stdio(build_server(opened, caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
