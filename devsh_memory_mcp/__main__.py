@@ -1,0 +1,70 @@
+"""`devsh-memory-mcp`: the MCP server over stdin and stdout. Nothing but the protocol goes to stdout, logs go to stderr."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from devsh_memory_mcp.config import VERSION, Caller, memory_root
+from devsh_memory_mcp.domain.names import HEAD
+from devsh_memory_mcp.shim.rundir import RUN_MARKER
+
+
+def main() -> None:
+    """Serves until the client goes (exit 0) or a signal comes (128 + its number)."""
+    given = _arguments(sys.argv[1:])
+    # Before the SDK, which would otherwise configure logging its own way.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="devsh-memory-mcp: %(levelname)s: %(message)s")
+    # What is slow to import, and not needed for --help and --version: the SDK alone takes a second.
+    from devsh_memory_mcp.faces.mcp_server import build_server
+    from devsh_memory_mcp.faces.mcp_transport import run_stdio
+    from devsh_memory_mcp.ports import Orchestrations
+
+    def opened(caller: Caller) -> AbstractAsyncContextManager[Orchestrations]:
+        from devsh_memory_mcp.wiring import open_orchestrations  # the engine: not before the first call needs it
+
+        root = memory_root(given.dir, caller.environment)
+        return open_orchestrations(root, caller, given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None)
+
+    caller = _caller(given.agent_name, os.environ)
+    run_stdio(build_server(opened, caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="devsh-memory-mcp", description="The MCP server of devsh, over stdin and stdout.", allow_abbrev=False
+    )
+    parser.add_argument("--dir", metavar="PATH", help="memory root (default: DEVSH_MEMORY_DIR, else ~/.local/state/devsh)")
+    parser.add_argument(
+        "--agent-name", "--agent", metavar="NAME", help="name of the head agent (default: CMUX_HEAD_AGENT, else the client's name)"
+    )
+    parser.add_argument(
+        "--orchestration-id", metavar="ID", help="orchestration to work on (default: CMUX_ORCHESTRATION_ID, else the session's own)"
+    )
+    parser.add_argument("--version", action="version", version=f"devsh-memory-mcp {VERSION}")
+    return parser.parse_args(arguments)
+
+
+def _caller(agent_name: str | None, environment: Mapping[str, str]) -> Caller:
+    """Who speaks. The head agent's name stays empty where nobody gave one: the client's own name is asked for then."""
+    return Caller(
+        directory=Path(environment.get("CLAUDE_PROJECT_DIR") or os.getcwd()),
+        environment=dict(environment),
+        identity=_identity(environment),
+        head_agent=agent_name or environment.get("CMUX_HEAD_AGENT") or "",
+        session=environment.get("CLAUDE_CODE_SESSION_ID") or None,
+        is_shell=False,
+    )
+
+
+def _identity(environment: Mapping[str, str]) -> str:
+    """`head`, or the task run in which this process was started; a run that leads others is a head."""
+    run = environment.get(RUN_MARKER, "").rpartition(".")[0]
+    return run if run and environment.get("CMUX_IS_ORCHESTRATION_HEAD") != "1" else HEAD
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Tool schemas, made from the records and kept small: every session pays for them in a model's context."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+
+def input_schema(arguments: type[BaseModel]) -> Schema:
+    """What a tool takes; closed."""
+    schema = _compact(arguments.model_json_schema(by_alias=True))
+    schema.setdefault("properties", {})
+    schema["additionalProperties"] = False
+    return schema
+
+
+def output_schema(answer: type[BaseModel], fields: tuple[str, ...]) -> Schema:
+    """What a tool answers: `fields` are always there; the answer may hold further ones."""
+    full = answer.model_json_schema(by_alias=True, mode="serialization")
+    definitions = full.get("$defs", {})
+    shown = {name: _outlined(full["properties"][name], definitions) for name in fields}
+    return {"type": "object", "properties": shown, "required": list(fields)}
+
+
+def _outlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """A field's type alone; of a record only that it is an object, of a list only what it holds."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    small = _compact({key: item for key, item in schema.items() if key != "default"})
+    kept: Schema = {key: small[key] for key in ("type", "enum", "anyOf") if key in small}
+    if schema.get("type") == "array":
+        kept["items"] = _outlined(schema.get("items", {}), definitions)
+    return kept
+
+
+def _compact(schema: Schema) -> Schema:
+    small = {key: _compacted(item) for key, item in schema.items() if key not in ("title", "$defs")}
+    if "properties" in schema:
+        small["properties"] = {name: _compact(item) for name, item in schema["properties"].items()}
+        small.pop("description", None)
+    return _nullable(small)
+
+
+def _compacted(item: Any) -> Any:
+    if isinstance(item, dict):
+        return _compact(item)
+    return [_compacted(each) for each in item] if isinstance(item, list) else item
+
+
+def _nullable(schema: Schema) -> Schema:
+    """`X or null` with a null default is optional as it is: only X is shown; without a default both types are named."""
+    options = schema.get("anyOf", [])
+    if len(options) != 2 or {"type": "null"} not in options:
+        return schema
+    (option,) = (each for each in options if each != {"type": "null"})
+    rest = {key: item for key, item in schema.items() if key != "anyOf"}
+    if "default" in rest and rest["default"] is None:
+        del rest["default"]
+        return {**option, **rest}
+    return {**option, **rest, "type": [option["type"], "null"]} if "type" in option and "enum" not in option else schema

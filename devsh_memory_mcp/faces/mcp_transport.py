@@ -1,0 +1,211 @@
+"""Serving one client over stdin and stdout, without a thread, and ending at once when he goes or a signal comes.
+
+Only here are attributes used that the SDK does not call public; `tests/mcp/test_mcp_transport.py` fails loudly when one is gone.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import anyio
+from mcp.server import MCPServer
+from mcp.shared.message import SessionMessage
+from mcp.types import jsonrpc_message_adapter
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+CLOSING_SECONDS = 1.5  # a client kills two seconds after it closed our stdin
+_READ = 256 * 1024
+_WRITE = 4096  # a pipe that is writable takes this much without blocking (PIPE_BUF)
+_WAITING = 1024 * 1024  # so much unwritten output holds senders back
+
+
+def run_stdio(server: MCPServer[Any]) -> NoReturn:
+    """Serves stdin and stdout until the end, and ends the process: 0 when the client went, 128 + n after signal n."""
+    wire_in, wire_out = _claimed(0, os.O_RDONLY), _claimed(1, os.O_WRONLY)
+    gc.freeze()  # the SDK's classes are there for good: looking through them again and again would cost calls their evenness
+    code = anyio.run(serve, server, wire_in, wire_out, _bound_the_end)
+    sys.stderr.flush()
+    os._exit(code)  # nothing that is still in a buffer may reach the client, and no thread may hold us up
+
+
+async def serve(server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Callable[[int], None] = lambda _: None) -> int:
+    """One connection over two descriptors; answers the exit code. In-flight calls are cancelled at its end, which `on_end` learns."""
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        def end(with_code: int) -> None:
+            nonlocal code
+            code = code or with_code
+            on_end(code)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(_on_signal, lambda number: end(128 + number))
+        reader, writer = LineReader(wire_in), LineWriter(wire_out)
+        tasks.start_soon(writer.drain, lambda: end(0))
+        tasks.start_soon(_on_hang_up, wire_out, wire_in, lambda: end(0))
+        low = server._lowlevel_server
+        await low.run(reader, writer, low.create_initialization_options())
+        end(0)
+    return code
+
+
+def _bound_the_end(code: int) -> None:
+    """However long something takes to close, the process is gone by then."""
+    timer = threading.Timer(CLOSING_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+async def _on_signal(end: Callable[[int], None]) -> None:
+    with anyio.open_signal_receiver(*SIGNALS) as received:
+        async for number in received:
+            end(number)
+            return
+
+
+async def _on_hang_up(wire_out: int, wire_in: int, end: Callable[[], None]) -> None:
+    """Notices that nobody reads our output any more, before we write. A reader's end shows as readiness of the writing end."""
+    mode = os.fstat(wire_out)
+    if not (stat.S_ISFIFO(mode.st_mode) or (stat.S_ISSOCK(mode.st_mode) and mode.st_ino != os.fstat(wire_in).st_ino)):
+        return
+    try:
+        await anyio.wait_readable(wire_out)
+    except OSError:
+        return  # not a descriptor that can be watched: the next write will tell
+    if stat.S_ISFIFO(mode.st_mode) or _is_closed(wire_out):
+        end()
+
+
+def _is_closed(descriptor: int) -> bool:
+    with socket.socket(fileno=os.dup(descriptor)) as peer:
+        try:
+            return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except OSError:
+            return True
+
+
+def _claimed(descriptor: int, mode: int) -> int:
+    """The wire under a number of its own; what children and stray prints know as stdin is empty, as stdout our stderr."""
+    wire = os.dup(descriptor)  # closed on exec, as every new descriptor is
+    stand_in = os.open(os.devnull, mode) if mode == os.O_RDONLY else os.dup(2)
+    os.dup2(stand_in, descriptor)
+    os.close(stand_in)
+    return wire
+
+
+class _Stream:
+    """What the SDK wants of both directions."""
+
+    async def aclose(self) -> None:
+        """Nothing: the descriptors live as long as the process."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+
+class LineReader(_Stream):
+    """The client's messages, one a line, read when the descriptor says that there is something."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._messages = self._received()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        return await anext(self._messages)
+
+    async def receive(self) -> SessionMessage | Exception:
+        """The next message; EndOfStream after the last."""
+        try:
+            return await anext(self._messages)
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    async def _received(self) -> AsyncIterator[SessionMessage | Exception]:
+        rest = bytearray()
+        while chunk := await self._chunk():
+            rest += chunk
+            if b"\n" not in chunk:
+                continue
+            *lines, last = rest.split(b"\n")
+            rest = bytearray(last)
+            for line in lines:
+                if line.strip():
+                    yield _parsed(bytes(line))
+        if rest.strip():
+            yield _parsed(bytes(rest))
+
+    async def _chunk(self) -> bytes:
+        with suppress(PermissionError):  # a plain file or /dev/null, which is always ready
+            await anyio.wait_readable(self._descriptor)
+        try:
+            return os.read(self._descriptor, _READ)
+        except OSError:
+            return b""  # the other end was reset: the same as its end
+
+
+def _parsed(line: bytes) -> SessionMessage | Exception:
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValueError as error:
+        return error
+
+
+class LineWriter(_Stream):
+    """Our messages, one a line: written at once where there is room, by `drain` where there is none. Never a part of a line alone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unwritten = bytearray()
+        self._is_broken = False
+        self._has_rest = anyio.Event()
+        self._has_room = anyio.Event()
+
+    async def send(self, item: SessionMessage) -> None:
+        """Writes the message; waits only while too much is unwritten. BrokenResourceError when nobody reads any more."""
+        if self._is_broken:
+            raise anyio.BrokenResourceError
+        self._unwritten += item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+        self._write()
+        while len(self._unwritten) > _WAITING and not self._is_broken:
+            self._has_room = anyio.Event()
+            await self._has_room.wait()
+
+    async def drain(self, on_broken: Callable[[], None]) -> None:
+        """Writes what did not fit at once, without end; calls `on_broken` when nobody reads any more."""
+        while not self._is_broken:
+            await self._has_rest.wait()
+            self._has_rest = anyio.Event()
+            while self._unwritten and not self._is_broken:
+                await anyio.wait_writable(self._descriptor)
+                self._write()
+                self._has_room.set()
+        on_broken()
+
+    def _write(self) -> None:
+        try:
+            while self._unwritten and self._has_place():
+                del self._unwritten[: os.write(self._descriptor, self._unwritten[:_WRITE])]
+        except OSError:
+            self._is_broken = True
+        if self._unwritten or self._is_broken:
+            self._has_rest.set()
+
+    def _has_place(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
