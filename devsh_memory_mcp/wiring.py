@@ -18,6 +18,8 @@ from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Runner
 from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.store.fsck import Finding
+from devsh_memory_mcp.store.fsck import check as check_root
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.root import MemoryRoot
 
@@ -60,6 +62,12 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
     path = memory_root(root, os.environ)
     place = MemoryRoot(path, SystemClock(), choose, os.environ)
     anyio.run(Runner(place, SystemClock(), runner_command(path)).run, ready_fd)
+
+
+def check(root: Path, *, repair: bool = False) -> list[Finding]:
+    """What is wrong with the files of a memory root; with `repair` it is mended where nothing is lost by it."""
+    clock = SystemClock()
+    return check_root(MemoryRoot(root, clock, choose, os.environ), clock, choose, repair=repair)
 
 
 async def collect_garbage(root: Path, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False) -> list[garbage.Removed]:

@@ -1,25 +1,17 @@
 """`devsh fsck`, `devsh gc` and `devsh runner`: the memory root itself."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from datetime import timedelta
+from functools import partial
 
 import anyio
 import click
 
 from devsh_memory_mcp import wiring
 from devsh_memory_mcp.cli import failure
+from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import where, write_json
 from devsh_memory_mcp.cli.session import session_of
-
-Value = TypeVar("Value")
-
-
-def _run(work: Callable[[], Awaitable[Value]]) -> Value:
-    async def awaited() -> Value:
-        return await work()
-
-    return anyio.run(awaited)
 
 
 @command("fsck", "devsh fsck", "devsh fsck --repair", short_help="Prove the files, and mend them.")
@@ -28,7 +20,7 @@ def _run(work: Callable[[], Awaitable[Value]]) -> Value:
 def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
     """Check journals, views, run directories and refs. Exits 1 where something is wrong still."""
     root = session_of(context).root
-    findings = _run(lambda: wiring.check(root, repair))
+    findings = wiring.check(root, repair=repair)
     left = [finding for finding in findings if not finding.repaired]
     if as_json:
         found = [{"code": each.code, "path": str(each.path), "message": each.message, "repaired": each.repaired} for each in findings]
@@ -46,11 +38,12 @@ def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
 
 @command("gc", "devsh gc --dry-run", "devsh gc", short_help="Remove old checkouts whose work is saved.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--older-than", type=Milliseconds(), default="24h", show_default=True, help="How long a task must have been over.")
 @click.pass_context
-def gc(context: click.Context, *, dry_run: bool, as_json: bool) -> None:
+def gc(context: click.Context, *, dry_run: bool, older_than: int, as_json: bool) -> None:
     """Remove checkouts and output that nobody needs any more. Branches, salvage refs and journals stay."""
     root = session_of(context).root
-    removed = _run(lambda: wiring.collect_garbage(root, dry_run=dry_run))
+    removed = anyio.run(partial(wiring.collect_garbage, root, older_than=timedelta(milliseconds=older_than), dry_run=dry_run))
     total = sum(each.bytes for each in removed)
     if as_json:
         found = [{"path": str(each.path), "bytes": each.bytes, "reason": each.reason} for each in removed]
