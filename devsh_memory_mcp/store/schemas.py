@@ -7,13 +7,17 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, create_model
 
 from devsh_memory_mcp.domain import answers, events
 from devsh_memory_mcp.domain.documents import AgentsDocument, MailboxDocument, PlanDocument
+from devsh_memory_mcp.domain.records import Record
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 Schema = dict[str, object]
@@ -64,26 +68,29 @@ def journal_schema(kinds: Iterable[type[events.Event]]) -> Schema:
 
 
 def shape_schema(shape: type) -> Schema:
-    """The schema of a file in the run directory; a key without a value is null there."""
-    schema = TypeAdapter(shape).json_schema(mode="serialization")
-    renamed = _camel(schema)
-    return renamed if isinstance(renamed, dict) else {}
+    """The schema of a file in the run directory, whose shapes are plain tuples; a key without a value is null there."""
+    return model_schema(_record_of(shape))
+
+
+def _record_of(shape: type) -> type[BaseModel]:
+    defaults = getattr(shape, "_field_defaults", {})
+    fields = {name: (_record_type(hint), defaults.get(name, ...)) for name, hint in get_type_hints(shape).items()}
+    return create_model(shape.__name__, __base__=Record, __doc__=inspect.getdoc(shape), **fields)  # type: ignore[call-overload, no-any-return]
+
+
+def _record_type(hint: object) -> object:
+    """The type with a record in the place of each shape."""
+    if isinstance(hint, type) and hasattr(hint, "_fields"):
+        return _record_of(hint)
+    parts = tuple(_record_type(part) for part in get_args(hint))
+    if isinstance(hint, UnionType):
+        return reduce(or_, parts)
+    origin = get_origin(hint)
+    return origin[parts] if origin is not None else hint
 
 
 def _members(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
-
-
-def _camel(value: object) -> object:
-    if isinstance(value, list):
-        return [_camel(entry) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    plain = {key: _camel(entry) for key, entry in value.items() if key not in ("properties", "required")}
-    if "properties" in value:
-        plain["properties"] = {to_camel(name): _camel(entry) for name, entry in value["properties"].items()}
-        plain["required"] = [to_camel(name) for name in value.get("required", [])]
-    return plain
 
 
 def write(directory: Path) -> None:

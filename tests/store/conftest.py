@@ -7,7 +7,7 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.store.journal import FileJournal, create
 from tests.doubles.clock import START, StoppedClock
 
-CREATED = OrchestrationCreated(orchestration_id="orch_test00000001", project="/home/me/project", description="A test.")
+CREATED = OrchestrationCreated(orchestration_id="orch_test00000001", project="/srv/project", description="A test.")
 
 
 @pytest.fixture

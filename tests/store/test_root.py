@@ -152,8 +152,8 @@ def test_a_root_that_cannot_be_made_is_told(tmp_path: Path, clock: StoppedClock)
 
 MOUNTS = """\
 22 1 0:20 / / rw - ext4 /dev/vda rw
-23 22 0:21 / /home rw shared:1 - nfs4 server:/home rw
-24 23 0:22 / /home/me/my\\040disk rw - ext4 /dev/vdb rw
+23 22 0:21 / /srv rw shared:1 - nfs4 server:/srv rw
+24 23 0:22 / /srv/disks/my\\040disk rw - ext4 /dev/vdb rw
 25 22 0:23 / /mnt rw - fuse.sshfs host: rw
 """
 
@@ -162,9 +162,9 @@ MOUNTS = """\
     ("path", "kind", "remote"),
     [
         ("/var/x", "ext4", False),
-        ("/home/me", "nfs4", True),
-        ("/home/me/my disk/x", "ext4", False),
-        ("/homes", "ext4", False),
+        ("/srv/disks", "nfs4", True),
+        ("/srv/disks/my disk/x", "ext4", False),
+        ("/srvs", "ext4", False),
         ("/mnt", "fuse.sshfs", True),
     ],
 )
