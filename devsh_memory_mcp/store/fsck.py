@@ -16,7 +16,7 @@ from devsh_memory_mcp.ports import Clock, Decide, Decision
 from devsh_memory_mcp.store.bookkeeping import VIEW_FILES, Document, exact_bookkeeping
 from devsh_memory_mcp.store.files import explained
 from devsh_memory_mcp.store.inspection import Finding, HasRef, has_ref, ref_findings, run_findings, stale_files
-from devsh_memory_mcp.store.lock import HeldLock, try_lock
+from devsh_memory_mcp.store.lock import HeldLock, is_held, try_lock
 from devsh_memory_mcp.store.mending import mend
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, Reader
 from devsh_memory_mcp.store.root import LINK, ORCHESTRATIONS, RUNNER_LOCK_FILE, MemoryRoot
@@ -25,12 +25,16 @@ from devsh_memory_mcp.store.writer import LOCK_FILE, Transaction, Writer
 
 __all__ = ["Finding", "Fsck", "check"]
 
+RUNNERS_OWN = frozenset({"views_behind", "attempt_not_running"})  # what is so for moments while a runner works
+
 
 def check(root: MemoryRoot, clock: Clock, choose: Choose, *, repair: bool, exists: HasRef = has_ref) -> list[Finding]:
     """All that is wrong below a memory root. Conflict where a repair is asked for while a runner works."""
     fsck = Fsck(clock, choose, exists)
     if not repair:
-        return [finding for place in _places(root.path) for finding in fsck.check(place)]
+        found = [finding for place in _places(root.path) for finding in fsck.check(place)]
+        at_work = is_held(root.path / RUNNER_LOCK_FILE)
+        return [finding for finding in found if not (at_work and finding.code in RUNNERS_OWN)]
     lock = try_lock(root.path / RUNNER_LOCK_FILE)
     if lock is None:
         raise Conflict("A runner is at work in this memory root.", next_step="Repair when its tasks have ended, or end it first.")
@@ -73,11 +77,11 @@ class Fsck:
         try:
             if "journal_damaged" in codes or ("not_found" in codes and any((directory / name).exists() for name in VIEW_FILES)):
                 told = self._mend(directory)
-            if "torn_end" in codes:
-                self._commit(directory, lambda _state, _now: Decision((), None))
+            if codes & {"torn_end", "foreign_lines"}:
+                self._settle(directory)
             for path in stale_files(directory):
                 path.unlink()
-            if codes & {"views_behind", "view_differs"} or told:
+            if codes & {"views_behind", "view_differs", "torn_end", "foreign_lines"} or told:
                 self._rewrite(directory)
         except (DevshError, OSError) as error:
             refusal = error if isinstance(error, DevshError) else explained(error, directory)
@@ -122,6 +126,13 @@ class Fsck:
             reader.catch_up()
             Views(directory, self._clock, self._choose).write(reader.state, reader.offset, {})
         reader.close()
+
+    def _settle(self, directory: Path) -> None:
+        writer = Writer(directory, self._clock)
+        try:
+            writer.settle()
+        finally:
+            writer.close()
 
     def _commit(self, directory: Path, decide: Decide[None]) -> None:
         writer = Writer(directory, self._clock)

@@ -70,12 +70,27 @@ class Writer:
             self.reader.reset()  # what was applied and never written must not be built on
             raise
 
+    def settle(self) -> None:
+        """Moves a torn end aside and tells of it and of foreign lines, in a commit of its own. Raises as a commit does."""
+        with self._lock:
+            now = self._prepare()
+            for event in self._notices():
+                self._apply((event,), encode((event,), self.reader.state.seq + 1, now), now)
+            self._flush()
+
     def close(self) -> None:
         """Gives the descriptors back."""
         self.reader.reset()
         self._lock.close()
 
     def _commit(self, batch: list[Transaction]) -> None:
+        now = self._prepare()
+        for transaction in batch:
+            self._decide(transaction, now)
+        self._flush()
+
+    def _prepare(self) -> datetime:
+        """Brings the reader to the end of a journal that can be written; the time of what follows."""
         now = self._now()
         if self.reader.catch_up():
             self._is_synced = False
@@ -83,9 +98,7 @@ class Writer:
         if self.reader.is_torn:
             self._move_torn_aside(now)
         self._pending = _Pending()
-        for transaction in batch:
-            self._decide(transaction, now)
-        self._flush()
+        return now
 
     def _now(self) -> datetime:
         # What is applied must be what is read back: the lines have milliseconds.

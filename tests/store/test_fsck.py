@@ -78,9 +78,11 @@ async def test_a_check_changes_nothing(root: MemoryRoot, found: Found) -> None:
 
 
 async def test_a_torn_end_and_stale_views_are_mended(root: MemoryRoot, found: Found) -> None:
-    add(found, b"{torn")
+    add(found, b"hello\n{torn")
     (found.directory / "AGENTS.json").unlink()
-    assert {finding.code for finding in checked(root, repair=True) if finding.repaired} == {"torn_end", "views_behind"}
+    assert {finding.code for finding in checked(root, repair=True) if finding.repaired} == {"torn_end", "views_behind", "foreign_lines"}
+    events = [line.partition(b'"event":"')[2].partition(b'"')[0] for line in (found.directory / JOURNAL_FILE).read_bytes().splitlines()]
+    assert events[-2:] == [b"journal_repaired", b"foreign_lines"]
     assert checked(root) == []
     assert [path.read_bytes() for path in found.directory.glob("*.torn-*")] == [b"{torn"]
 
@@ -166,7 +168,8 @@ async def test_stale_temporary_files_are_removed(root: MemoryRoot, found: Found)
 async def test_a_repair_waits_for_the_runners_end(root: MemoryRoot, found: Found) -> None:
     descriptor = try_lock(root.path / "runner.lock")
     assert descriptor is not None
-    assert checked(root) == []
+    (found.directory / "views.json").unlink()
+    assert checked(root) == []  # views are the runner's to bring up to date
     with pytest.raises(Conflict):
         checked(root, repair=True)
     os.close(descriptor)

@@ -12,9 +12,11 @@ from devsh_memory_mcp.store.line import encode, scan
 from tests.doubles.clock import START
 from tests.store.conftest import CREATED
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=15)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
 )
 MESSAGES = st.builds(
     MessageSent,
@@ -22,13 +24,13 @@ MESSAGES = st.builds(
     to=st.sampled_from(["head", "*"]),
     type=st.sampled_from(["request", "status"]),
     message=TEXT,
-    metadata=st.dictionaries(TEXT, JSON, max_size=3),
+    metadata=st.dictionaries(TEXT, JSON, max_size=2),
 )
-EDITS = st.builds(PlanEdited, kept=TEXT, unknown=st.dictionaries(TEXT, JSON, max_size=3))
+EDITS = st.builds(PlanEdited, kept=TEXT, unknown=st.dictionaries(TEXT, JSON, max_size=2))
 EVENTS: st.SearchStrategy[Event] = (
     MESSAGES | EDITS | st.builds(MessageDelivered, message_ids=st.just((2,)), reader=st.just("head"), via=st.just("pull"))
 )
-COMMITS = st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=1, max_size=4)
+COMMITS = st.lists(st.lists(EVENTS, min_size=1, max_size=2), min_size=1, max_size=4)
 
 
 def journal_of(commits: list[list[Event]]) -> tuple[bytes, list[int]]:
