@@ -184,7 +184,8 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
             os.close(log)
         os.close(told)
         told = -1
-        process.wait(START_WITHIN)
+        if process.wait(START_WITHIN):
+            raise NoRunner(f"{command[0]} failed with {process.returncode}; the log is {root}/runner.log")
         _await_byte(ready)
     except subprocess.TimeoutExpired as error:
         raise NoRunner(f"a runner does not come up; its log is {root}/runner.log") from error
@@ -196,7 +197,8 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
 
 def _await_byte(descriptor: int) -> None:
     """Until the runner listens, or has ended (another runner was there): either way the caller tries to connect again."""
-    select.select([descriptor], [], [], START_WITHIN)
+    if select.select([descriptor], [], [], START_WITHIN)[0] and not os.read(descriptor, 1):
+        time.sleep(0.05)  # it ended: not at full speed from one that cannot stay to the next
 
 
 def clean_environment() -> dict[str, str]:

@@ -204,7 +204,7 @@ def test_a_lock_that_is_held_is_refused(stage: Stage) -> None:
 
 def test_a_runner_that_a_shim_had_started_is_not_taken_for_the_agents(stage: Stage) -> None:
     runner, agent = stage.tether(), stage.tether()
-    start = f"(setsid sh -c 'echo $$ >&8; exec sleep 1000' 8>{runner.path} &) & exit 0"
+    start = f"mkdir {stage.root}/once || exit 1; (setsid sh -c 'echo $$ >&8; exec sleep 1000' 8>{runner.path} &); exit 1"
     directory = stage.directory(f"exec 9>{agent.path}; echo a >&9; sleep 1000", runner_command=("sh", "-c", start))
     stage.bell.hide()
     run = stage.start(directory)
