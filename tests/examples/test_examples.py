@@ -1,5 +1,6 @@
 """Each example runs as it is, in any repository; so does the demonstration."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_a_list_from_the_views_is_the_list_from_the_journal(terminal):
     folded = terminal.run("devsh orchestrate list --json")
     assert exact.out == folded.out
     assert '"two' in folded.out
+
+
+@pytest.mark.promise("status.failure", "status.machine")
+def test_a_failure_is_told_with_its_reason_and_fails_the_dependents(terminal):
+    block = """
+    devsh orchestrate spawn --agent shell/bash --name first "echo the disk is on fire >&2; exit 3"
+    devsh orchestrate spawn --agent shell/bash --name second --depends-on first "true"
+    devsh orchestrate status --watch
+    """
+    assert terminal.run(block).code == 1
+    first, second = terminal.json("devsh orchestrate status first"), terminal.json("devsh orchestrate status second")
+    assert (first["status"], first["reason"], first["exitCode"]) == ("failed", "exit", 3)
+    assert "the disk is on fire" in first["errorMessage"]
+    assert (second["status"], second["reason"], second["errorMessage"]) == ("failed", "dependency", "Dependency first failed")
+    assert json.loads(terminal.run("devsh orchestrate cancel first --json").out)["cancelled"] is False
