@@ -3,7 +3,7 @@
 A doorbell and a pulse, never data: lines tell the other side to read its files, an end of file that the peer has died.
 Standard library only and synchronous; shims call it directly, faces from a thread.
 
-    client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}, answered by {"pid", "format", "version"}
+    client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}    once; answer {"pid", "format", "version"}
     client → runner   ring <orchestrationId>  the journal has grown (face), my report has grown (shim)
     client → runner   ping                    answered by pong
     runner → client   ring <orchestrationId>  read the journal (face), read your inbox (shim)
@@ -106,7 +106,7 @@ def _end_silent(connection: socket.socket) -> None:
 
 def _still_silent(connection: socket.socket) -> bool:
     """Whether the peer is there and mute, rather than gone."""
-    connection.setblocking(False)
+    connection.settimeout(0)
     try:
         return connection.recv(1) != b""
     except BlockingIOError:
@@ -206,3 +206,14 @@ def clean_environment() -> dict[str, str]:
     kept = ("HOME", "USER", "LOGNAME", "DEVSH_ALLOW_REMOTE_FS")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **environment}
+
+
+def main(arguments: list[str]) -> int:
+    """`ROOT HELLO COMMAND…`: makes sure that a runner of ROOT lives, for a caller that must not wait itself."""
+    root, hello, *command = arguments
+    try:
+        ensure_runner(root, tuple(command), json.loads(hello)).close()
+    except (NoRunner, OSError) as error:
+        os.write(2, f"{error}\n".encode())
+        return 1
+    return 0
