@@ -93,6 +93,10 @@ class Backend(Protocol):
         """Ends a shim that does not act."""
         ...
 
+    async def is_saving(self, directory: str) -> bool:
+        """Whether the attempt's agent is gone already, so that what is left is to save its work."""
+        ...
+
     async def has_rebooted(self, directory: str) -> bool:
         """Whether the machine was started anew since the attempt began."""
         ...

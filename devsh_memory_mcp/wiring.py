@@ -18,6 +18,7 @@ from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Runner
 from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
 from devsh_memory_mcp.store.fsck import Finding
 from devsh_memory_mcp.store.fsck import check as check_root
 from devsh_memory_mcp.store.journal import FileJournal
@@ -45,10 +46,15 @@ def runner_command(root: Path) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def open_orchestrations(root: Path, caller: Caller, orchestration_id: str | None = None) -> AsyncIterator[Orchestrations]:
-    """The orchestrations of a memory root for one caller; `orchestration_id` settles which one is current."""
+async def open_orchestrations(
+    root: Path, caller: Caller, orchestration_id: str | None = None, *, patience: float = ANSWER_WITHIN
+) -> AsyncIterator[Orchestrations]:
+    """The orchestrations of a memory root for one caller; `orchestration_id` settles which one is current.
+
+    A runner that is silent for `patience` seconds is replaced.
+    """
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
-    async with open_link(root, runner_command(root)) as link:
+    async with open_link(root, runner_command(root), patience=patience) as link:
         orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
         try:
             yield orchestrations

@@ -61,6 +61,12 @@ class LocalBackend:
         if started is not None:
             await to_thread.run_sync(census.end, started, _ENDS_WITHIN, limiter=self._limiter)
 
+    async def is_saving(self, directory: str) -> bool:
+        """See ports.Backend."""
+        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+        guards = [report.process for report in found if report.type == "guard" and report.process is not None]
+        return bool(guards) and not any(census.is_alive(guard) for guard in guards)
+
     async def has_rebooted(self, directory: str) -> bool:
         """See ports.Backend."""
         found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)

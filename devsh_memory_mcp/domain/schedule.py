@@ -105,6 +105,12 @@ def choose(queues: list[Queue], now: datetime, places: int) -> dict[str, list[Ta
     return chosen
 
 
+def has_work(state: State, now: datetime) -> bool:
+    """Whether anything can still happen by itself; what is held, or paused, or waits for such a task, cannot."""
+    found = assess(state, now)
+    return bool(live_count(state) or found.ready or found.doomed or found.wake_at)
+
+
 def live_count(state: State) -> int:
     """How many places the orchestration holds."""
     return sum(1 for task in state.unfinished.values() if task.live_attempt)

@@ -30,7 +30,7 @@ class Fenced(Exception):
 
 @dataclass(eq=False)
 class Attempt:
-    """A live attempt. `ring` wakes its shim, None while it is not connected."""
+    """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` where it was started under an earlier runner."""
 
     task_id: str
     number: int
@@ -38,9 +38,10 @@ class Attempt:
     run: Run
     ring: Callable[[], None] | None = None
     last_report: int = 0
+    has_agent: bool = False
     is_launching: bool = False
     is_ending: bool = False
-    escalation: CancelScope | None = None
+    escalations: list[CancelScope] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
 
     @property
@@ -61,6 +62,7 @@ class Desk:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
+    trouble: str = ""  # why the last commit could not be made
 
     async def take_over(self, pid: int) -> State:
         """Commits that this runner is the one from now on."""

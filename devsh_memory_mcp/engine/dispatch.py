@@ -6,33 +6,29 @@ at which time alone changes what is due.
 
 import os
 import random
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from devsh_memory_mcp.domain.schedule import LOW_DISK, Assessment, Queue, assess, choose, live_count
+from devsh_memory_mcp.domain.schedule import LOW_DISK, Queue, assess, choose, has_work, live_count
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import make_run
 from devsh_memory_mcp.engine.desk import Attempt, Desk, start_attempts, tell_started
 from devsh_memory_mcp.engine.garbage import forget_base
+from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.errors import CommitUnknown, Unavailable
 from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
 LAUNCHING = 4  # checkouts that are made at the same time
-_LOOK_AGAIN = 10.0  # seconds, while the disk is too full
-_ESCALATE = 3.0  # seconds that a shim has beyond its grace
-_COMMIT_AGAIN = 1.0
-_HELLO_WITHIN = 5.0
-_PREPARATION = 600.0  # seconds for a checkout and its setup, which the shim does not count
+_LOOK_AGAIN = 10.0  # seconds, while there is too little room on the disk
 
 
 class Dispatcher:
@@ -48,6 +44,7 @@ class Dispatcher:
         socket: str,
         command: tuple[str, ...],
         changed: Callable[[str], Awaitable[None]],
+        limits: Limits,
     ) -> None:
         self._root = root
         self._backend = backend
@@ -55,6 +52,7 @@ class Dispatcher:
         self._socket = socket
         self._command = command
         self._changed = changed
+        self._limits = limits
         self._tasks = tasks
         self._launching = anyio.Semaphore(LAUNCHING)
         self._woken = anyio.Event()
@@ -71,26 +69,25 @@ class Dispatcher:
         self._dirty.add(orchestration_id)
         self._woken.set()
 
-    async def serve(self, linger: float) -> None:
-        """Works until nothing has been to do for `linger` seconds."""
+    async def serve(self) -> None:
+        """Works until nothing has been to do for a while."""
         while True:
             self._woken = anyio.Event()
             dirty, self._dirty = self._dirty, set()
             wake_at = await self._act(dirty)
-            with anyio.move_on_after(self._patience(wake_at, linger)) as quiet:
+            with anyio.move_on_after(self._patience(wake_at)) as quiet:
                 await self._woken.wait()
             if quiet.cancelled_caught and wake_at is None and not await self.has_work():
                 return
 
-    def _patience(self, wake_at: datetime | None, linger: float) -> float:
-        return linger if wake_at is None else max(0.0, (wake_at - self._clock.now()).total_seconds())
+    def _patience(self, wake_at: datetime | None) -> float:
+        return self._limits.linger if wake_at is None else max(0.0, (wake_at - self._clock.now()).total_seconds())
 
     async def has_work(self) -> bool:
         """Whether anything can still happen by itself."""
         for desk in self.desks.values():
             state = await desk.journal.read()
-            found = assess(state, self._clock.now())
-            if live_count(state) or found.ready or found.doomed or found.wake_at or desk.views_seq != state.seq:
+            if has_work(state, self._clock.now()) or desk.views_seq != state.seq:
                 return True
         return False
 
@@ -101,32 +98,48 @@ class Dispatcher:
             await self._tend(self.desks[orchestration_id])
             self.desks[orchestration_id].views_due.set()
             await self._changed(orchestration_id)
-        hold = shutil.disk_usage(self._root).free < LOW_DISK
-        queues, wake_at = [], None
+        queues: list[Queue] = []
+        instants: list[datetime | None] = []
         for desk in self.desks.values():
             state = await desk.journal.read()
-            found = await self._settle(desk, state, assess(state, now))
-            wake_at = min(filter(None, (wake_at, found.wake_at)), default=None)
+            found = assess(state, now)
+            instants.append(found.wake_at)
+            if found.doomed and not await self._try(desk, self._settle(desk)):
+                instants.append(now + timedelta(seconds=self._limits.again))
             if found.ready:
                 queues.append(Queue(state.orchestration_id, found.ready, live_count(state), state.max_concurrent))
-        if queues and hold:
-            return now.fromtimestamp(now.timestamp() + _LOOK_AGAIN, tz=now.tzinfo)
-        await self._start(queues, now)
-        return wake_at
+        if queues and self._limits.free(self._root) < LOW_DISK:
+            instants.append(now + timedelta(seconds=_LOOK_AGAIN))
+        elif not await self._start(queues, now):
+            instants.append(now + timedelta(seconds=self._limits.again))
+        return min(filter(None, instants), default=None)
 
-    async def _settle(self, desk: Desk, state: State, found: Assessment) -> Assessment:
+    async def _try(self, desk: Desk, work: Awaitable[None]) -> bool:
+        """Whether the work on one orchestration could be done; a disk that is full, or a damaged journal, holds up no other one."""
+        try:
+            await work
+        except Unavailable as error:
+            if desk.trouble != str(error):
+                self.log(f"{desk.orchestration_id}: {error}")
+            desk.trouble = str(error)
+            return False
+        desk.trouble = ""
+        return True
+
+    async def _settle(self, desk: Desk) -> None:
         """Fails what stands behind a failure; normally the failure's own commit did."""
-        if found.doomed:
-            await desk.transact(lambda state, now: Decision(tuple(endings.doom(state, assess(state, now).doomed)), None))
-            self.wake(state.orchestration_id)
-        return found
+        await desk.transact(lambda state, now: Decision(tuple(endings.doom(state, assess(state, now).doomed)), None))
+        self.wake(desk.orchestration_id)
 
-    async def _start(self, queues: list[Queue], now: datetime) -> None:
+    async def _start(self, queues: list[Queue], now: datetime) -> bool:
         taken = sum(len(desk.attempts) for desk in self.desks.values())
         places = max((queue.limit for queue in queues), default=0) - taken
+        done = True
         for orchestration_id, tasks in choose(queues, now, places).items():
-            if tasks:
-                await self._begin(self.desks[orchestration_id], [task.orchestration_task_id for task in tasks])
+            desk = self.desks[orchestration_id]
+            if tasks and not await self._try(desk, self._begin(desk, [task.orchestration_task_id for task in tasks])):
+                done = False
+        return done
 
     async def _begin(self, desk: Desk, task_ids: list[str]) -> None:
         def decide(state: State, now: datetime) -> Decision[list[str]]:
@@ -145,7 +158,9 @@ class Dispatcher:
         run = rundir.read_json(f"{directory}/{rundir.RUN_FILE}", Run) or make_run(
             state, task, root=self._root, socket=self._socket, runner_command=self._command
         )
-        attempt = Attempt(task.orchestration_task_id, task.attempt, directory, run, last_report=task.last_report)
+        attempt = Attempt(
+            task.orchestration_task_id, task.attempt, directory, run, last_report=task.last_report, has_agent=task.agent_started
+        )
         desk.attempts[task.orchestration_task_id] = attempt
         self.attempts[attempt.key] = attempt
         return attempt
@@ -162,13 +177,15 @@ class Dispatcher:
             await self._commit_end(desk, attempt, _ended(attempt, self._clock.now(), "spawn", message))
             return
         self.wake(attempt.run.orchestration_id)  # a cancel may have come before there was an inbox
+        if started is Start.STARTED:
+            return
+        self._release(attempt)  # nothing is being made any more
         if started is Start.OVER:
             await self.finish(desk, attempt)
             return
-        if started is Start.ALIVE:
-            self._tasks.start_soon(self._expect, desk, attempt)
-        if attempt.run.timeout is not None:
-            await self._escalate(attempt, attempt.run.timeout + attempt.run.timeout_grace + _ESCALATE + _PREPARATION)
+        self._tasks.start_soon(self._expect, desk, attempt)
+        if attempt.has_agent:
+            await self._heed_deadline(attempt)
 
     async def adopt(self, desk: Desk, state: State) -> None:
         """Takes up the attempts of an earlier runner: those never launched, those whose shims live, those that are over."""
@@ -178,7 +195,7 @@ class Dispatcher:
 
     async def _expect(self, desk: Desk, attempt: Attempt) -> None:
         """A living shim says hello by itself; one that does not is waited for by its lock."""
-        await anyio.sleep(_HELLO_WITHIN)
+        await anyio.sleep(self._limits.hello)
         if attempt.ring is None:
             await self.finish(desk, attempt)
 
@@ -192,11 +209,15 @@ class Dispatcher:
         reports = await self._backend.reports(attempt.directory, attempt.last_report)
         if not reports:
             return
-        attempt.last_report = reports[-1].n
         if any(report.type == "agent_started" for report in reports):
             self._release(attempt)
-            await desk.transact(lambda state, _now: tell_started(state, attempt, reports))
+            self._tasks.start_soon(self._heed_deadline, attempt)
+            try:
+                await desk.transact(lambda state, _now: tell_started(state, attempt, reports))
+            except Unavailable as error:
+                self.log(f"the start of {attempt.task_id} is not recorded: {error}")
             self.wake(attempt.run.orchestration_id)
+        attempt.last_report = reports[-1].n
 
     def hear_end(self, attempt: Attempt) -> None:
         """Its shim's connection has ended, so the shim has, or is about to."""
@@ -215,8 +236,18 @@ class Dispatcher:
             return
         attempt.is_ending = True
         self._release(attempt)
-        outcome = await self._backend.finish(attempt.directory, attempt.run)
+        outcome = await self._outcome_of(attempt)
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
+
+    async def _outcome_of(self, attempt: Attempt) -> Outcome:
+        while True:
+            try:
+                return await self._backend.finish(attempt.directory, attempt.run)
+            except FileNotFoundError as error:
+                return _ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
+            except OSError as error:  # no room for another process, or for its log
+                self.log(f"the end of {attempt.directory} cannot be read: {error}")
+                await anyio.sleep(self._limits.again)
 
     async def _commit_end(self, desk: Desk, attempt: Attempt, outcome: Outcome, *, rebooted: bool = False) -> None:
         jitter = random.random()
@@ -229,9 +260,9 @@ class Dispatcher:
                 await desk.transact(decide)
                 break
             except (Unavailable, CommitUnknown):  # a full or failing disk; the outcome stays in its file meanwhile
-                await anyio.sleep(_COMMIT_AGAIN)
-        if attempt.escalation is not None:
-            attempt.escalation.cancel()
+                await anyio.sleep(self._limits.again)
+        for escalation in attempt.escalations:
+            escalation.cancel()
         desk.attempts.pop(attempt.task_id, None)
         self.attempts.pop(attempt.key, None)
         self.wake(attempt.run.orchestration_id)
@@ -252,17 +283,30 @@ class Dispatcher:
         if not os.path.isdir(attempt.directory):  # not launched yet: run.json will say it
             attempt.sent.discard(seq)
             return
-        await self._backend.send(attempt.directory, Letter(seq, "cancel"))
+        try:
+            await self._backend.send(attempt.directory, Letter(seq, "cancel"))
+        except OSError as error:  # a full disk; a shim that cannot be told is ended below, and its recovery reads the journal's wish
+            self.log(f"{attempt.task_id} cannot be told of its cancellation: {error}")
         if attempt.ring is not None:
             attempt.ring()
-        await self._escalate(attempt, attempt.run.cancel_grace + _ESCALATE)
+        await self._escalate(attempt, attempt.run.cancel_grace)
 
-    async def _escalate(self, attempt: Attempt, seconds: float) -> None:
-        """A shim that does not act in time is killed; its attempt is then recovered like any other."""
-        with anyio.CancelScope() as attempt.escalation:
-            await anyio.sleep(seconds)
-            if not attempt.is_ending:
-                await self._backend.kill(attempt.directory)
+    async def _heed_deadline(self, attempt: Attempt) -> None:
+        """The shim keeps the deadline; this is for one that does not."""
+        if attempt.run.timeout is not None:
+            await self._escalate(attempt, attempt.run.timeout + attempt.run.timeout_grace)
+
+    async def _escalate(self, attempt: Attempt, grace: float) -> None:
+        """A shim that does not act in time is killed; its attempt is then recovered like any other.
+
+        One whose agent is gone has acted, and is given the time to save the work.
+        """
+        with anyio.CancelScope() as scope:
+            attempt.escalations.append(scope)
+            await anyio.sleep(grace + self._limits.escalation)
+            if await self._backend.is_saving(attempt.directory):
+                await anyio.sleep(self._limits.saving)
+            await self._backend.kill(attempt.directory)
 
 
 def _ended(attempt: Attempt, now: datetime, cause: str, message: str) -> Outcome:

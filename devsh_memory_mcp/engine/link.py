@@ -14,10 +14,9 @@ from anyio.abc import TaskGroup, UNIXSocketStream
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.engine.alongside import alongside
-from devsh_memory_mcp.shim.doorbell import NoRunner, ensure_runner
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
 
 TICK = 1.0
-_PING_EVERY = 5.0
 _HELLO: dict[str, object] = {"hello": "face", "version": VERSION}
 
 
@@ -42,10 +41,11 @@ class Follower:
 class RunnerLink:
     """The doorbell as faces use it; opened once per process with `open_link`."""
 
-    def __init__(self, root: Path, command: tuple[str, ...], tasks: TaskGroup) -> None:
+    def __init__(self, root: Path, command: tuple[str, ...], tasks: TaskGroup, patience: float) -> None:
         self._root = root
         self._command = command
         self._tasks = tasks
+        self._patience = patience
         self._stream: UNIXSocketStream | None = None
         self._connecting = anyio.Lock()
         self._followers: list[Follower] = []
@@ -90,7 +90,7 @@ class RunnerLink:
     async def _connect(self) -> UNIXSocketStream:
         async with self._connecting:
             if self._stream is None:
-                connection = await anyio.to_thread.run_sync(ensure_runner, str(self._root), self._command, _HELLO)
+                connection = await anyio.to_thread.run_sync(ensure_runner, str(self._root), self._command, _HELLO, self._patience)
                 connection.setblocking(False)
                 self._stream = await UNIXSocketStream.from_socket(connection)
                 self._answered = True
@@ -133,16 +133,19 @@ class RunnerLink:
         while self._followers:
             stream, self._answered = self._stream, False
             if stream is not None:
-                with anyio.move_on_after(_PING_EVERY):
+                with anyio.move_on_after(self._patience / 2):
                     await self._try(b"ping\n")
-            await anyio.sleep(_PING_EVERY)
+            await anyio.sleep(self._patience / 2)
             if stream is not None and stream is self._stream and not self._answered:
                 self._drop(stream)
                 await stream.aclose()
 
 
 @asynccontextmanager
-async def open_link(root: Path, command: tuple[str, ...]) -> AsyncIterator[RunnerLink]:
-    """A link for as long as the context lasts; nothing is started or connected before it is needed."""
+async def open_link(root: Path, command: tuple[str, ...], *, patience: float = ANSWER_WITHIN) -> AsyncIterator[RunnerLink]:
+    """A link for as long as the context lasts; nothing is started or connected before it is needed.
+
+    A runner that is silent for `patience` seconds is replaced.
+    """
     async with alongside() as tasks:
-        yield RunnerLink(root, command, tasks)
+        yield RunnerLink(root, command, tasks, patience)

@@ -1,7 +1,6 @@
 """What is read rather than changed: records with their live facts, lists, results, reasons. From a state to answers."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from devsh_memory_mcp.domain.requests import ListRequest
 from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, live_count
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.shim import rundir
 
@@ -64,7 +64,7 @@ def waiting(state: State, directory: Path, now: datetime) -> dict[str, str]:
     found = assess(state, now)
     reasons = dict(found.waiting)
     taken = live_count(state)
-    low = bool(found.ready) and shutil.disk_usage(directory).free < LOW_DISK
+    low = bool(found.ready) and free_bytes(directory) < LOW_DISK
     for task in found.ready:
         if low:
             reasons[task.orchestration_task_id] = f"disk: less than {LOW_DISK // 1024**3} GB free; `devsh gc` removes old checkouts"

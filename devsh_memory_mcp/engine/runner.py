@@ -16,43 +16,44 @@ import anyio
 from anyio.abc import SocketListener, TaskGroup
 
 from devsh_memory_mcp.backends.local import LocalBackend
+from devsh_memory_mcp.domain.schedule import has_work
 from devsh_memory_mcp.engine.desk import Desk, Fenced
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
+from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.shim.doorbell import socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
-from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 
 LOCK_FILE = "runner.lock"
-LINGER = 20.0  # seconds without anything to do
-_TAKES_AT_MOST = 5.0  # seconds to get the lock from a runner that is leaving
 
 
 class Runner:
     """Serves one memory root until nothing is left to do."""
 
-    def __init__(self, root: MemoryRoot, clock: Clock, command: tuple[str, ...], *, linger: float = LINGER) -> None:
+    def __init__(self, root: MemoryRoot, clock: Clock, command: tuple[str, ...], limits: Limits = USUAL) -> None:
         self._path = root.path
         self._root = root
         self._clock = clock
         self._command = command
-        self._linger = linger
+        self._limits = limits
         self._backend = LocalBackend()
         self._id = ""
         self._is_leaving = False
+        self._left_alone: set[str] = set()
         self._tasks: TaskGroup
         self._opening = anyio.Lock()
 
     async def run(self, ready_fd: int | None) -> None:
         """Until there is no work; where another runner holds the root, at once."""
         while True:
-            lock = await _take_lock(self._path / LOCK_FILE)
+            lock = await _take_lock(self._path / LOCK_FILE, self._limits.lock)
             if lock is None:
                 return
             try:
@@ -61,7 +62,7 @@ class Runner:
                 self._is_leaving = True  # somebody else serves this root
             finally:
                 os.close(lock)
-            if self._is_leaving or all(_is_quiet(found.directory) for found in self._root.all()):
+            if self._is_leaving or not self._has_more():
                 return
             ready_fd = None
 
@@ -78,6 +79,7 @@ class Runner:
                 socket=address,
                 command=self._command,
                 changed=keeper.tell_followers,
+                limits=self._limits,
             )
             keeper.dispatcher = self._dispatcher
             if ready_fd is not None:
@@ -86,16 +88,21 @@ class Runner:
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
             await self._adopt()
-            await self._dispatcher.serve(self._linger)
+            await self._dispatcher.serve()
             self._tasks.cancel_scope.cancel()
         for desk in self._dispatcher.desks.values():
             with anyio.CancelScope(shield=True):
                 await desk.journal.aclose()
 
+    def _has_more(self) -> bool:
+        """Whether somebody has committed something since the last look."""
+        hopeful = (found for found in self._root.all() if found.orchestration_id not in self._left_alone)
+        return not all(_is_quiet(found.directory, self._clock) for found in hopeful)
+
     async def _adopt(self) -> None:
         """Opens every orchestration that has work left from before."""
         for found in self._root.all():
-            if not _is_quiet(found.directory):
+            if not _is_quiet(found.directory, self._clock):
                 await self._open(found)
 
     async def _hear_of(self, orchestration_id: str) -> None:
@@ -116,7 +123,14 @@ class Runner:
             journal = FileJournal(found.directory, self._clock)
             views = Views(found.directory, self._clock, choose)
             desk = Desk(found.orchestration_id, found.directory, journal, views, self._id)
-            state = await desk.take_over(os.getpid())
+            try:
+                state = await desk.take_over(os.getpid())
+            except DevshError as error:  # one that cannot be worked on holds up no other one
+                self._dispatcher.log(f"{found.orchestration_id} is left alone: {error}")
+                self._left_alone.add(found.orchestration_id)
+                await journal.aclose()
+                return
+            self._left_alone.discard(found.orchestration_id)
             self._dispatcher.desks[found.orchestration_id] = desk
             await self._dispatcher.adopt(desk, state)
             self._tasks.start_soon(keep_views, desk, self._dispatcher, self._clock)
@@ -138,10 +152,10 @@ class Runner:
                     self._dispatcher.hear_exit(directory)
 
 
-def _is_quiet(directory: Path) -> bool:
-    """Whether the views say that nothing is left to do there, and say it of the whole journal."""
+def _is_quiet(directory: Path, clock: Clock) -> bool:
+    """Whether the views tell the whole journal, and nothing in it can happen by itself."""
     known = exact_bookkeeping(directory)
-    return known is not None and known.idle
+    return known is not None and (known.idle or not has_work(fold_file(directory / JOURNAL_FILE), clock.now()))
 
 
 @asynccontextmanager
@@ -157,10 +171,10 @@ async def _listening(address: str) -> AsyncIterator[SocketListener]:
                 os.unlink(address)
 
 
-async def _take_lock(path: Path) -> int | None:
+async def _take_lock(path: Path, seconds: float) -> int | None:
     """The root's runner lock, None where somebody else keeps it. A runner that is leaving is given some seconds."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with anyio.move_on_after(_TAKES_AT_MOST):
+    with anyio.move_on_after(seconds):
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

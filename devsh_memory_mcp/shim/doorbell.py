@@ -56,15 +56,15 @@ def socket_path(root: str) -> str:
     return f"{runtime_directory()}/{name}.sock"
 
 
-def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object]) -> socket.socket:
+def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object], patience: float = ANSWER_WITHIN) -> socket.socket:
     """A connection to a living runner of `root` that has answered `hello`; starts one with `command` where there is none.
 
-    Blocking, at most half a minute. NoRunner where it cannot be had.
+    One that is silent for `patience` seconds is ended. Blocking, at most half a minute. NoRunner where it cannot be had.
     """
     path = socket_path(root)
     until = time.monotonic() + 3 * START_WITHIN
     while time.monotonic() < until:
-        connection = _connect(path)
+        connection = _connect(path, patience)
         if connection is not None:
             if _greet(connection, hello):
                 return connection
@@ -73,10 +73,10 @@ def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object])
     raise NoRunner(f"the runner of {root} does not answer; its log is {root}/runner.log")
 
 
-def _connect(path: str) -> socket.socket | None:
+def _connect(path: str, patience: float) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(ANSWER_WITHIN)
+        connection.settimeout(patience)
         connection.connect(path)
         return connection
     except (FileNotFoundError, ConnectionRefusedError, TimeoutError):

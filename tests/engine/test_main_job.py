@@ -1,0 +1,155 @@
+"""Work is handed out, done in checkouts, and comes back as branches; the caller's repository stays as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from devsh_memory_mcp.domain.events import AgentFailed, AttemptStarted
+from devsh_memory_mcp.domain.requests import BatchRequest
+from tests.engine.conftest import House, ended, events_of, git, shell, until_event
+
+
+def commit_of(name: str) -> str:
+    return f"echo {name} > {name} && git add . && git commit -qm 'adds {name}'"
+
+
+@pytest.mark.promise("status.parallel", "status.dependents", "agent.shell")
+async def test_a_task_behind_three_parallel_ones_works_on_what_they_made(house: House, repository: Path) -> None:
+    started = house.pipe()
+    gate = house.gate()
+    async with house.opened() as orchestration:
+        scripts = {name: f"echo {name} > {started.path}; {gate.pass_through}; {commit_of(name)}; echo made {name}" for name in "abc"}
+        first = [(await orchestration.spawn(shell(script, repo=None))).orchestration_task_id for script in scripts.values()]
+        last = await orchestration.spawn(shell("cat a b c; echo d > d", depends_on=tuple(first), repo=None))
+        assert (last.status, last.waiting_for) == ("pending", f"dependencies: {', '.join(first)}")
+        assert sorted(await started.lines(3)) == ["a", "b", "c"]
+        gate.open()
+        answer = await ended(orchestration, last.orchestration_task_id, *first)
+        assert (answer.status, answer.result) == ("completed", "a\nb\nc\n")
+        records = [await orchestration.status(name) for name in first]
+        record = await orchestration.status(last.orchestration_task_id)
+        results = await orchestration.results()
+    assert [one.result for one in records] == ["made a\n", "made b\n", "made c\n"]
+    assert [(one.commits, one.diff_stat and one.diff_stat.files, one.changed_files) for one in records] == [
+        (1, 1, (name,)) for name in "abc"
+    ]
+    assert (record.branch, record.exit_code, record.merge_conflicts) == (last.branch, 0, ())
+    assert git(repository, "show", f"{record.branch}:d") == "d"
+    assert git(repository, "log", "-1", "--format=%an <%ae>", str(record.branch)) == "A Tester <tester@example.org>"
+    assert [git(repository, "rev-parse", ref) for ref in record.salvage_refs] == [git(repository, "rev-parse", str(record.branch))]
+    assert (results.status, results.total_tasks, results.completed_tasks) == ("completed", 4, 4)
+
+
+async def test_the_callers_repository_keeps_its_head_index_status_configuration_and_refs(house: House, repository: Path) -> None:
+    (repository / "README").write_text("second\n", encoding="utf-8")
+    git(repository, "add", ".")
+    (repository / "loose").write_text("not added\n", encoding="utf-8")
+
+    def shown() -> list[str]:
+        refs = git(repository, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+        files = [(repository / ".git" / name).read_text(encoding="utf-8") for name in ("HEAD", "config")]
+        index = (repository / ".git/index").read_bytes().hex()
+        return [*(ref for ref in refs if not ref.startswith(("refs/heads/dev/", "refs/devsh/"))), *files, index]
+
+    def status() -> str:
+        return git(repository, "--no-optional-locks", "status", "--porcelain")
+
+    before = shown(), status()
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell(f"{commit_of('new')}; git config user.name Evil; git tag mine", repo=None))
+        assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
+    assert (shown(), status()) == before
+    refs = git(repository, "for-each-ref", "--format=%(refname)").splitlines()
+    assert [ref for ref in refs if not ref.startswith("refs/devsh/salvage/")] == [f"refs/heads/{spawned.branch}", "refs/heads/main"]
+
+
+async def test_without_a_repository_a_task_gets_an_empty_directory(house: House) -> None:
+    async with house.opened() as orchestration:
+        here = await orchestration.spawn(shell("ls -A; git rev-parse --git-dir", repo=None))
+        none = await orchestration.spawn(shell("ls -A", repo="none"))
+        answer = await ended(orchestration, here.orchestration_task_id, none.orchestration_task_id)
+        assert answer.error_message is not None
+        assert "not a git repository" in answer.error_message
+        assert (await orchestration.status(none.orchestration_task_id)).result == ""
+    assert (here.repo, here.branch, none.repo, none.branch) == (None, None, None, None)
+
+
+async def test_a_dependent_elsewhere_inherits_the_repository_and_follows_the_first_dependencys_branch(
+    house: House, repository: Path
+) -> None:
+    async with house.opened() as orchestration:
+        first = await orchestration.spawn(shell(commit_of("a"), repo=None))
+    async with house.opened(directory=house.root.parent) as elsewhere:
+        second = await elsewhere.spawn(shell("true"))
+        assert second.orchestration_id != first.orchestration_id
+    async with house.opened() as orchestration:
+        follower = await orchestration.spawn(shell("cat a", depends_on=(first.orchestration_task_id,), repo=None))
+        answer = await ended(orchestration, follower.orchestration_task_id)
+        record = await orchestration.status(follower.orchestration_task_id)
+    async with house.opened(directory=house.root.parent) as elsewhere:
+        await ended(elsewhere, second.orchestration_task_id)
+    assert (answer.status, answer.result) == ("completed", "a\n")
+    assert record.base_branch in (first.branch, "main")
+    assert record.commits == 0
+
+
+async def test_a_conflict_between_dependencies_is_told_and_the_task_runs_all_the_same(house: House, repository: Path) -> None:
+    async with house.opened() as orchestration:
+        made = [await orchestration.spawn(shell(f"echo {name} > README", repo=None)) for name in "ab"]
+        ids = tuple(one.orchestration_task_id for one in made)
+        last = await orchestration.spawn(shell("cat README; git status --porcelain", depends_on=ids, repo=None))
+        answer = await ended(orchestration, last.orchestration_task_id)
+        record = await orchestration.status(last.orchestration_task_id)
+    assert (answer.status, answer.result) == ("completed", "a\n")
+    assert [(one.branch, one.files) for one in record.merge_conflicts] == [(made[1].branch, ("README",))]
+
+
+@pytest.mark.promise("status.failure")
+async def test_a_failure_fails_all_that_depend_on_it_in_one_commit(house: House) -> None:
+    tasks = [
+        {"id": "bad", "prompt": "echo out; echo why >&2; exit 3"},
+        {"id": "next", "prompt": "true", "dependsOn": ["bad"]},
+        {"id": "last", "prompt": "true", "dependsOn": ["next"]},
+        {"id": "stubborn", "prompt": "echo ran", "dependsOn": ["bad"], "onDependencyFailure": "run"},
+    ]
+    request = BatchRequest.model_validate({"tasks": tasks, "defaults": {"agentName": "shell/bash", "repo": "none"}})
+    async with house.opened() as orchestration:
+        await orchestration.spawn_batch(request)
+        answer = await ended(orchestration, "bad", "next", "last", "stubborn")
+        rows = {row.id: (row.status, row.error_message) for row in answer.tasks}
+        reasons = {name: (await orchestration.status(name)).reason for name in rows}
+        failures = [event for event in events_of(orchestration) if isinstance(event, AgentFailed)]
+        state_lines = (orchestration.directory or Path()).joinpath("EVENTS.jsonl").read_text(encoding="utf-8").splitlines()
+    assert rows == {
+        "bad": ("failed", "bash: exit code 3: why"),
+        "next": ("failed", "Dependency bad failed"),
+        "last": ("failed", "Dependency next failed"),
+        "stubborn": ("completed", None),
+    }
+    assert reasons == {"bad": "exit", "next": "dependency", "last": "dependency", "stubborn": None}
+    ends = {line.partition('"end":')[2].partition(",")[0].rstrip("}") for line in state_lines if '"event":"agent_failed"' in line}
+    assert len(failures) == 3
+    assert len(ends) == 1
+    assert ends != {""}
+
+
+async def test_every_attempt_is_started_once_and_the_journal_tells_its_life(house: House) -> None:
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell("echo $CMUX_ORCHESTRATION_ID $CMUX_TASK_RUN_ID $CMUX_HEAD_AGENT"))
+        answer = await ended(orchestration, spawned.orchestration_task_id)
+        names = [event.name for event in events_of(orchestration)]
+    assert answer.result == f"{spawned.orchestration_id} {spawned.task_run_id} cli\n"
+    assert [name for name in names if name not in ("orchestration_created", "runner_started")] == [
+        "agent_spawned", "attempt_started", "agent_started", "attempt_ended", "agent_completed",
+    ]  # fmt: skip
+    assert AttemptStarted.name in names
+
+
+async def test_an_agent_that_leaves_daemons_behind_takes_them_along(house: House) -> None:
+    pipe = house.pipe()
+    async with house.opened() as orchestration:
+        script = f"exec 9>{pipe.path}; echo here >&9; setsid sh -c 'sleep 1000 & sleep 1000' & (setsid sleep 1000 &); exit 0"
+        spawned = await orchestration.spawn(shell(script))
+        await until_event(orchestration, "agent_completed")
+        assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
+        assert await pipe.end() == ["here"]
