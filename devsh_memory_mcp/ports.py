@@ -153,9 +153,18 @@ class Orchestration(Protocol):
         ...
 
     async def messages(
-        self, *, after: int | None = None, include_read: bool = False, type_: str | None = None, correlation_id: str | None = None
+        self,
+        *,
+        after: int | None = None,
+        include_read: bool = False,
+        type_: str | None = None,
+        correlation_id: str | None = None,
+        max_bytes: int | None = None,
     ) -> answers.MessagesAnswer:
-        """The caller's messages; those of the last call count as read now, those up to `after` too."""
+        """The caller's messages, oldest first; those of the last call count as read now, those up to `after` too.
+
+        `max_bytes` bounds the answer's size; one message at least is given, and `next` says how many there are more.
+        """
         ...
 
     async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
@@ -174,8 +183,12 @@ class Orchestration(Protocol):
         """Why a task is where it is."""
         ...
 
-    def changes(self, after: int | None = None) -> AsyncIterator[Change]:
-        """Every event after `seq` (None: from now on), as it is committed, without end."""
+    async def position(self) -> int:
+        """The number of the newest event; `changes` behind it misses nothing that a later reading does not show."""
+        ...
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        """Every event behind `after`, as it is committed, without end."""
         ...
 
     def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:

@@ -7,8 +7,6 @@ import anyio
 
 from devsh_memory_mcp.ports import Orchestration
 
-TICK = 1.0  # seconds; for the change between the first reading and the moment at which the follower is armed
-
 
 class Bell:
     """Rings when something has changed since it was last heard."""
@@ -20,9 +18,9 @@ class Bell:
         """Something has changed."""
         self._rung.set()
 
-    async def heard(self, at_most: float = TICK) -> None:
-        """Waits for the bell, at most so many seconds."""
-        with anyio.move_on_after(min(at_most, TICK)):
+    async def heard(self, at_most: float | None = None) -> None:
+        """Waits for the bell, with `at_most` for so many seconds."""
+        with anyio.move_on_after(at_most):
             await self._rung.wait()
         if self._rung.is_set():
             self._rung = anyio.Event()
@@ -32,12 +30,13 @@ class Bell:
 async def following(orchestration: Orchestration) -> AsyncIterator[Bell]:
     """A bell that rings at each change from now on: read, hear, read again."""
     bell = Bell()
+    position = await orchestration.position()
     async with anyio.create_task_group() as group:
-        group.start_soon(_ring, orchestration, bell)
+        group.start_soon(_ring, orchestration, bell, position)
         yield bell
         group.cancel_scope.cancel()
 
 
-async def _ring(orchestration: Orchestration, bell: Bell) -> None:
-    async for _ in orchestration.changes():
+async def _ring(orchestration: Orchestration, bell: Bell, position: int) -> None:
+    async for _ in orchestration.changes(position):
         bell.ring()

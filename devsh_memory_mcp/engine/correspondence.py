@@ -1,6 +1,9 @@
 """Messages: who may be written to, and what a reader has not had yet. Pure."""
 
+from itertools import accumulate
+
 from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.domain.answers import MessageRecord
 from devsh_memory_mcp.domain.events import MessageDelivered, MessageSent
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import MessageRequest
@@ -84,3 +87,12 @@ def mark_read(state: State, reader: str, ids: tuple[int, ...], via: str) -> Deci
         number for number in ids if (message := state.messages.get(number)) and message.is_for(reader) and reader not in message.readers
     )
     return Decision((MessageDelivered(message_ids=fresh, reader=reader, via=via),) if fresh else (), None)
+
+
+def fitting(records: list[MessageRecord], max_bytes: int | None) -> tuple[MessageRecord, ...]:
+    """The first of them that are at most so many bytes of JSON together, and one at least."""
+    if max_bytes is None:
+        return tuple(records)
+    sizes = accumulate(len(record.model_dump_json(by_alias=True).encode()) for record in records)
+    count = sum(1 for size in sizes if size <= max_bytes)
+    return tuple(records[: max(1, count)])

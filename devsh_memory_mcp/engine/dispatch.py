@@ -28,6 +28,7 @@ from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
 LAUNCHING = 4  # checkouts that are made at the same time
+_BREATH = 0.001  # seconds between two turns, so that a burst of commits is one turn and not one for each
 _LOOK_AGAIN = 10.0  # seconds, while there is too little room on the disk
 
 
@@ -75,6 +76,7 @@ class Dispatcher:
             self._woken = anyio.Event()
             dirty, self._dirty = self._dirty, set()
             wake_at = await self._act(dirty)
+            await anyio.sleep(_BREATH)
             with anyio.move_on_after(self._patience(wake_at)) as quiet:
                 await self._woken.wait()
             if quiet.cancelled_caught and wake_at is None and not await self.has_work():

@@ -56,6 +56,7 @@ class Doorkeeper:
                     self._followers.setdefault(orchestration_id, set()).add(stream)
                 elif word == "ring":
                     await self._hear_of(orchestration_id)
+                    await stream.send(b"heard %s\n" % orchestration_id.encode())
         finally:
             for streams in self._followers.values():
                 streams.discard(stream)

@@ -4,19 +4,23 @@ A ring says "read on", never what changed, so one too many costs nothing; a tick
 Losing the connection means that the runner has died or left: while somebody follows, another one is made sure of at once.
 """
 
+import asyncio
 import random
+from asyncio import StreamReader, StreamWriter
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskGroup, UNIXSocketStream
+from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
 
 TICK = 1.0
+_SETTLES_WITHIN = 2.0  # seconds
 _HELLO: dict[str, object] = {"hello": "face", "version": VERSION}
 
 
@@ -46,14 +50,19 @@ class RunnerLink:
         self._command = command
         self._tasks = tasks
         self._patience = patience
-        self._stream: UNIXSocketStream | None = None
+        self._writer: StreamWriter | None = None
         self._connecting = anyio.Lock()
         self._followers: list[Follower] = []
         self._answered = True
+        self._unheard: Counter[str] = Counter()  # rings that no runner has answered yet
+        self._all_heard = anyio.Event()
 
     async def ring(self, orchestration_id: str) -> str | None:
         """Tells a living runner, started where there is none, that the journal has grown; what went wrong, else None."""
+        self._unheard[orchestration_id] += 1
         trouble = await self._try(b"ring %s\n" % orchestration_id.encode())
+        if trouble:
+            del self._unheard[orchestration_id]
         return trouble and f"It is recorded, but no runner could be started: {trouble}"
 
     async def _try(self, line: bytes) -> str | None:
@@ -77,68 +86,75 @@ class RunnerLink:
             self._followers.remove(follower)
 
     async def _say(self, line: bytes) -> None:
-        for last_try in (False, True):
-            stream = self._stream or await self._connect()
-            try:
-                await stream.send(line)
-                return
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                self._drop(stream)
-                if last_try:
-                    raise NoRunner("the runner left twice while it was spoken to") from None
+        writer = self._writer
+        if writer is None or writer.is_closing():
+            writer = await self._connect()
+        writer.write(line)
 
-    async def _connect(self) -> UNIXSocketStream:
+    async def _connect(self) -> StreamWriter:
         async with self._connecting:
-            if self._stream is None:
+            if self._writer is None or self._writer.is_closing():
                 connection = await anyio.to_thread.run_sync(ensure_runner, str(self._root), self._command, _HELLO, self._patience)
                 connection.setblocking(False)
-                self._stream = await UNIXSocketStream.from_socket(connection)
+                # Not anyio's stream: cancelling its receive in the turn in which something arrives is an error in the loop.
+                reader, self._writer = await asyncio.open_unix_connection(sock=connection)
                 self._answered = True
-                self._tasks.start_soon(self._listen, self._stream)
-            return self._stream
+                self._tasks.start_soon(self._listen, reader, self._writer)
+            return self._writer
 
-    def _drop(self, stream: UNIXSocketStream) -> None:
-        if self._stream is stream:
-            self._stream = None
-
-    async def _listen(self, stream: UNIXSocketStream) -> None:
+    async def _listen(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Rings followers; at the end of the stream it sees to another runner if anybody follows."""
         try:
-            async with stream:
-                async for chunk in stream:
-                    self._answered = True
-                    self._hear(chunk)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._answered = True
-        self._drop(stream)
+            while line := await reader.readline():
+                self._answered = True
+                if line.startswith(b"heard "):
+                    self._hear(line[6:-1].decode())
+                else:
+                    self._ring_followers()
+        except ConnectionError:
+            self._answered = True  # reset is an end like any other
+        finally:
+            writer.close()
+        self._ring_followers()
+        unheard, self._unheard = self._unheard, Counter()
+        if self._followers or unheard:
+            await anyio.sleep(random.uniform(0.01, 0.2))  # everybody lost it at the same instant
+        for orchestration_id in unheard:
+            await self.ring(orchestration_id)
+        for orchestration_id in {follower.orchestration_id for follower in self._followers}:
+            await self._follow(orchestration_id)
+
+    def _hear(self, orchestration_id: str) -> None:
+        self._unheard[orchestration_id] -= 1
+        self._unheard = +self._unheard  # what is not above nothing goes
+        if not self._unheard:
+            self._all_heard.set()
+
+    async def settle(self) -> None:
+        """Until every ring was heard: a runner that was killed before it read one is replaced by whoever rang."""
+        with anyio.move_on_after(_SETTLES_WITHIN):
+            while self._unheard:
+                self._all_heard = anyio.Event()
+                await self._all_heard.wait()
+
+    def _ring_followers(self) -> None:
+        """All of them, whichever was meant: who finds nothing new waits on."""
         for follower in self._followers:
             follower.ring()
-        if self._followers:
-            await anyio.sleep(random.uniform(0.01, 0.2))  # everybody lost it at the same instant
-            for orchestration_id in {follower.orchestration_id for follower in self._followers}:
-                await self._follow(orchestration_id)
-
-    def _hear(self, chunk: bytes) -> None:
-        for follower in self._followers:
-            if follower.orchestration_id.encode() in chunk:
-                follower.ring()
 
     async def _follow(self, orchestration_id: str) -> None:
         """Where no runner can be had, ticks go on and the next ring tries again."""
-        name = orchestration_id.encode()
-        await self._try(b"ring %s\nfollow %s\n" % (name, name))
+        await self.ring(orchestration_id)
+        await self._try(b"follow %s\n" % orchestration_id.encode())
 
     async def _pulse(self) -> None:
         """While anybody follows: a runner that does not answer is dropped; whoever connects next ends it."""
         while self._followers:
-            stream, self._answered = self._stream, False
-            if stream is not None:
-                with anyio.move_on_after(self._patience / 2):
-                    await self._try(b"ping\n")
+            writer, self._answered = self._writer, False
+            await self._try(b"ping\n")
             await anyio.sleep(self._patience / 2)
-            if stream is not None and stream is self._stream and not self._answered:
-                self._drop(stream)
-                await stream.aclose()
+            if writer is not None and writer is self._writer and not self._answered:
+                writer.close()
 
 
 @asynccontextmanager
@@ -148,4 +164,6 @@ async def open_link(root: Path, command: tuple[str, ...], *, patience: float = A
     A runner that is silent for `patience` seconds is replaced.
     """
     async with alongside() as tasks:
-        yield RunnerLink(root, command, tasks, patience)
+        link = RunnerLink(root, command, tasks, patience)
+        yield link
+        await link.settle()

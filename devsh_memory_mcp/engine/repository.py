@@ -261,8 +261,9 @@ async def _remote_heads(url: str, wanted: Wanted) -> tuple[dict[str, str], str |
     if scope.cancelled_caught:
         raise Unavailable(f"{_without_secrets(url)} did not answer within {_NETWORK_SECONDS} s.")
     if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").strip().splitlines() or [""]
-        raise RepositoryUnusable(f"git cannot read {_without_secrets(url)}: {_without_secrets(said[-1])[:300]}")
+        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        fatal = next((line for line in said if line.startswith("fatal:")), said[0])
+        raise RepositoryUnusable(f"git cannot read {_without_secrets(url)}: {_without_secrets(fatal)[:300]}")
     heads, default = {}, None
     for line in answer.stdout.decode(errors="surrogateescape").splitlines():
         value, _, ref = line.partition("\t")

@@ -11,7 +11,7 @@ from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine import admission, endings, reading
-from devsh_memory_mcp.engine.correspondence import decide_message, letters_for, mark_read
+from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.engine.waiting import changes_of, output_of, wait_for, wait_until_exact
@@ -158,7 +158,13 @@ class LocalOrchestration:
         return answers.MessageAnswer(message_id=committed.value or committed.seqs[0], to=request.to, next=trouble)
 
     async def messages(
-        self, *, after: int | None = None, include_read: bool = False, type_: str | None = None, correlation_id: str | None = None
+        self,
+        *,
+        after: int | None = None,
+        include_read: bool = False,
+        type_: str | None = None,
+        correlation_id: str | None = None,
+        max_bytes: int | None = None,
     ) -> answers.MessagesAnswer:
         """The caller's messages. An answer that never arrived comes again: only the next call says that this one did."""
         state = await self._journal.read()
@@ -171,11 +177,15 @@ class LocalOrchestration:
             await self._journal.transact(lambda state, _now: mark_read(state, reader, ids, "pull"))
             await self.site.link.ring(self.orchestration_id)
             state = await self._journal.read()
-        found = letters_for(state, reader, include_read=include_read, type_=type_, correlation_id=correlation_id)
-        self._handed_out = tuple(message.id for message in found)
+        letters = letters_for(state, reader, include_read=include_read, type_=type_, correlation_id=correlation_id)
+        records = [summary.message_record(letter, reader) for letter in letters if after is None or letter.id > after]
+        found = fitting(records, max_bytes)
+        self._handed_out = tuple(record.id for record in found)
+        left = len(records) - len(found)
         return answers.MessagesAnswer(
-            messages=tuple(summary.message_record(message, reader) for message in found),
+            messages=found,
             cursor=max(self._handed_out, default=after or 0),
+            next=f"There are {left} more: ask again with after={self._handed_out[-1]}." if left else None,
         )
 
     async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
@@ -229,8 +239,12 @@ class LocalOrchestration:
             next=trouble,
         )
 
-    def changes(self, after: int | None = None) -> AsyncIterator[Change]:
-        """Every event from `after` on, without end."""
+    async def position(self) -> int:
+        """The number of the newest event."""
+        return (await self.state()).seq
+
+    def changes(self, after: int) -> AsyncIterator[Change]:
+        """Every event behind `after`, without end."""
         return changes_of(self.site, after)
 
     def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:

@@ -126,10 +126,10 @@ async def wait_until_exact(site: Site, seq: int) -> bool:
     return False
 
 
-async def changes_of(site: Site, after: int | None) -> AsyncIterator[Change]:
-    """Every event behind `after` (None: from now on), in order, without end."""
+async def changes_of(site: Site, after: int) -> AsyncIterator[Change]:
+    """Every event behind `after`, in order, without end."""
     journal = site.journal
-    seq = (await journal.read()).seq if after is None else after
+    seq = after
     async with site.link.follow(site.orchestration_id) as follower:
         while True:
             entries = await journal.read_after(seq)

@@ -96,26 +96,19 @@ async def send_message(call: Call, given: arguments.SendArguments) -> CallToolRe
 
 
 async def get_my_messages(call: Call, given: arguments.MessagesArguments) -> CallToolResult:
-    """As many messages as one result holds; the cursor is that of the last one shown, so that none is lost."""
+    """As many messages as one result holds."""
     try:
         orchestration = await call.orchestrations.current()
     except NotFound:
         return result_of(answers.MessagesAnswer(messages=()))
     answer = await orchestration.messages(
-        after=given.after, include_read=given.include_read, type_=given.type, correlation_id=given.correlation_id
+        after=given.after,
+        include_read=given.include_read,
+        type_=given.type,
+        correlation_id=given.correlation_id,
+        max_bytes=LIMIT - _OTHER_FIELDS,
     )
-    return result_of(_page(answer, given.after or 0), rest=_journal(orchestration))
-
-
-def _page(answer: answers.MessagesAnswer, after: int) -> answers.MessagesAnswer:
-    """The messages behind `after`, as many whole ones as one result holds but at least one, and how to get the others."""
-    found = [message for message in answer.messages if message.id > after]
-    count = _fitting([plain(message) for message in found])
-    if count >= len(found):
-        return answer.model_copy(update={"messages": tuple(found)})
-    last = found[count - 1].id
-    more = f"There are {len(found) - count} more: call get_my_messages with after={last} and includeRead=true."
-    return answer.model_copy(update={"messages": tuple(found[:count]), "cursor": last, "next": more})
+    return result_of(answer, rest=_journal(orchestration))
 
 
 async def _addressed(orchestrations: Orchestrations, to: str) -> Orchestration:

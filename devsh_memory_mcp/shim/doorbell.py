@@ -3,8 +3,9 @@
 A doorbell and a pulse, never data: lines tell the other side to read its files, an end of file that the peer has died.
 Standard library only and synchronous; shims call it directly, faces from a thread.
 
-    client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}    once; answer {"pid", "format", "version"}
-    client → runner   ring <orchestrationId>  the journal has grown (face), my report has grown (shim)
+    client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}, answered by {"pid", "format", "version"}
+    client → runner   ring <orchestrationId>  the journal has grown (face; answered by heard <orchestrationId>), my report has grown (shim)
+    client → runner   follow <orchestrationId>  ring me when its journal has grown (face)
     client → runner   ping                    answered by pong
     runner → client   ring <orchestrationId>  read the journal (face), read your inbox (shim)
 """

@@ -90,7 +90,10 @@ class FakeOrchestration:
         task = self._get(any_id)
         return answers.Explanation(orchestration_task_id=task.orchestration_task_id, id=task.id, status=task.status, because=("It runs.",))
 
-    async def changes(self, after=None) -> AsyncIterator[Change]:
+    async def position(self):
+        return 0
+
+    async def changes(self, after) -> AsyncIterator[Change]:
         for number, (task_id, changed) in enumerate(self.script):
             await anyio.lowlevel.checkpoint()
             self.tasks[task_id] = self.tasks[task_id].model_copy(update=changed)
