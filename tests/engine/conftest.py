@@ -77,7 +77,8 @@ class House:
         ready, told = os.pipe()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.run, told)
-            await anyio.wait_readable(ready)
+            with anyio.fail_after(BOUND):
+                await anyio.wait_readable(ready)
             os.close(ready)
             yield
             with self._connected() as connection:  # a runner makes way for a newer release

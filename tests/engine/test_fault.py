@@ -158,9 +158,9 @@ async def test_a_stopped_shim_whose_runner_was_killed_can_be_cancelled_too(house
         await pipe.lines(1)
         await until_event(orchestration, "agent_started")
         os.kill(await reported_pid(orchestration, spawned.orchestration_task_id, "started"), signal.SIGSTOP)
-        runner = house.runner_pid()
-        kill(runner)
-        assert await_end(runner, 5.0)
+    runner = house.runner_pid()
+    kill(runner)
+    assert await_end(runner, 5.0)
     async with house.runner(escalation=0.1, hello=0.1), house.opened() as orchestration:
         cancelled = await orchestration.cancel(spawned.orchestration_task_id)
         assert (cancelled.cancelled, cancelled.status) == (True, "cancelled")
