@@ -225,7 +225,7 @@ class Attempt:
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(cause, self._started_at, duration, self._reports.last, code, number, out, error)
         written = end.write(facts, verdict, self._prepared, saved)
-        self._pulse.ring()
+        self._pulse.leave()
         return written
 
 

@@ -61,6 +61,12 @@ class Pulse:
             except OSError:
                 self._lost()
 
+    def leave(self) -> None:
+        """The last ring. Where nobody hears it a runner is seen to, since nobody else may be left to do it."""
+        self.ring()
+        if self._connection is None:
+            self._retry()
+
     def _hear(self) -> None:
         assert self._connection is not None
         try:

@@ -45,7 +45,7 @@ def recover(run: Run, place: Place) -> bool:
         stdout_bytes=_size(f"{place.directory}/{rundir.STDOUT_FILE}"), stderr_bytes=_size(f"{place.directory}/{rundir.STDERR_FILE}"),
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
-    pulse.ring()
+    pulse.leave()
     return written
 
 

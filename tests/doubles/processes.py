@@ -17,8 +17,12 @@ def processes_of(directory: Path) -> dict[int, str]:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{name}/cmdline").read_bytes()
             if int(name) != os.getpid() and needle in words + Path(f"/proc/{name}/environ").read_bytes():
-                found[int(name)] = words.replace(b"\0", b" ").decode(errors="replace")[-200:]
+                found[int(name)] = words.replace(b"\0", b" ").decode(errors="replace")[:400]
     return found
+
+
+def is_runner(words: str) -> bool:
+    return "devsh_memory_mcp.runner" in words
 
 
 def await_end(pid: int, seconds: float) -> bool:

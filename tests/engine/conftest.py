@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -17,13 +17,19 @@ from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import answers
 from devsh_memory_mcp.domain.events import Event
 from devsh_memory_mcp.domain.requests import SpawnRequest, WaitRequest
+from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.runner import Runner
 from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.doorbell import peer_pid, socket_path
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, ensure_runner, peer_pid, socket_path
 from devsh_memory_mcp.shim.rundir import Report
+from devsh_memory_mcp.store.bookkeeping import is_exact
+from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.line import scan
-from devsh_memory_mcp.wiring import open_orchestrations
-from tests.doubles.processes import Gate, Pipe, await_end, kill, processes_of
+from devsh_memory_mcp.store.root import MemoryRoot
+from devsh_memory_mcp.wiring import SystemClock, open_orchestrations, runner_command
+from tests.doubles.processes import Gate, Pipe, await_end, is_runner, kill, processes_of
 
 BOUND = 30  # seconds for what takes one at most
 
@@ -48,17 +54,42 @@ class House:
     def __init__(self, root: Path, directory: Path) -> None:
         self.root = root
         self.directory = directory
+        self.expected: set[str] = set()  # what fsck will find
         self._closing: list[Pipe | Gate] = []
 
     def caller(self, **fields: object) -> Caller:
         return Caller(**({"directory": self.directory, "environment": dict(os.environ)} | fields))  # type: ignore[arg-type]
 
     @asynccontextmanager
-    async def opened(self, **fields: object) -> AsyncIterator[Orchestration]:
-        """The caller's current orchestration, made where there is none, for a while."""
+    async def opened(
+        self, orchestration_id: str | None = None, *, patience: float = ANSWER_WITHIN, **fields: object
+    ) -> AsyncIterator[Orchestration]:
+        """The caller's current orchestration, made where there is none, for a while; `patience` is with a silent runner."""
         with anyio.fail_after(BOUND):
-            async with open_orchestrations(self.root, self.caller(**fields)) as orchestrations:
+            async with open_orchestrations(self.root, self.caller(**fields), orchestration_id, patience=patience) as orchestrations:
                 yield await orchestrations.current(create=True)
+
+    @asynccontextmanager
+    async def runner(self, **limits: object) -> AsyncIterator[None]:
+        """A runner in this process, with limits of its own, for as long as the context lasts."""
+        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
+        runner = Runner(place, SystemClock(), runner_command(self.root), Limits(**limits))  # type: ignore[arg-type]
+        ready, told = os.pipe()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.run, told)
+            with anyio.fail_after(BOUND):
+                await anyio.wait_readable(ready)
+            os.close(ready)
+            yield
+            with self._connected() as connection:  # a runner makes way for a newer release
+                connection.sendall(b'{"hello": "face", "version": "999"}\n')
+                await anyio.wait_readable(connection)
+
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(socket_path(str(self.root)))
+            yield connection
 
     def pipe(self, name: str = "pipe") -> Pipe:
         made = Pipe(self.directory / name)
@@ -72,25 +103,42 @@ class House:
 
     def runner_pid(self) -> int:
         """The process that listens at the root's socket; 0 where none does."""
-        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
-            connection.connect(socket_path(str(self.root)))
+        with contextlib.suppress(OSError), self._connected() as connection:
             return peer_pid(connection) or 0
         return 0
 
+    def forget_runner(self) -> None:
+        """As if the root had been put back from a copy: nothing in it leads to the runner that lives."""
+        os.unlink(socket_path(str(self.root)))
+        (self.root / "runner.lock").unlink()
+
     def close(self) -> None:
-        """Whoever still waits may go on; then nobody is left but a runner, which is ended."""
+        """Whoever still waits may go on; then nobody is left but a runner, which is ended, and fsck has nothing to say."""
         for one in self._closing:
             one.open() if isinstance(one, Gate) else one.close()
-        runner = self.runner_pid()
-        others = [pid for pid in processes_of(self.root) if pid != runner and not await_end(pid, 5.0)]
-        left = {pid: words for pid, words in processes_of(self.root).items() if pid in others}
-        runner = runner or self.runner_pid()
-        kill(runner, signal.SIGTERM) if runner else None
-        for pid in processes_of(self.root):
+        left = {pid: words for pid, words in processes_of(self.root).items() if not is_runner(words) and not await_end(pid, 5.0)}
+        if "journal_damaged" not in self.expected:
+            self._await_views()
+        for pid, words in processes_of(self.root).items():
+            kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
             if not await_end(pid, 5.0):
-                left[pid] = processes_of(self.root).get(pid, "")
+                left[pid] = words
                 kill(pid)
         assert left == {}, "processes were left behind"
+        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
+        assert {finding.code for finding in check(place, SystemClock(), choose, repair=False)} == self.expected
+
+    def _await_views(self) -> None:
+        """Until the views are exact, by whichever runner."""
+        for directory in self.root.glob("orchestrations/*"):
+            while not is_exact(directory):
+                with ensure_runner(str(self.root), runner_command(self.root), {"hello": "face"}) as connection:
+                    name = directory.name.encode()
+                    connection.settimeout(1.0)
+                    connection.sendall(b"follow %s\nring %s\n" % (name, name))
+                    with contextlib.suppress(TimeoutError):
+                        while not is_exact(directory) and connection.recv(4096):
+                            pass
 
 
 @pytest.fixture
