@@ -52,7 +52,7 @@ class Attempt:
 
 @dataclass(eq=False)
 class Desk:
-    """An orchestration that has work."""
+    """An orchestration that has work. `pinned` are the tasks whose base may still have its ref in the user's repository."""
 
     orchestration_id: str
     directory: Path
@@ -60,6 +60,7 @@ class Desk:
     views: Views
     runner_id: str
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
     trouble: str = ""  # why the last commit could not be made

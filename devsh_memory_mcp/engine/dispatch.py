@@ -164,6 +164,7 @@ class Dispatcher:
             task.orchestration_task_id, task.attempt, directory, run, last_report=task.last_report, has_agent=task.agent_started
         )
         desk.attempts[task.orchestration_task_id] = attempt
+        desk.pinned.add(task.orchestration_task_id)
         self.attempts[attempt.key] = attempt
         return attempt
 
@@ -191,6 +192,7 @@ class Dispatcher:
 
     async def adopt(self, desk: Desk, state: State) -> None:
         """Takes up the attempts of an earlier runner: those never launched, those whose shims live, those that are over."""
+        desk.pinned.update(task.orchestration_task_id for task in state.unfinished.values() if task.checkouts)
         for task in state.unfinished.values():
             if task.live_attempt:
                 self._tasks.start_soon(self._launch, desk, self.attach(desk, state, task))
@@ -268,13 +270,13 @@ class Dispatcher:
         desk.attempts.pop(attempt.task_id, None)
         self.attempts.pop(attempt.key, None)
         self.wake(attempt.run.orchestration_id)
-        task = (await desk.journal.read()).tasks[attempt.task_id]
-        if task.is_terminal:
-            await to_thread.run_sync(forget_base, task)
 
     async def _tend(self, desk: Desk) -> None:
-        """Letters to the running attempts."""
+        """Letters to the running attempts; what pinned the base of a task that is over goes."""
         state = await desk.journal.read()
+        for task_id in [name for name in desk.pinned if state.tasks[name].is_terminal]:
+            desk.pinned.discard(task_id)
+            self._tasks.start_soon(to_thread.run_sync, forget_base, state.tasks[task_id])
         for attempt in list(desk.attempts.values()):
             task = state.tasks[attempt.task_id]
             if task.cancel_requested and task.cancel_requested not in attempt.sent:

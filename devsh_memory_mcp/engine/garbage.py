@@ -3,6 +3,7 @@
 Safe means that the salvage ref is there in the user's repository, read back now, or that the attempt changed nothing.
 """
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ async def collect(journal: FileJournal, clock: Clock, *, older_than: timedelta =
         if removed.path.name == rundir.WORKSPACE_DIRECTORY:
             event = CheckoutRemoved(orchestration_task_id=removed.orchestration_task_id, attempt=removed.attempt, kept_in=removed.kept_in)
             await journal.transact(lambda _state, _now, event=event: Decision((event,), None))  # type: ignore[misc]
+            await to_thread.run_sync(forget_base, state.tasks[removed.orchestration_task_id])
     return found
 
 
@@ -122,11 +124,15 @@ def _remove(path: Path) -> None:
 
 
 def forget_base(task: Task) -> None:
-    """Takes away the ref that pinned the base for an attempt's checkout; the salvage ref pins what has to last."""
+    """Takes away the ref that pinned the base for an attempt's checkout; the salvage ref pins what has to last.
+
+    Where it cannot be done now, it is done again with the checkout's removal.
+    """
     repository = task.spec.repository
     if repository is None:
         return
-    subprocess.run(
-        ["git", f"--git-dir={repository.git_directory}", "update-ref", "-d", f"refs/devsh/base/{task.task_run_id}"],
-        capture_output=True, timeout=_GIT_SECONDS, check=False,
-    )  # fmt: skip
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            ["git", f"--git-dir={repository.git_directory}", "update-ref", "-d", f"refs/devsh/base/{task.task_run_id}"],
+            capture_output=True, timeout=_GIT_SECONDS, check=False,
+        )  # fmt: skip

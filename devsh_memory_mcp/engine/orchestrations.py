@@ -121,5 +121,7 @@ class LocalOrchestrations:
         )
 
     def _is_stale(self, state: State) -> bool:
-        quiet = state.tasks and not state.unfinished and state.changed_at is not None
-        return bool(quiet and state.changed_at and self._clock.now() - state.changed_at > STALE_AFTER)
+        if not state.tasks or state.unfinished:
+            return False
+        last = max(task.completed_at or task.created_at for task in state.tasks.values())
+        return self._clock.now() - last > STALE_AFTER

@@ -12,7 +12,7 @@ from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnReque
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, in_order
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
-from devsh_memory_mcp.errors import InvalidRequest
+from devsh_memory_mcp.errors import InvalidId, InvalidRequest
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
 
@@ -121,6 +121,8 @@ def _check(request: SpawnRequest, name: str | None) -> None:
         raise InvalidRequest("A prompt or setup cannot hold a NUL character.")
     for text in (*request.depends_on, *((name,) if name else ())):
         checked_id(text, "task id")
+    if name == HEAD:
+        raise InvalidId(f"A task cannot be named {HEAD!r}: messages to that name are for the head agent.")
 
 
 def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:

@@ -10,6 +10,7 @@ from devsh_memory_mcp.domain import answers, requests, summary
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, endings, reading
 from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
@@ -70,7 +71,7 @@ class LocalOrchestration:
         return answers.BatchAnswer(
             orchestration_id=self.orchestration_id,
             total=len(ids),
-            tasks=tuple(self._spawned(state, task_id, ()) for task_id in ids),
+            tasks=tuple(self._spawned(state, state.get_task(task.id).orchestration_task_id, ()) for task in request.tasks),
             warnings=warnings,
         )
 
@@ -199,14 +200,16 @@ class LocalOrchestration:
         await self.site.link.ring(self.orchestration_id)
         state = await self._until_over(committed.value)
         task = state.get_task(any_id)
-        over = [name for name in committed.value if state.tasks[name].is_terminal]
+        asked = [state.tasks[name] for name in committed.value]
+        count = sum(1 for one in asked if not one.is_terminal or one.status is Status.CANCELLED)  # the others ended by themselves
+        over = all(one.is_terminal for one in asked)
         return answers.CancelAnswer(
             ok=True,
-            cancelled=bool(committed.value),
-            cancelled_count=len(committed.value),
+            cancelled=count > 0,
+            cancelled_count=count,
             orchestration_task_id=task.orchestration_task_id,
             status=task.status.value,
-            next=None if len(over) == len(committed.value) else "Its processes are being ended; its status tells when they are gone.",
+            next=None if over else "Its processes are being ended; its status tells when they are gone.",
         )
 
     async def _until_over(self, task_ids: tuple[str, ...]) -> State:

@@ -16,7 +16,7 @@ from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.engine.correspondence import letters_for
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.ports import Change, Progress
-from devsh_memory_mcp.store.bookkeeping import read_bookkeeping
+from devsh_memory_mcp.store.bookkeeping import shows
 
 PROGRESS_EVERY = 5.0  # seconds
 VIEWS_PATIENCE = 5.0
@@ -120,7 +120,7 @@ async def wait_until_exact(site: Site, seq: int) -> bool:
     """Until the views say what the journal said at `seq`; False where they do not come to it in time."""
     with anyio.move_on_after(VIEWS_PATIENCE):
         async with site.link.follow(site.orchestration_id) as follower:
-            while (known := read_bookkeeping(site.directory)) is None or known.seq < seq:
+            while not shows(site.directory, seq):
                 await follower.wait()
             return True
     return False

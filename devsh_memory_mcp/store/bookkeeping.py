@@ -63,6 +63,15 @@ def read_bookkeeping(directory: Path) -> Bookkeeping | None:
         return None
 
 
+def shows(directory: Path, seq: int) -> bool:
+    """Whether the views tell the journal at least up to `seq` and are the files that were written."""
+    known = read_bookkeeping(directory)
+    try:
+        return known is not None and known.seq >= seq and all(known.files[name].is_file(os.stat(directory / name)) for name in VIEW_FILES)
+    except (OSError, KeyError):
+        return False
+
+
 def is_exact(directory: Path) -> bool:
     """Whether the views tell the journal to its end and are the files that were written."""
     return exact_bookkeeping(directory) is not None

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class House:
         self.root = root
         self.directory = directory
         self.expected: set[str] = set()  # what fsck will find
+        self.checks: list[Callable[[], bool]] = []  # what must hold when nobody is left
         self._closing: list[Pipe | Gate] = []
 
     def caller(self, **fields: object) -> Caller:
@@ -84,6 +85,18 @@ class House:
             with self._connected() as connection:  # a runner makes way for a newer release
                 connection.sendall(b'{"hello": "face", "version": "999"}\n')
                 await anyio.wait_readable(connection)
+
+    @asynccontextmanager
+    async def cancelling(self, orchestration: Orchestration, task_id: str) -> AsyncIterator[list[answers.CancelAnswer]]:
+        """A cancel beside the body; its answer is in the list afterwards."""
+        given: list[answers.CancelAnswer] = []
+
+        async def cancel() -> None:
+            given.append(await orchestration.cancel(task_id))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancel)
+            yield given
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:
@@ -125,6 +138,7 @@ class House:
                 left[pid] = words
                 kill(pid)
         assert left == {}, "processes were left behind"
+        assert all(check_() for check_ in self.checks)
         place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
         assert {finding.code for finding in check(place, SystemClock(), choose, repair=False)} == self.expected
 
