@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -73,11 +74,9 @@ class House:
     @asynccontextmanager
     async def runner(self, **limits: object) -> AsyncIterator[None]:
         """A runner in this process, with limits of its own, for as long as the context lasts."""
-        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
-        runner = Runner(place, SystemClock(), runner_command(self.root), Limits(**limits))  # type: ignore[arg-type]
         ready, told = os.pipe()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(runner.run, told)
+            tasks.start_soon(partial(self.run_runner, told, **limits))
             with anyio.fail_after(BOUND):
                 await anyio.wait_readable(ready)
             os.close(ready)
@@ -85,6 +84,16 @@ class House:
             with self._connected() as connection:  # a runner makes way for a newer release
                 connection.sendall(b'{"hello": "face", "version": "999"}\n')
                 await anyio.wait_readable(connection)
+
+    async def run_runner(self, told: int | None = None, **limits: object) -> None:
+        """A runner in this process, until it leaves by itself."""
+        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
+        await Runner(place, SystemClock(), runner_command(self.root), Limits(**limits)).run(told)  # type: ignore[arg-type]
+
+    def end_runner(self) -> None:
+        runner = self.runner_pid()
+        kill(runner)
+        assert await_end(runner, 5.0)
 
     @asynccontextmanager
     async def cancelling(self, orchestration: Orchestration, task_id: str) -> AsyncIterator[list[answers.CancelAnswer]]:

@@ -10,11 +10,6 @@ import pytest
 
 from devsh_memory_mcp.domain.events import AttemptEnded, AttemptStarted, RunnerStarted
 from devsh_memory_mcp.domain.requests import BatchRequest
-from devsh_memory_mcp.engine.limits import Limits
-from devsh_memory_mcp.engine.preparation import choose
-from devsh_memory_mcp.engine.runner import Runner
-from devsh_memory_mcp.store.root import MemoryRoot
-from devsh_memory_mcp.wiring import SystemClock, runner_command
 from tests.doubles.processes import await_end, kill
 from tests.engine.conftest import BOUND, House, ended, events_of, git, reported_pid, run_directory, shell, until_event
 
@@ -33,9 +28,7 @@ async def test_a_killed_runner_amid_twenty_agents_loses_and_doubles_nothing_thou
         async with house.opened() as orchestration:
             await orchestration.spawn_batch(BatchRequest.model_validate(request))
         await begun.lines(20)
-        runner = house.runner_pid()
-        kill(runner)
-        assert await_end(runner, 5.0)
+        house.end_runner()
         gate.open()
         assert await last.lines(1) == ["done"]
     async with house.opened() as orchestration:
@@ -131,8 +124,7 @@ async def test_of_two_runners_one_leaves_at_once(house: House) -> None:
     async with house.opened() as orchestration:
         await ended(orchestration, (await orchestration.spawn(shell("true"))).orchestration_task_id)
         first = house.runner_pid()
-        place = MemoryRoot(house.root, SystemClock(), choose, os.environ)
-        await Runner(place, SystemClock(), runner_command(house.root), Limits(lock=0.0)).run(None)
+        await house.run_runner(lock=0.0)
         assert house.runner_pid() == first
         assert len([event for event in events_of(orchestration) if isinstance(event, RunnerStarted)]) == 1
 
@@ -158,9 +150,7 @@ async def test_a_stopped_shim_whose_runner_was_killed_can_be_cancelled_too(house
         await pipe.lines(1)
         await until_event(orchestration, "agent_started")
         os.kill(await reported_pid(orchestration, spawned.orchestration_task_id, "started"), signal.SIGSTOP)
-    runner = house.runner_pid()
-    kill(runner)
-    assert await_end(runner, 5.0)
+    house.end_runner()
     async with house.runner(escalation=0.1, hello=0.1), house.opened() as orchestration:
         cancelled = await orchestration.cancel(spawned.orchestration_task_id)
         assert (cancelled.cancelled, cancelled.status) == (True, "cancelled")
