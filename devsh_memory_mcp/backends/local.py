@@ -14,6 +14,7 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 
 import devsh_memory_mcp
+from devsh_memory_mcp.backends.forkserver import ForkServer
 from devsh_memory_mcp.ports import Start
 from devsh_memory_mcp.shim import census, rundir
 from devsh_memory_mcp.shim.doorbell import clean_environment
@@ -28,18 +29,20 @@ _THREADS = 200  # a thread waits for each attempt that is about to end
 class LocalBackend:
     """Starts, ends and recovers shims. Blocking calls run in threads of its own limit."""
 
-    def __init__(self) -> None:
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
         self._limiter = CapacityLimiter(_THREADS)
 
     async def start(self, directory: str, run: Run) -> Start:
         """See ports.Backend."""
-        start, child = await to_thread.run_sync(_start, directory, run, limiter=self._limiter)
-        if child is not None:
-            self._children[directory] = child
-            if child.poll() is not None:  # its signal may have come before it stood in the table
-                return Start.OVER
-        return start
+        start, descriptors = await to_thread.run_sync(_prepare, directory, run, limiter=self._limiter)
+        try:
+            if not descriptors:
+                return start
+            return Start.STARTED if await self._server.start(directory, *descriptors) else Start.ALIVE
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     async def finish(self, directory: str, run: Run) -> Outcome:
         """See ports.Backend."""
@@ -73,13 +76,6 @@ class LocalBackend:
         started = next((report.process for report in found if report.process is not None), None)
         return started is not None and started.boot_id != census.boot_id()
 
-    def reap(self) -> list[str]:
-        """The directories of the attempts whose shims, children of this process, have ended since the last call."""
-        ended = [directory for directory, child in self._children.items() if child.poll() is not None]
-        for directory in ended:
-            del self._children[directory]
-        return ended
-
     def _finish(self, directory: str, run: Run) -> Outcome:
         """The lock first, the outcome second: an outcome is in place before its lock can go."""
         for _ in range(_RECOVERIES):
@@ -89,26 +85,29 @@ class LocalBackend:
                 outcome = _outcome(directory, run)
                 if outcome is not None:
                     return outcome
-                recovery = _shim(directory, lock, "--recover")
+                recovery = _recovery(directory, lock)
             finally:
                 os.close(lock)
             recovery.wait()
         return _outcome(directory, run) or _lost(directory, run)
 
 
-def _start(directory: str, run: Run) -> tuple[Start, subprocess.Popen[bytes] | None]:
-    """Under the run's lock, which goes to the shim as an open descriptor."""
+def _prepare(directory: str, run: Run) -> tuple[Start, tuple[int, ...]]:
+    """The lock, held, and the log of an attempt that may begin; no descriptors where it has begun before."""
     _make_directory(directory, run)
     lock = _open_lock(directory)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}") or os.path.exists(f"{directory}/{rundir.REPORT_FILE}"):
-            return Start.OVER, None
-        return Start.STARTED, _shim(directory, lock)
+            os.close(lock)
+            return Start.OVER, ()
+        return Start.STARTED, (lock, _open_log(directory))
     except BlockingIOError:
-        return Start.ALIVE, None
-    finally:
         os.close(lock)
+        return Start.ALIVE, ()
+    except OSError:
+        os.close(lock)
+        raise
 
 
 def _make_directory(directory: str, run: Run) -> None:
@@ -126,13 +125,17 @@ def _open_lock(directory: str) -> int:
     return os.open(f"{directory}/{rundir.LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _shim(directory: str, lock: int, *options: str) -> subprocess.Popen[bytes]:
-    """Isolated and without `site`: the shim needs the standard library alone, and every attempt pays for its start."""
+def _open_log(directory: str) -> int:
+    return os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _recovery(directory: str, lock: int) -> subprocess.Popen[bytes]:
+    """A shim of its own for what a dead one left; isolated and without `site`, since it needs the standard library alone."""
     package = str(Path(devsh_memory_mcp.__file__).parent.parent)
-    log = os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = _open_log(directory)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, package, directory, "--lock-fd", str(lock), *options],
+            [sys.executable, "-I", "-S", "-c", _BOOT, package, directory, "--lock-fd", str(lock), "--recover"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, pass_fds=[lock],
             env=clean_environment(), start_new_session=True, umask=0o077,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import SocketListener, TaskGroup
 
+from devsh_memory_mcp.backends.forkserver import ForkServer
 from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.domain.schedule import has_work
 from devsh_memory_mcp.engine.desk import Desk, Fenced
@@ -43,7 +44,6 @@ class Runner:
         self._clock = clock
         self._command = command
         self._limits = limits
-        self._backend = LocalBackend()
         self._id = ""
         self._is_leaving = False
         self._left_alone: set[str] = set()
@@ -71,10 +71,11 @@ class Runner:
         address = socket_path(str(self._path))
         keeper = Doorkeeper(self._hear_of, self._take_leave)
         async with _listening(address) as listener, anyio.create_task_group() as self._tasks:
+            server = ForkServer(self._path, self._tasks, self._hear_exit)
             self._dispatcher = Dispatcher(
                 self._tasks,
                 self._path,
-                self._backend,
+                LocalBackend(server),
                 self._clock,
                 socket=address,
                 command=self._command,
@@ -90,6 +91,7 @@ class Runner:
             await self._adopt()
             await self._dispatcher.serve()
             self._tasks.cancel_scope.cancel()
+        server.close()
         for desk in self._dispatcher.desks.values():
             with anyio.CancelScope(shield=True):
                 await desk.journal.aclose()
@@ -137,19 +139,18 @@ class Runner:
             self._tasks.start_soon(collect_garbage, desk, self._dispatcher, self._clock)
             self._dispatcher.wake(found.orchestration_id)
 
+    def _hear_exit(self, directory: str) -> None:
+        self._dispatcher.hear_exit(directory)
+
     def _take_leave(self) -> None:
         """At once, whatever there is to do: shims go on, the next runner adopts them."""
         self._is_leaving = True
         self._tasks.cancel_scope.cancel()
 
     async def _heed_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals:
-            async for number in signals:
-                if number != signal.SIGCHLD:
-                    self._take_leave()
-                    return
-                for directory in self._backend.reap():
-                    self._dispatcher.hear_exit(directory)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self._take_leave()
 
 
 def _is_quiet(directory: Path, clock: Clock) -> bool:

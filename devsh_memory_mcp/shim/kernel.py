@@ -9,6 +9,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -24,6 +25,12 @@ def adopt_orphans(*, wanted: bool = True) -> None:
 def die_with_parent() -> None:
     """Has this process killed when its parent ends. It lasts over exec; a parent gone already is not noticed."""
     _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def call_oneself(name: str) -> None:
+    """What lists of processes show beside the command line; at most 15 characters."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
 def _control(option: int, value: int) -> None:

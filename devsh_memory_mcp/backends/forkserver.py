@@ -1,0 +1,88 @@
+"""The runner's side of the fork server: it asks for shims, and is told when they have ended.
+
+A server that dies takes no shim along. What it was asked for in that instant may run or not; the run's lock tells.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+import devsh_memory_mcp
+from devsh_memory_mcp.shim.doorbell import clean_environment
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.forkserver import main; sys.exit(main(sys.argv[1:]))"
+
+
+class ForkServer:
+    """One server process at a time, started with the first shim. `ended` is called with the directory of each shim that has ended."""
+
+    def __init__(self, root: Path, tasks: TaskGroup, ended: Callable[[str], None]) -> None:
+        self._root = root
+        self._tasks = tasks
+        self._ended = ended
+        self._asking = anyio.Lock()
+        self._connection: socket.socket | None = None
+        self._started: asyncio.Future[bool] | None = None
+        self._alive: set[str] = set()
+
+    async def start(self, directory: str, lock: int, log: int) -> bool:
+        """Forks a shim that has its own copies of both descriptors; False where it is not known whether there is one."""
+        async with self._asking:
+            connection = self._connection or await self._open()
+            self._started = asyncio.get_running_loop().create_future()
+            self._alive.add(directory)
+            try:
+                socket.send_fds(connection, [os.fsencode(directory) + b"\n"], [lock, log])
+            except OSError:
+                return False  # its end is being heard of
+            return await self._started
+
+    def close(self) -> None:
+        """Lets the server go; the shims stay."""
+        if self._connection is not None:
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    async def _open(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        package = str(Path(devsh_memory_mcp.__file__).parent.parent)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, package, str(self._root), "--socket-fd", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, cwd="/", pass_fds=[theirs.fileno()],
+                env=clean_environment(), start_new_session=True, umask=0o077,
+            )  # fmt: skip
+        ours.setblocking(False)
+        self._connection = ours
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        self._tasks.start_soon(self._listen, process, reader, writer)
+        return ours
+
+    async def _listen(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):  # a reset is an end like any other
+            while line := await reader.readline():
+                word, _, directory = os.fsdecode(line.rstrip(b"\n")).partition(" ")
+                if word == "started":
+                    self._settle(known=True)
+                else:
+                    self._alive.discard(directory)
+                    self._ended(directory)
+        self._connection = None
+        writer.close()
+        unheard, self._alive = self._alive, set()
+        self._settle(known=False)
+        for directory in unheard:  # nobody will tell of their ends any more: their locks do
+            self._ended(directory)
+        await to_thread.run_sync(process.wait)
+
+    def _settle(self, *, known: bool) -> None:
+        if self._started is not None and not self._started.done():
+            self._started.set_result(known)
