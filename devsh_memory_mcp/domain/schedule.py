@@ -10,6 +10,7 @@ LOW_DISK = 2 * 1024**3  # bytes; below that no attempt starts
 AGEING = timedelta(seconds=60)  # a waiting task gains one step of priority for each
 FIRST_RETRY = timedelta(seconds=2)
 LONGEST_RETRY = timedelta(minutes=5)
+_STEP = timedelta(seconds=1)  # what a clock is adjusted by all the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,11 @@ def failed_dependency(state: State, task: Task) -> Task | None:
 
 
 def due_at(task: Task, now: datetime) -> datetime | None:
-    """When its back-off is over; never later than the back-off itself from now, whatever the clock did."""
+    """When its back-off is over; at once where the clock shows a time before the back-off began, since it was set back."""
     if task.not_before is None:
         return None
-    return min(task.not_before, now + timedelta(milliseconds=task.retry_delay_ms))
+    began = task.not_before - timedelta(milliseconds=task.retry_delay_ms)
+    return now if now < began - _STEP else task.not_before
 
 
 def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> str | None:

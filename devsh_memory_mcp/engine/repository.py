@@ -24,6 +24,7 @@ NO_REPOSITORY = "none"
 _GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@[^/\s]+:")
 _NETWORK_SECONDS = 60
+_LONGEST_NAME = 4000
 _OF_ANOTHER_REPOSITORY = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -71,6 +72,7 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
     Raises RepositoryUnusable, BaseNotFound.
     """
     repo = wanted.repo
+    _check(repo, wanted.branch)
     if repo == NO_REPOSITORY:
         return None, ()
     if shutil.which("git", path=wanted.environment.get("PATH")) is None:
@@ -79,17 +81,25 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
         local = await _inspect(wanted.directory, wanted.environment)
         return (None, ()) if local is None else await _on_local(local, str(wanted.directory), wanted, prompt, task_id)
     if repo.startswith((".", "/", "~")):
-        path = (wanted.directory / Path(repo).expanduser()).resolve()
-        local = await _inspect(path, wanted.environment) if path.is_dir() else None
+        path = (wanted.directory / os.path.expanduser(repo)).resolve()
+        local = await _inspect(path, wanted.environment) if os.path.isdir(path) else None
         if local is None:
-            what = "is not a git repository" if path.is_dir() else "does not exist"
-            raise RepositoryUnusable(f"{path} {what}.", next_step="Name a repository, or `none` for an empty directory.")
+            what = "is not a git repository" if os.path.isdir(path) else "does not exist"
+            raise RepositoryUnusable(f"{str(path)[:500]} {what}.", next_step="Name a repository, or `none` for an empty directory.")
         return await _on_local(local, str(path), wanted, prompt, task_id)
     if not _URL.match(repo) and not _GITHUB.fullmatch(repo):
         raise RepositoryUnusable(
             f"{repo[:200]!r} is neither owner/repo, a URL nor a path.", next_step="A path begins with '.', '/' or '~'."
         )
     return await _on_remote(repo, wanted, prompt, task_id)
+
+
+def _check(repo: str | None, branch: str | None) -> None:
+    """What no system call and no command line could take is no name."""
+    if repo is not None and ("\0" in repo or len(repo) > _LONGEST_NAME):
+        raise RepositoryUnusable(f"{repo[:100]!r} cannot be the name of a repository.")
+    if branch is not None and ("\0" in branch or len(branch) > _LONGEST_NAME):
+        raise BaseNotFound(f"{branch[:100]!r} cannot be the name of a branch.")
 
 
 async def _inspect(directory: Path, environment: Mapping[str, str]) -> Local | None:

@@ -71,7 +71,7 @@ class Views:
         for name, document in documents(state, waiting).items():
             files[name] = self._write(name, document, {"seq": state.seq, "offset": offset}, kept)
         edit = self._edit(kept, state) if kept else None
-        self._keep_books(state, offset, files)
+        self._keep_books(state, offset, files, is_last=edit is None)
         self.cost = time.perf_counter() - began
         return edit
 
@@ -130,13 +130,14 @@ class Views:
         seq = view.get("seq") if isinstance(view, dict) else None
         return state_at(self._directory / JOURNAL_FILE, seq) if isinstance(seq, int) else None
 
-    def _keep_books(self, state: State, offset: int, files: dict[str, Written]) -> None:
+    def _keep_books(self, state: State, offset: int, files: dict[str, Written], *, is_last: bool) -> None:
+        """Says on disk that the views are exact; not before an edit is in the journal, and so in the views, as well."""
         inode = os.stat(self._directory / JOURNAL_FILE).st_ino
         idle = all(task.held for task in state.unfinished.values())
         books = Bookkeeping(state.seq, offset, inode, idle, files)
-        if books != self._known:
+        if books != self._known and is_last:
             replace_file(self._directory / VIEWS_FILE, books.content())
-            self._known = books
+        self._known = books
 
 
 def edited_plan(plan: Document, state: State, *, kept: str, advice: str) -> PlanEdited:

@@ -21,13 +21,14 @@ from devsh_memory_mcp.domain.requests import SpawnRequest, WaitRequest
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Runner
-from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.ports import Clock, Orchestration
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, ensure_runner, peer_pid, socket_path
 from devsh_memory_mcp.shim.rundir import Report
 from devsh_memory_mcp.store.bookkeeping import is_exact
 from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.line import scan
+from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import SystemClock, open_orchestrations, runner_command
 from tests.doubles.processes import Gate, Pipe, await_end, is_runner, kill, processes_of
@@ -57,6 +58,7 @@ class House:
         self.directory = directory
         self.expected: set[str] = set()  # what fsck will find
         self.checks: list[Callable[[], bool]] = []  # what must hold when nobody is left
+        self._is_closed = False
         self._closing: list[Pipe | Gate] = []
 
     def caller(self, **fields: object) -> Caller:
@@ -85,10 +87,11 @@ class House:
                 connection.sendall(b'{"hello": "face", "version": "999"}\n')
                 await anyio.wait_readable(connection)
 
-    async def run_runner(self, told: int | None = None, **limits: object) -> None:
+    async def run_runner(self, told: int | None = None, clock: Clock | None = None, **limits: object) -> None:
         """A runner in this process, until it leaves by itself."""
-        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
-        await Runner(place, SystemClock(), runner_command(self.root), Limits(**limits)).run(told)  # type: ignore[arg-type]
+        clock = clock or SystemClock()
+        place = MemoryRoot(self.root, clock, choose, os.environ)
+        await Runner(place, clock, runner_command(self.root), Limits(**limits)).run(told)  # type: ignore[arg-type]
 
     def end_runner(self) -> None:
         runner = self.runner_pid()
@@ -136,11 +139,13 @@ class House:
 
     def close(self) -> None:
         """Whoever still waits may go on; then nobody is left but a runner, which is ended, and fsck has nothing to say."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for one in self._closing:
             one.open() if isinstance(one, Gate) else one.close()
         left = {pid: words for pid, words in processes_of(self.root).items() if not is_runner(words) and not await_end(pid, 5.0)}
-        if "journal_damaged" not in self.expected:
-            self._await_views()
+        self._await_views()
         for pid, words in processes_of(self.root).items():
             kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
             if not await_end(pid, 5.0):
@@ -154,7 +159,10 @@ class House:
     def _await_views(self) -> None:
         """Until the views are exact, by whichever runner."""
         for directory in self.root.glob("orchestrations/*"):
-            while not is_exact(directory):
+            reader = Reader(directory / "EVENTS.jsonl")
+            reader.catch_up()
+            reader.close()
+            while not is_exact(directory) and not reader.damage:
                 with ensure_runner(str(self.root), runner_command(self.root), {"hello": "face"}) as connection:
                     name = directory.name.encode()
                     connection.settimeout(1.0)

@@ -1,0 +1,199 @@
+"""What cannot be done is refused with a code and with what to do, and leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest, WaitRequest
+from devsh_memory_mcp.errors import DevshError
+from tests.engine.conftest import House, ended, events_of, git, shell
+
+LARGE = 10 * 1024 * 1024
+
+
+REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
+    ({"agent_name": "shell/zsh"}, "unknown_agent", "Known are shell/bash, shell/sh"),
+    ({"agent_name": "shel/bash"}, "unknown_agent", "Did you mean 'shell/bash'?"),
+    ({"agent_name": "a" * LARGE}, "unknown_agent", "There is no agent 'aaa"),
+    ({"agent_name": "claude/opus-4.5"}, "not_available", "cannot start 'claude/opus-4.5' yet"),
+    ({"depends_on": ("nope",)}, "unknown_dependency", "There is no task 'nope'"),
+    ({"depends_on": ("../../etc/passwd",)}, "invalid_id", "is not a valid task id"),
+    ({"depends_on": ("a\0b",)}, "invalid_id", "Ids are 1 to 64 letters"),
+    ({"name": "../../etc/passwd"}, "invalid_id", "is not a valid task id"),
+    ({"name": "-rf"}, "invalid_id", "is not a valid task id"),
+    ({"name": "head"}, "invalid_id", "cannot be named 'head'"),
+    ({"name": "a\n"}, "invalid_id", "is not a valid task id"),
+    ({"prompt": " \n\t"}, "invalid_request", "The prompt is empty"),
+    ({"prompt": "x" * LARGE}, "invalid_request", "The prompt has 10,485,760 bytes; at most 1,048,576"),
+    ({"prompt": "a\0b"}, "invalid_request", "NUL"),
+    ({"setup": "a\0b"}, "invalid_request", "NUL"),
+    ({"repo": "./nowhere"}, "repository_unusable", "does not exist"),
+    ({"repo": "."}, "repository_unusable", "is not a git repository"),
+    ({"repo": "a\0b"}, "repository_unusable", "cannot be the name of a repository"),
+    ({"repo": "https://a\0b"}, "repository_unusable", "cannot be the name of a repository"),
+    ({"repo": "./" + 300 * "x"}, "repository_unusable", "does not exist"),
+    ({"repo": "./a\0b"}, "repository_unusable", "cannot be the name"),
+    ({"repo": "~nobody-of-that-name/x"}, "repository_unusable", "does not exist"),
+    ({"repo": "./" + "x" * LARGE}, "repository_unusable", "cannot be the name"),
+)
+
+
+async def test_a_request_that_cannot_be_met_is_refused_and_admits_nothing(house: House) -> None:
+    async with house.opened() as orchestration:
+        for fields, code, words in REFUSED:
+            with pytest.raises(DevshError) as caught:
+                await orchestration.spawn(shell("true", **fields))
+            assert (caught.value.code, len(str(caught.value)) < 1000) == (code, True)
+            assert words in str(caught.value)
+        assert [event.name for event in events_of(orchestration)] == ["orchestration_created"]
+        assert house.runner_pid() == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": ""},
+        {"prompt": 7},
+        {"prompt": "\ud800"},
+        {"priority": -1},
+        {"priority": 11},
+        {"priority": "high"},
+        {"timeout_ms": 0},
+        {"timeout_ms": -5},
+        {"timeout_ms": 10**15},
+        {"retries": -1},
+        {"retries": 10**9},
+        {"max_concurrent": 0},
+        {"depends_on": "abc"},
+        {"depends_on": ("x" * LARGE,)},
+        {"name": ""},
+        {"idempotency_key": ""},
+        {"on_dependency_failure": "ignore"},
+        {"colour": "green"},
+    ],
+    ids=lambda fields: str(fields)[:40],
+)
+def test_a_field_that_is_unknown_or_out_of_range_is_named(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SpawnRequest.model_validate({"prompt": "true"} | fields)
+    (error,) = caught.value.errors(include_input=False)
+    assert str(error["loc"][0]) in {name for field in fields for name in (field, "".join(field.title().split("_")), to_camel(field))}
+
+
+def to_camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(map(str.title, tail))
+
+
+def test_waits_and_messages_are_checked_too() -> None:
+    for wrong in ({"ids": ()}, {"ids": ("a",), "timeout": -1}, {"ids": ("a",), "mode": "some"}, {"ids": ("x" * 65,)}):
+        with pytest.raises(ValidationError):
+            WaitRequest.model_validate(wrong)
+    for wrong in ({"to": "", "message": "a"}, {"to": "head", "message": ""}, {"to": "head", "message": "a", "type": "gossip"}):
+        with pytest.raises(ValidationError):
+            MessageRequest.model_validate(wrong)
+
+
+async def test_questions_about_nobody_are_answered_so(house: House) -> None:
+    async with house.opened() as orchestration:
+        for any_id in ("nope", "../../etc/passwd", "a\0b", "x" * LARGE):
+            for ask in (orchestration.status, orchestration.explain, orchestration.cancel):
+                with pytest.raises(DevshError) as caught:
+                    await ask(any_id)
+                assert (caught.value.code, len(str(caught.value)) < 1000) == ("not_found", True)
+        with pytest.raises(DevshError, match="No task 'nope'"):
+            await orchestration.wait(WaitRequest(ids=("nope",)))
+        with pytest.raises(DevshError, match="at most 256 KiB"):
+            await orchestration.message(MessageRequest(to="head", message="x" * LARGE))
+        assert [event.name for event in events_of(orchestration)] == ["orchestration_created"]
+
+
+async def test_a_dependency_that_has_failed_already_fails_its_dependent_in_the_commit_that_admits_it(house: House) -> None:
+    async with house.opened() as orchestration:
+        await ended(orchestration, (await orchestration.spawn(shell("exit 1", name="bad"))).orchestration_task_id)
+        late = await orchestration.spawn(shell("true", depends_on=("bad",)))
+        with pytest.raises(DevshError, match="There is a task named 'bad' already"):
+            await orchestration.spawn(shell("true", name="bad"))
+        record = await orchestration.status(late.orchestration_task_id)
+    assert (late.status, record.reason, record.error_message) == ("failed", "dependency", "Dependency bad failed")
+
+
+async def test_a_base_that_does_not_exist_is_refused_with_the_nearest(house: House, repository: Path) -> None:
+    git(repository, "branch", "feature/login")
+    async with house.opened() as orchestration:
+        for branch in ("feature/logn", "-x", "", "../main", "a\0b", "x" * LARGE):
+            with pytest.raises(DevshError) as caught:
+                await orchestration.spawn(shell("true", repo=None, branch=branch))
+            assert caught.value.code == "base_not_found"
+            if branch == "feature/logn":
+                assert caught.value.next_step.startswith("Nearest: feature/login")
+        spawned = await orchestration.spawn(shell("git log -1 --format=%s", repo=None, branch="feature/login"))
+        assert (spawned.base_branch, (await ended(orchestration, spawned.orchestration_task_id)).result) == ("feature/login", "first\n")
+
+
+async def test_uncommitted_work_is_counted_and_included_only_where_it_is_asked_for(house: House, repository: Path) -> None:
+    (repository / "README").write_text("changed\n", encoding="utf-8")
+    (repository / "loose").write_text("loose\n", encoding="utf-8")
+    async with house.opened() as orchestration:
+        without = await orchestration.spawn(shell("cat README; ls", repo=None))
+        included = await orchestration.spawn(shell("cat README loose", repo=None, include_dirty=True))
+        answer = await ended(orchestration, without.orchestration_task_id, included.orchestration_task_id)
+    assert without.warnings == ("2 uncommitted changes are not included in the checkout; --include-dirty (includeDirty) includes them.",)
+    assert included.warnings == ()
+    assert [row.result for row in answer.tasks] == ["first\nREADME\n", "changed\nloose\n"]
+    assert git(repository, "status", "--porcelain").split() == ["M", "README", "??", "loose"]
+
+
+async def test_ignored_files_that_are_named_go_along_and_are_never_committed(house: House, repository: Path) -> None:
+    (repository / ".gitignore").write_text(".env\nbuild/\n", encoding="utf-8")
+    (repository / ".worktreeinclude").write_text(".env\n", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "ignores")
+    (repository / ".env").write_text("KEY=1\n", encoding="utf-8")
+    (repository / "build").mkdir()
+    (repository / "build/out").write_text("out\n", encoding="utf-8")
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell("cat .env; ls -d build; echo new > new", repo=None))
+        answer = await ended(orchestration, spawned.orchestration_task_id)
+    assert (answer.status, answer.result) == ("completed", "KEY=1\n")
+    assert git(repository, "diff", "--name-only", "main", str(spawned.branch)) == "new"
+
+
+async def test_unusual_repositories_are_worked_on(house: House, repository: Path, tmp_path: Path) -> None:
+    (repository / "second").write_text("second\n", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+    git(repository, "branch", "dev")
+    git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    git(repository, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "side")
+    git(repository, "checkout", "-q", "--detach")
+    script = "cat README; echo new > new"
+    places = {"bare.git": "dev", "shallow": "dev", "linked": "devsh", "project": "devsh"}
+    async with house.opened() as orchestration:
+        spawned = {name: await orchestration.spawn(shell(script, repo=f"../{name}")) for name in places}
+        answer = await ended(orchestration, *(one.orchestration_task_id for one in spawned.values()))
+    assert [(row.status, row.result) for row in answer.tasks] == [("completed", "first\n")] * 4
+    for name in places:
+        where = repository if name == "linked" else tmp_path / name
+        assert git(where, "show", f"{spawned[name].branch}:new") == "new"
+    assert [(one.branch or "").partition("/")[0] for one in spawned.values()] == ["devsh", "dev", "devsh", "devsh"]
+    assert any("a branch named 'dev'" in warning for warning in spawned["project"].warnings)
+
+
+async def test_a_repository_without_a_commit_is_refused(house: House) -> None:
+    git(house.directory, "init", "-q")
+    async with house.opened() as orchestration:
+        with pytest.raises(DevshError, match="has no commit yet") as caught:
+            await orchestration.spawn(shell("true", repo=None))
+    assert caught.value.code == "repository_unusable"
+
+
+async def test_who_has_no_git_identity_is_told_who_commits(house: House, repository: Path, own_surroundings: Path) -> None:
+    (own_surroundings / ".gitconfig").write_text("", encoding="utf-8")
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell("echo new > new", repo=None))
+        await ended(orchestration, spawned.orchestration_task_id)
+    assert spawned.warnings == ("git knows no user.name and user.email here; commits are by `devsh agent`.",)
+    assert git(repository, "log", "-1", "--format=%an <%ae>", str(spawned.branch)) == "devsh agent <devsh@localhost>"
