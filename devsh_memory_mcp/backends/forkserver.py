@@ -46,11 +46,6 @@ class ForkServer:
                 return False  # its end is being heard of
             return await self._started
 
-    def close(self) -> None:
-        """Lets the server go; the shims stay."""
-        if self._connection is not None:
-            self._connection.shutdown(socket.SHUT_RDWR)
-
     async def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         package = str(Path(devsh_memory_mcp.__file__).parent.parent)
@@ -67,21 +62,28 @@ class ForkServer:
         return ours
 
     async def _listen(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):  # a reset is an end like any other
-            while line := await reader.readline():
-                word, _, directory = os.fsdecode(line.rstrip(b"\n")).partition(" ")
-                if word == "started":
-                    self._settle(known=True)
-                else:
-                    self._alive.discard(directory)
-                    self._ended(directory)
-        self._connection = None
-        writer.close()
+        """Until the server has gone, or the runner goes: then the server hears the end and follows."""
+        try:
+            with suppress(ConnectionError):  # a reset is an end like any other
+                while line := await reader.readline():
+                    self._hear(os.fsdecode(line.rstrip(b"\n")))
+        finally:
+            self._connection = None
+            writer.close()
+            self._settle(known=False)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(process.wait)
         unheard, self._alive = self._alive, set()
-        self._settle(known=False)
         for directory in unheard:  # nobody will tell of their ends any more: their locks do
             self._ended(directory)
-        await to_thread.run_sync(process.wait)
+
+    def _hear(self, line: str) -> None:
+        word, _, directory = line.partition(" ")
+        if word == "started":
+            self._settle(known=True)
+        else:
+            self._alive.discard(directory)
+            self._ended(directory)
 
     def _settle(self, *, known: bool) -> None:
         if self._started is not None and not self._started.done():

@@ -91,7 +91,6 @@ class Runner:
             await self._adopt()
             await self._dispatcher.serve()
             self._tasks.cancel_scope.cancel()
-        server.close()
         for desk in self._dispatcher.desks.values():
             with anyio.CancelScope(shield=True):
                 await desk.journal.aclose()

@@ -1,6 +1,6 @@
-"""The two things that only a system call can say: who adopts the orphans below us, and who dies with his parent.
+"""What only a system call can say: who adopts the orphans below us, who dies with his parent, what a process is called.
 
-Linux has both; elsewhere they are left out, and a tree is found by its mark in the environment.
+Linux has all of it; elsewhere they are left out, and a tree is found by its mark in the environment.
 """
 
 import ctypes

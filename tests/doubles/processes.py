@@ -17,12 +17,18 @@ def processes_of(directory: Path) -> dict[int, str]:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{name}/cmdline").read_bytes()
             if int(name) != os.getpid() and needle in words + Path(f"/proc/{name}/environ").read_bytes():
-                found[int(name)] = words.replace(b"\0", b" ").decode(errors="replace")[:400]
+                title = Path(f"/proc/{name}/comm").read_text(encoding="utf-8").strip()
+                found[int(name)] = f"{title}: {words.replace(bytes(1), b' ').decode(errors='replace')[:400]}"
     return found
 
 
 def is_runner(words: str) -> bool:
     return "devsh_memory_mcp.runner" in words
+
+
+def is_fork_server(words: str) -> bool:
+    """It ends with its runner."""
+    return words.startswith("devsh-fork: ")
 
 
 def await_end(pid: int, seconds: float) -> bool:

@@ -31,7 +31,7 @@ from devsh_memory_mcp.store.line import scan
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import SystemClock, open_orchestrations, runner_command
-from tests.doubles.processes import Gate, Pipe, await_end, is_runner, kill, processes_of
+from tests.doubles.processes import Gate, Pipe, await_end, is_fork_server, is_runner, kill, processes_of
 
 BOUND = 30  # seconds for what takes one at most
 
@@ -144,10 +144,13 @@ class House:
         self._is_closed = True
         for one in self._closing:
             one.open() if isinstance(one, Gate) else one.close()
-        left = {pid: words for pid, words in processes_of(self.root).items() if not is_runner(words) and not await_end(pid, 5.0)}
+        work = {pid: words for pid, words in processes_of(self.root).items() if not is_runner(words) and not is_fork_server(words)}
+        left = {pid: words for pid, words in work.items() if not await_end(pid, 5.0)}
         self._await_views()
         for pid, words in processes_of(self.root).items():
-            kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
+            if not is_fork_server(words):
+                kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
+        for pid, words in processes_of(self.root).items():
             if not await_end(pid, 5.0):
                 left[pid] = words
                 kill(pid)

@@ -72,7 +72,7 @@ async def test_a_killed_supervisor_takes_the_tree_along_and_the_work_is_saved(ho
 
 async def test_a_lost_attempt_is_made_again_where_there_are_retries(house: House, repository: Path) -> None:
     pipe, flag = house.pipe(), house.directory.parent / "flag"
-    script = f"exec 9>{pipe.path}; echo here >&9; [ -e {flag} ] && exit 0; touch {flag} half; sleep 1000"
+    script = f"exec 9>{pipe.path}; [ -e {flag} ] && exit 0; touch {flag} half; echo here >&9; sleep 1000"
     async with house.opened() as orchestration:
         spawned = await orchestration.spawn(shell(script, retries=1, repo=None))
         await pipe.lines(1)
