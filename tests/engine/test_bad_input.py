@@ -31,7 +31,7 @@ REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"repo": "./nowhere"}, "repository_unusable", "does not exist"),
     ({"repo": "."}, "repository_unusable", "is not a git repository"),
     ({"repo": "a\0b"}, "repository_unusable", "cannot be the name of a repository"),
-    ({"repo": "https://a\0b"}, "repository_unusable", "cannot be the name of a repository"),
+    ({"repo": "https://example.org/a\0b"}, "repository_unusable", "cannot be the name of a repository"),
     ({"repo": "./" + 300 * "x"}, "repository_unusable", "does not exist"),
     ({"repo": "./a\0b"}, "repository_unusable", "cannot be the name"),
     ({"repo": "~nobody-of-that-name/x"}, "repository_unusable", "does not exist"),
