@@ -43,7 +43,7 @@ bench *arguments:
 
 # Writes schemas/ anew from the records.
 schemas:
-    ./try exec python -m devsh_memory_mcp.schemas schemas
+    ./try exec python -m devsh_memory_mcp.store.schemas
 
 demo *arguments:
     ./try demo "$@"

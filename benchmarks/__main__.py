@@ -1,0 +1,11 @@
+"""`just bench`: every measurement, one after the other. Figures of one run mean little on a shared machine; ratios mean more."""
+
+import sys
+
+from benchmarks import processes, stdio, tasks
+
+if __name__ == "__main__":
+    sys.argv[1:] = []
+    for part in (tasks, processes, stdio):
+        print(f"\n{(part.__doc__ or '').partition(chr(10))[0]}")
+        part.main()
