@@ -6,18 +6,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 import devsh_memory_mcp
+from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.config import Caller, memory_root
 from devsh_memory_mcp.engine import garbage
+from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Runner
-from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
 from devsh_memory_mcp.store.fsck import Finding
 from devsh_memory_mcp.store.fsck import check as check_root
@@ -67,7 +70,12 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
     """Serves a memory root until nothing is left to do."""
     path = memory_root(root, os.environ)
     place = MemoryRoot(path, SystemClock(), choose, os.environ)
-    anyio.run(Runner(place, SystemClock(), runner_command(path)).run, ready_fd)
+    anyio.run(make_runner(place, SystemClock()).run, ready_fd)
+
+
+def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runner:
+    """A runner that starts its agents on this machine."""
+    return Runner(place, clock, runner_command(place.path), partial(LocalBackend, place.path), limits)
 
 
 def check(root: Path, *, repair: bool = False) -> list[Finding]:

@@ -8,10 +8,13 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anyio import CapacityLimiter, to_thread
+import anyio
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.abc import TaskGroup
 
 import devsh_memory_mcp
 from devsh_memory_mcp.backends.forkserver import ForkServer
@@ -23,14 +26,19 @@ from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
 _RECOVERIES = 3
 _ENDS_WITHIN = 5.0  # seconds
+_LOCK_GOES_WITHIN = 10.0
 _THREADS = 200  # a thread waits for each attempt that is about to end
 
 
 class LocalBackend:
-    """Starts, ends and recovers shims. Blocking calls run in threads of its own limit."""
+    """Starts, ends and recovers shims. Blocking calls run in threads of its own limit.
 
-    def __init__(self, server: ForkServer) -> None:
-        self._server = server
+    `ended` is called with the directory of each shim that has ended.
+    """
+
+    def __init__(self, root: Path, tasks: TaskGroup, ended: Callable[[str], None]) -> None:
+        self._tasks = tasks
+        self._server = ForkServer(root, tasks, ended)
         self._limiter = CapacityLimiter(_THREADS)
 
     async def start(self, directory: str, run: Run) -> Start:
@@ -46,7 +54,25 @@ class LocalBackend:
 
     async def finish(self, directory: str, run: Run) -> Outcome:
         """See ports.Backend."""
-        return await to_thread.run_sync(self._finish, directory, run, limiter=self._limiter)
+        scope = anyio.CancelScope()
+        self._tasks.start_soon(self._hurry, directory, scope)
+        try:
+            # Abandoned where the runner leaves: a lock may be waited for as long as a shim lives.
+            return await to_thread.run_sync(self._finish, directory, run, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            scope.cancel()
+
+    async def _hurry(self, directory: str, scope: CancelScope) -> None:
+        """A lock that outlives its shim is held by a guard that is stopped: it is ended, and its tree with it."""
+        with scope:
+            while True:
+                await anyio.sleep(_LOCK_GOES_WITHIN)
+                found = await self.reports(directory, 0)
+                shim = next((report.process for report in found if report.type == "started"), None)
+                guards = [report.process for report in found if report.type == "guard" and report.process is not None]
+                if shim is not None and not census.is_alive(shim):
+                    for guard in guards:
+                        await to_thread.run_sync(census.end, guard, _ENDS_WITHIN, limiter=self._limiter)
 
     async def send(self, directory: str, letter: Letter) -> None:
         """See ports.Backend."""
@@ -54,26 +80,24 @@ class LocalBackend:
 
     async def reports(self, directory: str, after: int) -> list[Report]:
         """See ports.Backend."""
-        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+        path = f"{directory}/{rundir.REPORT_FILE}"
+        found, _ = await to_thread.run_sync(rundir.read_lines, path, Report, limiter=self._limiter)
         return [report for report in found if report.n > after]
 
     async def kill(self, directory: str) -> None:
         """See ports.Backend."""
-        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
-        started = next((report.process for report in found if report.type == "started"), None)
+        started = next((report.process for report in await self.reports(directory, 0) if report.type == "started"), None)
         if started is not None:
             await to_thread.run_sync(census.end, started, _ENDS_WITHIN, limiter=self._limiter)
 
     async def is_saving(self, directory: str) -> bool:
         """See ports.Backend."""
-        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
-        guards = [report.process for report in found if report.type == "guard" and report.process is not None]
-        return bool(guards) and not any(census.is_alive(guard) for guard in guards)
+        guards = [report.process for report in await self.reports(directory, 0) if report.type == "guard"]
+        return bool(guards) and not any(guard is not None and census.is_alive(guard) for guard in guards)
 
     async def has_rebooted(self, directory: str) -> bool:
         """See ports.Backend."""
-        found, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
-        started = next((report.process for report in found if report.process is not None), None)
+        started = next((report.process for report in await self.reports(directory, 0) if report.process is not None), None)
         return started is not None and started.boot_id != census.boot_id()
 
     def _finish(self, directory: str, run: Run) -> Outcome:

@@ -27,16 +27,6 @@ class Assessment:
     wake_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The ready tasks of one orchestration, how many of its places are taken and how many it may have."""
-
-    orchestration_id: str
-    ready: tuple[Task, ...]
-    live: int
-    limit: int
-
-
 def assess(state: State, now: datetime) -> Assessment:
     """Sorts the tasks that have no live attempt and have not ended."""
     ready: list[Task] = []
@@ -87,24 +77,14 @@ def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> 
     return None
 
 
-def choose(queues: list[Queue], now: datetime, places: int) -> dict[str, list[Task]]:
-    """The tasks to start, by orchestration: priority with ageing, then the orchestration with fewest places, then age."""
+def choose(state: State, ready: tuple[Task, ...], now: datetime) -> list[Task]:
+    """The ready tasks that there are places for: priority with ageing first, then age."""
 
-    def rank(task: Task, live: int) -> tuple[int, int, datetime, int]:
+    def rank(task: Task) -> tuple[int, int]:
         waited = max(timedelta(0), now - task.created_at)
-        return (task.spec.priority - waited // AGEING, live, task.created_at, task.admitted)
+        return task.spec.priority - waited // AGEING, task.admitted
 
-    chosen: dict[str, list[Task]] = {queue.orchestration_id: [] for queue in queues}
-    lines = {queue.orchestration_id: sorted(queue.ready, key=lambda task: rank(task, 0), reverse=True) for queue in queues}
-    for _ in range(places):
-        open_queues = [
-            queue for queue in queues if lines[queue.orchestration_id] and queue.live + len(chosen[queue.orchestration_id]) < queue.limit
-        ]
-        if not open_queues:
-            break
-        best = min(open_queues, key=lambda queue: rank(lines[queue.orchestration_id][-1], queue.live + len(chosen[queue.orchestration_id])))
-        chosen[best.orchestration_id].append(lines[best.orchestration_id].pop())
-    return chosen
+    return sorted(ready, key=rank)[: max(0, state.max_concurrent - live_count(state))]
 
 
 def has_work(state: State, now: datetime) -> bool:

@@ -3,6 +3,7 @@
 Pure: from the state to a value. Scripts get the preamble in a file and their prompt as it is; agents that read get it in front.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
@@ -15,7 +16,16 @@ from devsh_memory_mcp.shim.rundir import FORMAT, Checkout, Identity, Merge, Run
 _RESULT_LENGTH = 4000
 
 
-def make_run(state: State, task: Task, *, root: Path, socket: str, runner_command: tuple[str, ...]) -> Run:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all shims of a runner are told: the memory root, the runner's socket, and how another runner is started."""
+
+    root: Path
+    socket: str
+    runner_command: tuple[str, ...]
+
+
+def make_run(state: State, task: Task, setting: Setting) -> Run:
     """run.json of the task's current attempt."""
     spec = task.spec
     return Run(
@@ -26,10 +36,10 @@ def make_run(state: State, task: Task, *, root: Path, socket: str, runner_comman
         attempt=task.attempt,
         agent_name=spec.agent_name,
         prompt=spec.prompt if _is_script(spec.agent_name) else _with_preamble(state, task),
-        environment={**spec.environment, **_identity(state, task, root)},
-        memory_root=str(root),
-        control_socket=socket,
-        runner_command=runner_command,
+        environment={**spec.environment, **_identity(state, task, setting.root)},
+        memory_root=str(setting.root),
+        control_socket=setting.socket,
+        runner_command=setting.runner_command,
         checkout=_checkout(state, task) if spec.repository else None,
         setup=spec.setup,
         timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,

@@ -30,7 +30,10 @@ class Fenced(Exception):
 
 @dataclass(eq=False)
 class Attempt:
-    """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` where it was started under an earlier runner."""
+    """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` where it was started under an earlier runner.
+
+    `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
+    """
 
     task_id: str
     number: int
@@ -39,6 +42,7 @@ class Attempt:
     ring: Callable[[], None] | None = None
     last_report: int = 0
     has_agent: bool = False
+    is_launched: bool = False
     is_launching: bool = False
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)
@@ -59,6 +63,7 @@ class Desk:
     journal: FileJournal
     views: Views
     runner_id: str
+    wake: Callable[[], None]
     attempts: dict[str, Attempt] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     views_due: Event = field(default_factory=Event)

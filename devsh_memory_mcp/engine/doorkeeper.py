@@ -12,7 +12,8 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.engine.dispatch import Dispatcher
+from devsh_memory_mcp.engine.attempts import Attempts
+from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.shim.doorbell import FORMAT
 
 _LONGEST_LINE = 4096
@@ -21,9 +22,9 @@ _LONGEST_LINE = 4096
 class Doorkeeper:
     """Serves the connections of faces and shims."""
 
-    dispatcher: Dispatcher
-
-    def __init__(self, hear_of: Callable[[str], Awaitable[None]], take_leave: Callable[[], None]) -> None:
+    def __init__(self, desks: Desks, attempts: Attempts, hear_of: Callable[[str], Awaitable[None]], take_leave: Callable[[], None]) -> None:
+        self._desks = desks
+        self._attempts = attempts
         self._hear_of = hear_of
         self._take_leave = take_leave
         self._followers: dict[str, set[SocketStream]] = {}
@@ -34,6 +35,8 @@ class Doorkeeper:
         try:
             async with stream:
                 hello = json.loads(await lines.receive_until(b"\n", _LONGEST_LINE))
+                if not isinstance(hello, dict):
+                    return
                 if _is_newer(hello):
                     self._take_leave()
                     return
@@ -62,20 +65,19 @@ class Doorkeeper:
                 streams.discard(stream)
 
     async def _serve_shim(self, stream: SocketStream, lines: BufferedByteReceiveStream, task_run_id: str, number: int) -> None:
-        attempt = self.dispatcher.attempts.get((task_run_id, number))
-        if attempt is None:
+        attempt = self._desks.attempts.get((task_run_id, number))
+        desk = self._desks.of(attempt) if attempt is not None else None
+        if attempt is None or desk is None:
             return  # its attempt is over, or of a journal that this runner does not know yet; the shim calls again
-        desk = self.dispatcher.desks[attempt.run.orchestration_id]
-        attempt.ring = _ringer(stream, attempt.run.orchestration_id)
+        ring = attempt.ring = _ringer(stream, attempt.run.orchestration_id)
         try:
-            await self.dispatcher.read_reports(desk, attempt)
-            self.dispatcher.wake(attempt.run.orchestration_id)
-            while True:
+            desk.wake()
+            while await self._desks.alone(desk, lambda: self._attempts.read_reports(desk, attempt)):
                 await lines.receive_until(b"\n", _LONGEST_LINE)
-                await self.dispatcher.read_reports(desk, attempt)
         finally:
-            attempt.ring = None
-            self.dispatcher.hear_end(attempt)
+            if attempt.ring is ring:
+                attempt.ring = None
+            self._attempts.hear_end(attempt)
 
     async def tell_followers(self, orchestration_id: str) -> None:
         """Rings those who follow; one that does not take it in is not waited for."""

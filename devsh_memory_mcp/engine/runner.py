@@ -8,24 +8,28 @@ import fcntl
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 from anyio.abc import SocketListener, TaskGroup
 
-from devsh_memory_mcp.backends.forkserver import ForkServer
-from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.domain.schedule import has_work
+from devsh_memory_mcp.engine.attempts import Attempts
+from devsh_memory_mcp.engine.briefing import Setting
 from devsh_memory_mcp.engine.desk import Desk, Fenced
+from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.errors import DevshError
-from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.ports import Backend, Clock
 from devsh_memory_mcp.shim.doorbell import socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
@@ -35,25 +39,32 @@ from devsh_memory_mcp.store.views import Views
 LOCK_FILE = "runner.lock"
 
 
+MakeBackend = Callable[[TaskGroup, Callable[[str], None]], Backend]  # the second is told of the directory of each shim that has ended
+
+
 class Runner:
     """Serves one memory root until nothing is left to do."""
 
-    def __init__(self, root: MemoryRoot, clock: Clock, command: tuple[str, ...], limits: Limits = USUAL) -> None:
-        self._path = root.path
+    def __init__(self, root: MemoryRoot, clock: Clock, command: tuple[str, ...], make_backend: MakeBackend, limits: Limits = USUAL) -> None:
         self._root = root
         self._clock = clock
         self._command = command
+        self._make_backend = make_backend
         self._limits = limits
         self._id = ""
         self._is_leaving = False
-        self._left_alone: set[str] = set()
-        self._tasks: TaskGroup
+        self._abandoned: set[str] = set()
+        self._opened: list[Desk] = []
         self._opening = anyio.Lock()
+        self._tasks: TaskGroup
+        self._desks: Desks
+        self._attempts: Attempts
+        self._dispatcher: Dispatcher
 
     async def run(self, ready_fd: int | None) -> None:
         """Until there is no work; where another runner holds the root, at once."""
         while True:
-            lock = await _take_lock(self._path / LOCK_FILE, self._limits.lock)
+            lock = await _take_lock(self._root.path / LOCK_FILE, self._limits.lock)
             if lock is None:
                 return
             try:
@@ -62,84 +73,92 @@ class Runner:
                 self._is_leaving = True  # somebody else serves this root
             finally:
                 os.close(lock)
-            if self._is_leaving or not self._has_more():
+            if self._is_leaving or not await to_thread.run_sync(self._with_work):
                 return
             ready_fd = None
 
     async def _serve_once(self, ready_fd: int | None) -> None:
         self._id = f"rn_{secrets.token_hex(6)}"
-        address = socket_path(str(self._path))
-        keeper = Doorkeeper(self._hear_of, self._take_leave)
+        address = socket_path(str(self._root.path))
         async with _listening(address) as listener, anyio.create_task_group() as self._tasks:
-            server = ForkServer(self._path, self._tasks, self._hear_exit)
-            self._dispatcher = Dispatcher(
-                self._tasks,
-                self._path,
-                LocalBackend(server),
-                self._clock,
-                socket=address,
-                command=self._command,
-                changed=keeper.tell_followers,
-                limits=self._limits,
-            )
-            keeper.dispatcher = self._dispatcher
+            keeper = self._furnish(address)
             if ready_fd is not None:
                 os.write(ready_fd, b"\n")
                 os.close(ready_fd)
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
             await self._adopt()
-            await self._dispatcher.serve()
+            await self._dispatcher.serve(partial(_is_there, address, os.stat(address).st_ino))
             self._tasks.cancel_scope.cancel()
-        for desk in self._dispatcher.desks.values():
-            with anyio.CancelScope(shield=True):
+        self._abandoned = self._desks.abandoned
+        with anyio.CancelScope(shield=True):
+            for desk in self._opened:
                 await desk.journal.aclose()
+        self._opened.clear()
 
-    def _has_more(self) -> bool:
-        """Whether somebody has committed something since the last look."""
-        hopeful = (found for found in self._root.all() if found.orchestration_id not in self._left_alone)
-        return not all(_is_quiet(found.directory, self._clock) for found in hopeful)
+    def _furnish(self, address: str) -> Doorkeeper:
+        """Makes what one stay at the socket needs."""
+        self._desks = Desks(self._tasks, self._log)
+        backend = self._make_backend(self._tasks, self._hear_exit)
+        setting = Setting(self._root.path, address, self._command)
+        self._attempts = Attempts(self._desks, backend, self._clock, setting, self._limits)
+        keeper = Doorkeeper(self._desks, self._attempts, self._hear_of, self._take_leave)
+        self._dispatcher = Dispatcher(
+            self._root.path, self._desks, self._attempts, self._clock, limits=self._limits, changed=keeper.tell_followers
+        )
+        return keeper
+
+    def _hear_exit(self, directory: str) -> None:
+        self._attempts.hear_exit(directory)
+
+    def _log(self, text: str) -> None:
+        """For what nobody waits to be told; stderr is the runner's log."""
+        print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _with_work(self) -> list[Found]:
+        """The orchestrations in which something can still happen, but for those that were found to be broken."""
+        hopeful = (found for found in self._root.all() if found.orchestration_id not in self._abandoned)
+        return [found for found in hopeful if not _is_quiet(found.directory, self._clock)]
 
     async def _adopt(self) -> None:
         """Opens every orchestration that has work left from before."""
-        for found in self._root.all():
-            if not _is_quiet(found.directory, self._clock):
-                await self._open(found)
+        for found in await to_thread.run_sync(self._with_work):
+            await self._open(found)
 
     async def _hear_of(self, orchestration_id: str) -> None:
         """A face has committed something there."""
-        if orchestration_id not in self._dispatcher.desks:
+        if orchestration_id not in self._desks.open:
             try:
-                found = self._root.get(orchestration_id)
+                found = await to_thread.run_sync(self._root.get, orchestration_id)
             except DevshError as error:
-                self._dispatcher.log(f"somebody rang for {orchestration_id}: {error}")
+                self._log(f"somebody rang for {orchestration_id}: {error}")
                 return
             await self._open(found)
         self._dispatcher.wake(orchestration_id)
 
     async def _open(self, found: Found) -> None:
+        """Takes an orchestration over, with the attempts that live there; one that cannot be worked on holds up no other one."""
         async with self._opening:
-            if found.orchestration_id in self._dispatcher.desks:
+            if found.orchestration_id in self._desks.open:
                 return
             journal = FileJournal(found.directory, self._clock)
             views = Views(found.directory, self._clock, choose)
-            desk = Desk(found.orchestration_id, found.directory, journal, views, self._id)
-            try:
-                state = await desk.take_over(os.getpid())
-            except DevshError as error:  # one that cannot be worked on holds up no other one
-                self._dispatcher.log(f"{found.orchestration_id} is left alone: {error}")
-                self._left_alone.add(found.orchestration_id)
-                await journal.aclose()
-                return
-            self._left_alone.discard(found.orchestration_id)
-            self._dispatcher.desks[found.orchestration_id] = desk
-            await self._dispatcher.adopt(desk, state)
-            self._tasks.start_soon(keep_views, desk, self._dispatcher, self._clock)
-            self._tasks.start_soon(collect_garbage, desk, self._dispatcher, self._clock)
-            self._dispatcher.wake(found.orchestration_id)
+            wake = partial(self._dispatcher.wake, found.orchestration_id)
+            desk = Desk(found.orchestration_id, found.directory, journal, views, self._id, wake)
+            self._opened.append(desk)
+            self._desks.open[found.orchestration_id] = desk
+            self._desks.abandoned.discard(found.orchestration_id)
+            if await self._desks.alone(desk, partial(self._take_over, desk)):
+                self._desks.begin(desk, keep_views, desk, self._dispatcher, self._clock)
+                self._desks.begin(desk, collect_garbage, desk, self._dispatcher, self._clock)
 
-    def _hear_exit(self, directory: str) -> None:
-        self._dispatcher.hear_exit(directory)
+    async def _take_over(self, desk: Desk) -> None:
+        state = await desk.take_over(os.getpid())
+        desk.pinned.update(task.orchestration_task_id for task in state.unfinished.values() if task.checkouts)
+        for task in state.unfinished.values():
+            if task.live_attempt:
+                self._attempts.begin(desk, state, task)
+        desk.wake()
 
     def _take_leave(self) -> None:
         """At once, whatever there is to do: shims go on, the next runner adopts them."""
@@ -156,6 +175,14 @@ def _is_quiet(directory: Path, clock: Clock) -> bool:
     """Whether the views tell the whole journal, and nothing in it can happen by itself."""
     known = exact_bookkeeping(directory)
     return known is not None and (known.idle or not has_work(fold_file(directory / JOURNAL_FILE), clock.now()))
+
+
+def _is_there(address: str, inode: int) -> bool:
+    """Whether the socket's name still leads to this runner; whoever cleans up a runtime directory takes it away."""
+    try:
+        return os.stat(address).st_ino == inode
+    except OSError:
+        return False
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from devsh_memory_mcp.domain import events
 from devsh_memory_mcp.domain.documents import instant_text
-from devsh_memory_mcp.domain.schedule import Queue, assess, choose, live_count, retry_delay
+from devsh_memory_mcp.domain.schedule import assess, choose, retry_delay
 from tests.domain.plans import Plan
 from tests.doubles.clock import START
 
@@ -16,9 +16,9 @@ def ready(plan: Plan) -> list[str]:
     return [task.orchestration_task_id for task in assess(plan.state, plan.now).ready]
 
 
-def chosen(plan: Plan, places: int, limit: int = 8) -> list[str]:
-    queue = Queue("o", assess(plan.state, plan.now).ready, live_count(plan.state), limit)
-    return [task.orchestration_task_id for task in choose([queue], plan.now, places)["o"]]
+def chosen(plan: Plan, limit: int = 8) -> list[str]:
+    plan.state.max_concurrent = limit
+    return [task.orchestration_task_id for task in choose(plan.state, assess(plan.state, plan.now).ready, plan.now)]
 
 
 def test_a_task_is_ready_when_its_dependencies_are_completed() -> None:
@@ -53,7 +53,7 @@ def test_the_most_urgent_task_starts_first_and_of_equals_the_oldest() -> None:
     plan = Plan()
     for name, priority in (("a", 5), ("b", 0), ("c", 5), ("d", 10)):
         plan.spawn(name, priority=priority)
-    assert chosen(plan, 4) == ["b", "a", "c", "d"]
+    assert chosen(plan) == ["b", "a", "c", "d"]
 
 
 def test_a_task_gains_a_step_of_priority_for_each_minute_it_waits() -> None:
@@ -69,16 +69,7 @@ def test_an_orchestration_takes_no_more_than_its_limit() -> None:
     for name in "abcd":
         plan.spawn(name)
     plan.start("a")
-    assert chosen(plan, 10, limit=3) == ["b", "c"]
-
-
-def test_orchestrations_take_turns() -> None:
-    plan = Plan()
-    for name in "abcd":
-        plan.spawn(name)
-    tasks = assess(plan.state, plan.now).ready
-    started = choose([Queue("x", tasks, 0, 8), Queue("y", tasks, 0, 8)], plan.now, 4)
-    assert {name: len(those) for name, those in started.items()} == {"x": 2, "y": 2}
+    assert chosen(plan, limit=3) == ["b", "c"]
 
 
 def test_a_back_off_is_waited_for_unless_the_clock_was_set_back_before_it() -> None:
@@ -112,12 +103,12 @@ def test_a_retry_waits_longer_each_time_and_never_much_over_five_minutes(attempt
     assert retry_delay(attempts, jitter) <= retry_delay(attempts + 1, jitter)
 
 
-@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 600)), max_size=20), st.integers(0, 12), st.integers(0, 12))
-def test_never_more_start_than_there_are_places(tasks: list[tuple[int, int]], places: int, limit: int) -> None:
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 600)), max_size=20), st.integers(0, 12))
+def test_never_more_start_than_there_are_places(tasks: list[tuple[int, int]], limit: int) -> None:
     plan = Plan()
     for number, (priority, age) in enumerate(tasks):
         plan.now = START - timedelta(seconds=age)
         plan.spawn(f"t{number}", priority=priority)
     plan.now = START
-    names = chosen(plan, places, limit)
-    assert len(names) == len(set(names)) == min(len(tasks), places, limit)
+    names = chosen(plan, limit)
+    assert len(names) == len(set(names)) == min(len(tasks), limit)

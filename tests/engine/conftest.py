@@ -20,7 +20,6 @@ from devsh_memory_mcp.domain.events import Event
 from devsh_memory_mcp.domain.requests import SpawnRequest, WaitRequest
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.preparation import choose
-from devsh_memory_mcp.engine.runner import Runner
 from devsh_memory_mcp.ports import Clock, Orchestration
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, ensure_runner, peer_pid, socket_path
@@ -30,7 +29,7 @@ from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.line import scan
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.root import MemoryRoot
-from devsh_memory_mcp.wiring import SystemClock, open_orchestrations, runner_command
+from devsh_memory_mcp.wiring import SystemClock, make_runner, open_orchestrations, runner_command
 from tests.doubles.processes import Gate, Pipe, await_end, is_fork_server, is_runner, kill, processes_of
 
 BOUND = 30  # seconds for what takes one at most
@@ -91,7 +90,7 @@ class House:
         """A runner in this process, until it leaves by itself."""
         clock = clock or SystemClock()
         place = MemoryRoot(self.root, clock, choose, os.environ)
-        await Runner(place, clock, runner_command(self.root), Limits(**limits)).run(told)  # type: ignore[arg-type]
+        await make_runner(place, clock, Limits(**limits)).run(told)  # type: ignore[arg-type]
 
     def end_runner(self) -> None:
         runner = self.runner_pid()

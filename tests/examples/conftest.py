@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 PROJECT = Path(__file__).parents[2]
@@ -80,4 +81,27 @@ def terminal(tmp_path: Path) -> Terminal:
     (repository / "README.txt").write_text("A repository\n")
     begin = "git init --quiet --initial-branch=main && git add --all && git commit --quiet --message=Begin"
     subprocess.run(begin, shell=True, cwd=repository, check=True, capture_output=True)
-    return Terminal(repository, programs)
+    here = Terminal(repository, programs)
+    yield here
+    checked = here.run("devsh fsck")
+    assert checked.code == 0, checked.out + checked.err
+    assert_valid(Path(os.environ["DEVSH_MEMORY_DIR"]))
+
+
+def assert_valid(root: Path) -> None:
+    """Every file that an orchestration left is what its schema says."""
+    for directory in (root / "orchestrations").iterdir():
+        for name in ("PLAN", "AGENTS", "MAILBOX"):
+            validate(directory / f"{name}.json", name)
+        validate(directory / "EVENTS.jsonl", "EVENTS")
+        for run in directory.glob("runs/*/*"):
+            for name in ("run.json", "report.jsonl", "inbox.jsonl", "outcome.json"):
+                validate(run / name, name.partition(".")[0])
+
+
+def validate(path: Path, schema: str) -> None:
+    if path.exists():
+        validator = jsonschema.Draft202012Validator(json.loads((PROJECT / "schemas" / f"{schema}.schema.json").read_text()))
+        text = path.read_text()
+        for document in text.splitlines() if path.suffix == ".jsonl" else [text]:
+            validator.validate(json.loads(document))

@@ -1,0 +1,214 @@
+"""The attempts of a runner, from the place that each takes to the commit that frees it: launch, letters, reports, end."""
+
+import os
+import random
+import time
+from datetime import datetime
+
+import anyio
+
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.engine import endings
+from devsh_memory_mcp.engine.briefing import Setting, make_run
+from devsh_memory_mcp.engine.desk import Attempt, Desk, tell_started
+from devsh_memory_mcp.engine.desks import Desks
+from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
+from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
+from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+
+LAUNCHING = 4  # checkouts that are made at the same time
+
+
+class Attempts:
+    """What is done with each attempt; `wake` turns the runner's loop, which decides."""
+
+    def __init__(self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, limits: Limits) -> None:
+        self._desks = desks
+        self._backend = backend
+        self._clock = clock
+        self._setting = setting
+        self._limits = limits
+        self._launching = anyio.Semaphore(LAUNCHING)
+
+    def begin(self, desk: Desk, state: State, task: Task) -> None:
+        """Takes note of the task's current attempt and launches it, or takes up what an earlier runner launched."""
+        directory = desk.attempt_directory(task)
+        known = self._known_run(directory)
+        attempt = Attempt(
+            task.orchestration_task_id,
+            task.attempt,
+            directory,
+            known or make_run(state, task, self._setting),
+            last_report=task.last_report,
+            has_agent=task.agent_started,
+            is_launched=known is not None,
+        )
+        desk.pinned.add(task.orchestration_task_id)
+        self._desks.add(desk, attempt)
+        self._desks.begin(desk, self._launch, desk, attempt)
+
+    def _known_run(self, directory: str) -> Run | None:
+        """run.json as it was written before the launch; one that somebody has spoilt is kept aside, and made again."""
+        path = f"{directory}/{rundir.RUN_FILE}"
+        try:
+            return rundir.read_json(path, Run)
+        except (OSError, ValueError) as error:
+            aside = f"{path}.damaged-{time.time_ns()}"
+            os.rename(path, aside)
+            self._desks.log(f"{path} cannot be used ({error}); it is kept as {aside}")
+            return None
+
+    async def _launch(self, desk: Desk, attempt: Attempt) -> None:
+        if attempt.run.checkout is not None:
+            await self._launching.acquire()
+            attempt.is_launching = True
+        if attempt.is_ending:  # cancelled while it stood in line
+            self._release(attempt)
+            return
+        attempt.is_launched = True
+        try:
+            started = await self._backend.start(attempt.directory, attempt.run)
+        except OSError as error:
+            message = f"The attempt could not be started: {error.strerror or error}."
+            await self._end_without_shim(desk, attempt, "spawn", message)
+            return
+        desk.wake()  # a cancel may have come before there was an inbox
+        if started is not Start.STARTED:
+            self._release(attempt)  # nothing is being made any more
+            await self._take_up(desk, attempt, started)
+
+    async def _take_up(self, desk: Desk, attempt: Attempt, started: Start) -> None:
+        if started is Start.OVER:
+            await self.finish(desk, attempt)
+            return
+        self._desks.begin(desk, self._expect, desk, attempt)
+        if attempt.has_agent:
+            await self._heed_deadline(attempt)
+
+    async def _expect(self, desk: Desk, attempt: Attempt) -> None:
+        """A living shim says hello by itself; one that does not is waited for by its lock."""
+        await anyio.sleep(self._limits.hello)
+        if attempt.ring is None:
+            await self.finish(desk, attempt)
+
+    def _release(self, attempt: Attempt) -> None:
+        if attempt.is_launching:
+            attempt.is_launching = False
+            self._launching.release()
+
+    async def read_reports(self, desk: Desk, attempt: Attempt) -> None:
+        """Commits what the shim has reported since the last time."""
+        reports = await self._backend.reports(attempt.directory, attempt.last_report)
+        if not reports:
+            return
+        kinds = {report.type for report in reports}
+        if kinds & {"workspace", "agent_started"}:
+            self._release(attempt)
+        if "agent_started" in kinds:
+            self._desks.begin(desk, self._heed_deadline, attempt)
+            await self._tell_started(desk, attempt, reports)
+        attempt.last_report = reports[-1].n
+
+    async def _tell_started(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> None:
+        try:
+            await desk.transact(lambda state, _now: tell_started(state, attempt, reports))
+        except Unavailable as error:  # it runs; its end will say the rest
+            self._desks.log(f"the start of {attempt.task_id} is not recorded: {error}")
+        desk.wake()
+
+    def hear_end(self, attempt: Attempt) -> None:
+        """Its shim has ended, or is about to."""
+        desk = self._desks.of(attempt)
+        if desk is not None:
+            self._desks.begin(desk, self.finish, desk, attempt)
+
+    def hear_exit(self, directory: str) -> None:
+        """The shim of that directory has ended."""
+        for attempt in self._desks.attempts.values():
+            if attempt.directory == directory:
+                self.hear_end(attempt)
+                return
+
+    async def finish(self, desk: Desk, attempt: Attempt) -> None:
+        """The attempt's end: its outcome, read under its lock, becomes one commit; only then is its place free."""
+        if attempt.is_ending:
+            return
+        attempt.is_ending = True
+        outcome = await self._outcome_of(attempt)
+        self._release(attempt)
+        await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
+
+    async def _outcome_of(self, attempt: Attempt) -> Outcome:
+        while True:
+            try:
+                return await self._backend.finish(attempt.directory, attempt.run)
+            except FileNotFoundError as error:
+                return ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
+            except OSError as error:  # no room for another process, or for its log
+                self._desks.log(f"the end of {attempt.directory} cannot be read: {error}")
+                await anyio.sleep(self._limits.again)
+
+    async def _end_without_shim(self, desk: Desk, attempt: Attempt, cause: str, message: str) -> None:
+        attempt.is_ending = True
+        self._release(attempt)
+        await self._commit_end(desk, attempt, ended(attempt, self._clock.now(), cause, message))
+
+    async def _commit_end(self, desk: Desk, attempt: Attempt, outcome: Outcome, *, rebooted: bool = False) -> None:
+        jitter = random.random()
+
+        def decide(state: State, now: datetime) -> Decision[None]:
+            return endings.end_attempt(state, now, attempt.task_id, outcome, jitter=jitter, rebooted=rebooted)
+
+        while True:
+            try:
+                await desk.transact(decide)
+                break
+            except JournalDamaged:
+                raise  # nothing will mend it but a person; the outcome stays in its file
+            except (Unavailable, CommitUnknown):  # a full or failing disk, which may recover
+                await anyio.sleep(self._limits.again)
+        for escalation in attempt.escalations:
+            escalation.cancel()
+        self._desks.drop(desk, attempt)
+        desk.wake()
+
+    async def cancel(self, desk: Desk, attempt: Attempt, seq: int) -> None:
+        """The request of that number: one that was not launched yet is over at once, the others are written to."""
+        if not attempt.is_launched:
+            await self._end_without_shim(desk, attempt, "cancelled", "Cancelled before it began.")
+            return
+        if not os.path.isdir(attempt.directory):  # it is being launched this very moment, and turns the loop when it is
+            attempt.sent.discard(seq)
+            return
+        try:
+            await self._backend.send(attempt.directory, Letter(seq, "cancel"))
+        except OSError as error:  # a full disk; a shim that cannot be told is ended below, and its recovery reads the journal's wish
+            self._desks.log(f"{attempt.task_id} cannot be told of its cancellation: {error}")
+        if attempt.ring is not None:
+            attempt.ring()
+        await self._escalate(attempt, attempt.run.cancel_grace)
+
+    async def _heed_deadline(self, attempt: Attempt) -> None:
+        """The shim keeps the deadline; this is for one that does not."""
+        if attempt.run.timeout is not None:
+            await self._escalate(attempt, attempt.run.timeout + attempt.run.timeout_grace)
+
+    async def _escalate(self, attempt: Attempt, grace: float) -> None:
+        """A shim that does not act in time is killed; its attempt is then recovered like any other.
+
+        One whose agent is gone has acted, and is given the time to save the work.
+        """
+        with anyio.CancelScope() as scope:
+            attempt.escalations.append(scope)
+            await anyio.sleep(grace + self._limits.escalation)
+            if await self._backend.is_saving(attempt.directory):
+                await anyio.sleep(self._limits.saving)
+            await self._backend.kill(attempt.directory)
+
+
+def ended(attempt: Attempt, now: datetime, cause: str, message: str) -> Outcome:
+    """The outcome of an attempt that has no shim to write one."""
+    at = now.isoformat()
+    return Outcome(rundir.FORMAT, attempt.run.task_run_id, attempt.number, cause, False, at, at, 0, 0, error_message=message)
