@@ -66,7 +66,7 @@ def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
 
 
 def _default_root(environment: Mapping[str, str]) -> Path:
-    if SANDBOX_ROOT.is_dir() and os.access(SANDBOX_ROOT, os.W_OK):
+    if os.access(SANDBOX_ROOT, os.W_OK | os.X_OK):  # False, not an error, where /root is somebody else's
         return SANDBOX_ROOT
     home = environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     return Path(home) / ".local" / "state" / "devsh"

@@ -78,17 +78,22 @@ def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runn
     return Runner(place, clock, runner_command(place.path), partial(LocalBackend, place.path), limits)
 
 
-def check(root: Path, *, repair: bool = False) -> list[Finding]:
-    """What is wrong with the files of a memory root; with `repair` it is mended where nothing is lost by it."""
+def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> list[Finding]:
+    """What is wrong with the files of one orchestration, or of all; with `repair` it is mended where nothing is lost by it."""
     clock = SystemClock()
-    return check_root(MemoryRoot(root, clock, choose, os.environ), clock, choose, repair=repair)
+    place = MemoryRoot(root, clock, choose, os.environ)
+    below = place.get(orchestration_id).directory if orchestration_id else root
+    findings = check_root(place, clock, choose, repair=repair)
+    return [finding for finding in findings if Path(finding.path).is_relative_to(below)]
 
 
-async def collect_garbage(root: Path, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False) -> list[garbage.Removed]:
-    """Removes old checkouts and output, or only names them."""
+async def collect_garbage(
+    root: Path, orchestration_id: str | None, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False
+) -> list[garbage.Removed]:
+    """Removes old checkouts and output of one orchestration, or of all, or only names them."""
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
     removed: list[garbage.Removed] = []
-    for found in place.all():
+    for found in [place.get(orchestration_id)] if orchestration_id else place.all():
         journal = FileJournal(found.directory, SystemClock())
         try:
             removed += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)

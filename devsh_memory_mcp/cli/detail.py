@@ -33,8 +33,7 @@ def show_task(record: TaskRecord) -> None:
         ]
     )
     show_text(record.result, record.result_path)
-    for conflict in record.merge_conflicts:
-        click.echo(f"  conflict  {conflict.branch} could not be merged: {', '.join(conflict.files[:5])}")
+    show_conflicts(record)
     facts([("salvage", quoted("git", "checkout", ref)) for ref in record.salvage_refs[-1:] if record.status != "completed"])
     facts(
         [("checkout", record.workspace), ("output", f"devsh orchestrate logs {record.orchestration_task_id}" if record.attempt else None)]
@@ -53,7 +52,16 @@ def show_result(result: TaskResult) -> None:
     changed = diff_text(result.commits, result.diff_stat)
     facts([("branch", result.branch and result.branch + changed), ("error", result.error_message)])
     show_text(result.result, result.result_path)
+    show_conflicts(result)
+    warn(result.warnings)
     facts([("checkout", result.workspace)])
+
+
+def show_conflicts(shown: TaskResult | TaskRecord) -> None:
+    """The dependencies whose work is not in the task's."""
+    for conflict in shown.merge_conflicts:
+        name = click.style("conflict ", fg="yellow")
+        click.echo(f"  {name} {conflict.branch} could not be merged, and is not in this: {', '.join(conflict.files[:5])}")
 
 
 def next_commands(result: TaskResult) -> list[str]:

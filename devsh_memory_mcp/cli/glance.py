@@ -76,7 +76,7 @@ def _row(task: Document, orchestration_id: str) -> Document:
         "taskId": task["id"],
         "taskRunId": task["taskRunId"],
         "orchestrationId": orchestration_id,
-        "result": _cut(task.get("result")),
+        "result": _last_words(task.get("result")),
         "errorMessage": _cut(task.get("errorMessage")),
         "waitingFor": task.get("waitingFor"),
         "branch": task.get("branch"),
@@ -86,6 +86,10 @@ def _row(task: Document, orchestration_id: str) -> Document:
 
 def _cut(text: object) -> object:
     return text[: CUT - 1] + "…" if isinstance(text, str) and len(text) > CUT else text
+
+
+def _last_words(text: object) -> object:
+    return "…" + text[1 - CUT :] if isinstance(text, str) and len(text) > CUT else text
 
 
 def _is_past(rows: list[Document], changed: datetime) -> bool:

@@ -22,7 +22,7 @@ from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, UnknownDepende
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 PATIENCE = timedelta(seconds=2)
-NEVER_STARTED = ("setup", "spawn", "disk")
+NEVER_STARTED = ("setup", "spawn", "disk", "dependency")
 
 
 def _dependencies(_context: click.Context, _parameter: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ from devsh_memory_mcp.cli.session import session_of
 @click.pass_context
 def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
     """Check journals, views, run directories and refs. Exits 1 where something is wrong still."""
-    root = session_of(context).root
-    findings = wiring.check(root, repair=repair)
+    session = session_of(context)
+    root = session.root
+    findings = wiring.check(root, session.orchestration_id, repair=repair)
     left = [finding for finding in findings if not finding.repaired]
     if as_json:
         found = [{"code": each.code, "path": str(each.path), "message": each.message, "repaired": each.repaired} for each in findings]
@@ -42,8 +43,11 @@ def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
 @click.pass_context
 def gc(context: click.Context, *, dry_run: bool, older_than: int, as_json: bool) -> None:
     """Remove checkouts and output that nobody needs any more. Branches, salvage refs and journals stay."""
-    root = session_of(context).root
-    removed = anyio.run(partial(wiring.collect_garbage, root, older_than=timedelta(milliseconds=older_than), dry_run=dry_run))
+    session = session_of(context)
+    root = session.root
+    removed = anyio.run(
+        partial(wiring.collect_garbage, root, session.orchestration_id, older_than=timedelta(milliseconds=older_than), dry_run=dry_run)
+    )
     total = sum(each.bytes for each in removed)
     if as_json:
         found = [{"path": str(each.path), "bytes": each.bytes, "reason": each.reason} for each in removed]

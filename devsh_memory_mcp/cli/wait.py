@@ -11,7 +11,7 @@ from devsh_memory_mcp.cli.asking import ask, build, find, given, interruptible, 
 from devsh_memory_mcp.cli.board import ENDED, change
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.group import command
-from devsh_memory_mcp.cli.output import line_of, where, write_json
+from devsh_memory_mcp.cli.output import line_of, warn, where, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import WaitAnswer
 from devsh_memory_mcp.domain.requests import WaitRequest
@@ -67,6 +67,7 @@ async def _until(orchestration: Orchestration, tasks: tuple[str, ...], mode: str
 def _show(answer: WaitAnswer) -> None:
     for row in answer.tasks:
         click.echo(change(line_of(row), datetime.now(UTC)))
+    warn(answer.warnings)
     if not answer.finished:
         running = [row.orchestration_task_id for row in answer.tasks if row.status not in ENDED]
         click.echo(f"the time is over: {still_running(running[0] if len(running) == 1 else None)}", err=True)

@@ -132,6 +132,7 @@ class WaitAnswer(Answer):
     wait_duration: int = 0
     branch: str | None = None
     result_path: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class CancelAnswer(Answer):
@@ -262,10 +263,12 @@ class TaskResult(Record):
     base_branch: str | None = None
     commits: int = 0
     diff_stat: DiffStat | None = None
+    merge_conflicts: tuple[MergeConflict, ...] = ()
     salvage_refs: tuple[str, ...] = ()
     pr_title: str | None = None
     workspace: str | None = None
     result_path: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class ResultsAnswer(Answer):

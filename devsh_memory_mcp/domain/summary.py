@@ -19,6 +19,11 @@ def cut(text: str | None, length: int = CUT) -> str | None:
     return text if text is None or len(text) <= length else text[: length - 1] + "…"
 
 
+def last_words(text: str | None, length: int = CUT) -> str | None:
+    """The end of the text, where it is longer: in a result, what comes last is what counts."""
+    return text if text is None or len(text) <= length else "…" + text[1 - length :]
+
+
 def status_counts(state: State) -> answers.StatusCounts:
     """How many tasks are in each status."""
     counts = dict.fromkeys((str(status) for status in Status), 0)
@@ -62,7 +67,7 @@ def task_row(state: State, task: Task, waiting_for: str | None = None) -> answer
         task_id=task.id,
         task_run_id=task.task_run_id,
         orchestration_id=state.orchestration_id,
-        result=cut(task.result),
+        result=last_words(task.result),
         error_message=cut(task.error_message),
         waiting_for=waiting_for,
         branch=branch_of(task),
@@ -124,9 +129,19 @@ def task_result(task: Task, **places: Any) -> answers.TaskResult:
         base_branch=repository.base_branch if repository else None,
         commits=totals.commits,
         diff_stat=totals.diff_stat if totals.commits else None,
+        merge_conflicts=totals.merge_conflicts,
         salvage_refs=tuple(task.salvage_refs.values()),
         pr_title=task.spec.pr_title,
+        warnings=totals.warnings,
         **places,
+    )
+
+
+def conflict_lines(task: Task) -> tuple[str, ...]:
+    """A sentence for each dependency whose work is not in the task's."""
+    return tuple(
+        f"{task.id} worked without {conflict.branch}, which could not be merged: {', '.join(conflict.files[:5])}."
+        for conflict in task.totals.merge_conflicts
     )
 
 
@@ -162,7 +177,7 @@ def _completion(task: Task) -> answers.Completion:
         orchestration_task_id=task.orchestration_task_id,
         status=task.status.value,
         prompt=cut(task.spec.prompt) or "",
-        result=cut(task.result),
+        result=last_words(task.result),
         error_message=cut(task.error_message),
         completed_at=task.completed_at,
     )
@@ -193,7 +208,7 @@ def pulled_task(task: Task, waiting_for: str | None) -> answers.PulledTask:
         status=task.status.value,
         agent_name=task.spec.agent_name,
         branch=branch_of(task),
-        result=cut(task.result),
+        result=last_words(task.result),
         error_message=cut(task.error_message),
         waiting_for=waiting_for,
     )

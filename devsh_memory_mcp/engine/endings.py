@@ -139,8 +139,11 @@ def doom(state: State, pairs: tuple[tuple[Task, Task], ...]) -> list[Event]:
 def cancel(state: State, task: Task, *, cascade: bool) -> tuple[tuple[Event, ...], tuple[str, ...]]:
     """The events of a cancel request, and the ids of the tasks that it ends or will end.
 
-    Tasks without a live attempt are over in this commit; a running one keeps its status and place until its tree is gone.
+    Tasks without a live attempt are over in this commit; a running one keeps its status and place until its tree is gone. A task that
+    is over already is left as it is, and so is what depends on it.
     """
+    if task.is_terminal:
+        return (), ()
     targets = [task, *(_descendants(state, task) if cascade else [])]
     idle = [target for target in targets if not target.is_terminal and not target.live_attempt]
     live = [target for target in targets if target.live_attempt and not target.cancel_requested]

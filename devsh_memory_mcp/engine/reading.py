@@ -159,6 +159,7 @@ def _ended(task: Task) -> list[str]:
     sentences = [f"It has {'been cancelled' if task.status is Status.CANCELLED else task.status.value}."]
     if task.status is not Status.COMPLETED:
         sentences[0] = f"{sentences[0][:-1]} (reason: {task.reason}): {task.error_message}"
+    sentences += summary.conflict_lines(task)
     if task.branch:
         sentences.append(f"Its work is on branch {task.branch}.")
     elif task.salvage_refs:

@@ -151,6 +151,9 @@ def _identity(text: str) -> tuple[str, str]:
 
 
 async def _on_local(local: Local, name: str, wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository, tuple[str, ...]]:
+    if not os.access(f"{local.git_directory}/refs", os.W_OK) or not os.access(f"{local.git_directory}/objects", os.W_OK):
+        next_step = "Clone it to a place of your own, and name that."
+        raise RepositoryUnusable(f"{name} cannot be written, so no branch can be made in it.", next_step=next_step)
     base = wanted.branch or local.current_branch
     commit = local.head if wanted.branch is None else await _commit_of(local, wanted)
     if commit is None:
@@ -192,7 +195,9 @@ async def _commit_of(local: Local, wanted: Wanted) -> str:
 
 
 def _no_base(branch: str, names: list[str]) -> BaseNotFound:
-    near = difflib.get_close_matches(branch, names, n=3, cutoff=0.3) or sorted(names)[:3]
+    ours = (DEFAULT_BRANCH_PREFIX, FALLBACK_BRANCH_PREFIX)
+    theirs = [name for name in names if not name.startswith(ours) or branch.startswith(ours)] or names
+    near = difflib.get_close_matches(branch, theirs, n=3, cutoff=0.3) or sorted(theirs)[:3]
     hint = f"Nearest: {', '.join(near)}." if near else "The repository has no branches."
     return BaseNotFound(f"There is no branch {branch[:100]!r}.", next_step=hint)
 

@@ -209,6 +209,8 @@ async def _take_lock(path: Path, seconds: float) -> int | None:
                 await anyio.sleep(0.05)
                 continue
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)  # for people, and for what tells them who holds it
                 return descriptor
             os.close(descriptor)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

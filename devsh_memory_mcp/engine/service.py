@@ -122,7 +122,11 @@ class LocalOrchestration:
     async def status(self, any_id: str) -> answers.TaskRecord:
         """One task."""
         state = await self._journal.read()
-        return reading.record(state, state.get_task(any_id), self.directory, self.site.clock.now())
+        record = reading.record(state, state.get_task(any_id), self.directory, self.site.clock.now())
+        if not self._journal.damage:
+            return record
+        told = f"The journal is damaged behind event {state.seq}; what came later is not shown. Run `devsh fsck --repair`."
+        return record.model_copy(update={"warnings": (*record.warnings, told)})
 
     async def list_tasks(self, request: requests.ListRequest) -> answers.ListAnswer:
         """The tasks, newest first."""

@@ -15,6 +15,7 @@ from devsh_memory_mcp.engine import reading
 from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.engine.correspondence import letters_for
 from devsh_memory_mcp.engine.site import Site
+from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.ports import Change, Progress
 from devsh_memory_mcp.store.bookkeeping import shows
 
@@ -61,6 +62,7 @@ class Wait:
             wait_duration=waited,
             branch=summary.branch_of(first),
             result_path=reading.Places(site.directory).result_path(first),
+            warnings=tuple(line for task in tasks for line in (*summary.conflict_lines(task), *task.totals.warnings)),
             next=_advice(tasks, finished=finished, mail=self.has_mail(state)),
         )
 
@@ -86,6 +88,8 @@ async def wait_for(site: Site, request: WaitRequest, *, reader: str, progress: P
             async with site.link.follow(site.orchestration_id) as follower, _telling(progress, site, wait):
                 state = await journal.read()
                 while not (wait.is_over(state) or wait.has_mail(state)):
+                    if journal.damage:  # what comes behind it cannot be read, so there is nothing to wait for
+                        raise JournalDamaged(f"{journal.path} is damaged behind event {state.seq}: {journal.damage}.")
                     await follower.wait()
                     state = await journal.read()
     return wait.answer(await journal.read(), site)

@@ -20,6 +20,9 @@ ALWAYS = frozenset({"result", "errorMessage", "tasks", "messages", "activeAgents
 # Never cut in the middle: half of one is worth nothing.
 WHOLE = ("id", "Id", "ids", "Path", "Directory", "Cursor", "workspace", "branch", "Branch", "salvageRefs", "At", "timestamp", "next")
 
+# What comes last in them is what counts.
+LAST_WORDS = frozenset({"result", "errorMessage"})
+
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
@@ -81,14 +84,14 @@ def _pointing(cut: dict[str, Json], rest: str | None) -> dict[str, Json]:
 
 
 def _cut_texts(value: Mapping[str, Json], cap: int) -> dict[str, Json]:
-    cut = {key: item if key.endswith(WHOLE) else _cut(item, cap) for key, item in value.items()}
+    cut = {key: item if key.endswith(WHOLE) else _cut(item, cap, of_end=key in LAST_WORDS) for key, item in value.items()}
     truncated = {f"{key}Truncated": True for key in ("result", "prompt", "message") if cut.get(key) != value.get(key)}
     return {**cut, **truncated}
 
 
-def _cut(value: Json, cap: int) -> Json:
+def _cut(value: Json, cap: int, *, of_end: bool = False) -> Json:
     if isinstance(value, str):
-        return _clipped(value, cap)
+        return _clipped(value[::-1], cap)[::-1] if of_end else _clipped(value, cap)
     if isinstance(value, Mapping):
         return _cut_texts(value, cap)
     if isinstance(value, Sequence):
