@@ -75,7 +75,7 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
 
 def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runner:
     """A runner that starts its agents on this machine."""
-    return Runner(place, clock, runner_command(place.path), partial(LocalBackend, place.path), limits)
+    return Runner(place, clock, runner_command(place.path), partial(LocalBackend, place.path, limits.lock_goes), limits)
 
 
 def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> list[Finding]:

@@ -26,17 +26,17 @@ from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
 _RECOVERIES = 3
 _ENDS_WITHIN = 5.0  # seconds
-_LOCK_GOES_WITHIN = 10.0
 _THREADS = 200  # a thread waits for each attempt that is about to end
 
 
 class LocalBackend:
     """Starts, ends and recovers shims. Blocking calls run in threads of its own limit.
 
-    `ended` is called with the directory of each shim that has ended.
+    `ended` is called with the directory of each shim that has ended; `lock_goes` is how many seconds a lock may outlive its shim.
     """
 
-    def __init__(self, root: Path, tasks: TaskGroup, ended: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, lock_goes: float, tasks: TaskGroup, ended: Callable[[str], None]) -> None:
+        self._lock_goes = lock_goes
         self._tasks = tasks
         self._server = ForkServer(root, tasks, ended)
         self._limiter = CapacityLimiter(_THREADS)
@@ -66,7 +66,7 @@ class LocalBackend:
         """A lock that outlives its shim is held by a guard that is stopped: it is ended, and its tree with it."""
         with scope:
             while True:
-                await anyio.sleep(_LOCK_GOES_WITHIN)
+                await anyio.sleep(self._lock_goes)
                 found = await self.reports(directory, 0)
                 shim = next((report.process for report in found if report.type == "started"), None)
                 guards = [report.process for report in found if report.type == "guard" and report.process is not None]

@@ -22,7 +22,7 @@ from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.errors import JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
-_BREATH = 0.001  # seconds between two turns, so that a burst of commits is one turn and not one for each
+_BREATH = 0.005  # seconds between two turns, so that a burst of commits is one turn and not one for each
 _LOOK_AGAIN = timedelta(seconds=10)  # while there is too little room on the disk
 
 

@@ -16,13 +16,14 @@ class Limits:
     """What a runner keeps to.
 
     `linger` is how long it stays with nothing to do, `lock` how long it waits for one that is leaving, `hello` for an adopted shim to
-    call, `escalation` for a shim that was asked to end beyond its grace, `saving` for one whose agent is gone, `again` until it looks
-    again at a disk that is full.
+    call, `lock_goes` for the lock of a shim that has gone, `escalation` for a shim that was asked to end beyond its grace, `saving` for
+    one whose agent is gone, `again` until it looks again at a disk that is full.
     """
 
     linger: float = 20.0
     lock: float = 5.0
     hello: float = 5.0
+    lock_goes: float = 10.0
     escalation: float = 3.0
     saving: float = 660.0
     again: float = 1.0

@@ -101,6 +101,8 @@ class Attempt:
             bundler = Bundler(self._loop, place.directory, self._environment, place.lock)
             self._saving = Saving(tool, self._run, self._prepared, bundler)
         self._reports.add("workspace", facts=self._prepared.facts())
+        if checkout is not None:
+            self._pulse.ring()  # the next one may be made
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
