@@ -20,7 +20,8 @@ def main(arguments: list[str]) -> int:
     from devsh_memory_mcp.wiring import run_runner  # the fork comes first: a large process forks slowly
 
     run_runner(options.root, options.ready_fd)
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # a thread may still wait for the lock of a shim that is silent; the interpreter would wait for the thread
 
 
 if __name__ == "__main__":

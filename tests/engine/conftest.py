@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -159,12 +160,13 @@ class House:
         assert {finding.code for finding in check(place, SystemClock(), choose, repair=False)} == self.expected
 
     def _await_views(self) -> None:
-        """Until the views are exact, by whichever runner."""
+        """Until the views are exact, by whichever runner; not for ever, since what is wrong is told afterwards."""
+        until = time.monotonic() + BOUND
         for directory in self.root.glob("orchestrations/*"):
             reader = Reader(directory / "EVENTS.jsonl")
             reader.catch_up()
             reader.close()
-            while not is_exact(directory) and not reader.damage:
+            while not is_exact(directory) and not reader.damage and time.monotonic() < until:
                 with ensure_runner(str(self.root), runner_command(self.root), {"hello": "face"}) as connection:
                     name = directory.name.encode()
                     connection.settimeout(1.0)

@@ -104,6 +104,7 @@ async def test_a_runner_that_was_stopped_and_replaced_leaves_without_harm_when_i
         spawned = await orchestration.spawn(shell(f"echo . > {begun.path}; {gate.pass_through}"))
         await begun.lines(1)
         await until_event(orchestration, "agent_started")
+        assert (await orchestration.pull()).synced  # it is not in the middle of a commit, whose lock it would keep
     old = house.runner_pid()
     os.kill(old, signal.SIGSTOP)
     house.forget_runner()
@@ -155,6 +156,25 @@ async def test_a_stopped_shim_whose_runner_was_killed_can_be_cancelled_too(house
         cancelled = await orchestration.cancel(spawned.orchestration_task_id)
         assert (cancelled.cancelled, cancelled.status) == (True, "cancelled")
         assert await pipe.end() == ["here"]
+
+
+async def test_a_runner_leaves_when_it_is_asked_to_though_a_shim_is_silent(house: House) -> None:
+    pipe = house.pipe()
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell(f"exec 9>{pipe.path}; echo here >&9; sleep 1000"))
+        await pipe.lines(1)
+        await until_event(orchestration, "agent_started")
+        shim = await reported_pid(orchestration, spawned.orchestration_task_id, "started")
+    os.kill(shim, signal.SIGSTOP)
+    house.end_runner()
+    with anyio.fail_after(BOUND):
+        async with house.runner(hello=0.0), house.opened() as orchestration:
+            await until_event(orchestration, "runner_started", 2)
+            assert (await orchestration.pull()).synced
+    os.kill(shim, signal.SIGCONT)
+    async with house.opened() as orchestration:
+        assert (await orchestration.cancel(spawned.orchestration_task_id)).status == "cancelled"
+    assert await pipe.end() == ["here"]
 
 
 async def test_a_stopped_shim_does_not_hold_up_a_deadline(house: House) -> None:

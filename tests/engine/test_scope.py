@@ -101,11 +101,16 @@ async def test_only_checkouts_whose_work_is_safe_are_removed(house: House, repos
         await ended(orchestration, *ids.values())
         (ref,) = (await orchestration.status(ids["unsafe"])).salvage_refs
         git(repository, "update-ref", "-d", ref)
-        assert await collect_garbage(house.root) == []  # none has been over for a day
-        named = {found.orchestration_task_id for found in await collect_garbage(house.root, older_than=NOW, dry_run=True)}
+        assert await collect_garbage(house.root, orchestration.orchestration_id) == []  # none has been over for a day
+        named = {
+            found.orchestration_task_id
+            for found in await collect_garbage(house.root, orchestration.orchestration_id, older_than=NOW, dry_run=True)
+        }
         workspaces = {name: (await orchestration.status(task_id)).workspace for name, task_id in ids.items()}
         assert all(path and Path(path).is_dir() for path in workspaces.values())
-        removed = {found.orchestration_task_id for found in await collect_garbage(house.root, older_than=NOW)}
+        removed = {
+            found.orchestration_task_id for found in await collect_garbage(house.root, orchestration.orchestration_id, older_than=NOW)
+        }
         left = {name for name, task_id in ids.items() if (await orchestration.status(task_id)).workspace}
         there = {name for name, path in workspaces.items() if path and Path(path).exists()}
     assert named == removed == {ids["saved"], ids["unchanged"], ids["empty"]}
