@@ -120,4 +120,4 @@ def _sentence(found: dict[str, object]) -> str:
     if found["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where.rpartition(".")[2], KEYS, n=1, cutoff=0.4)
         return f"{where}: this key is not known{f', did you mean {near[0]}?' if near else ''}"
-    return f"{where or 'the request'}: {str(found['msg'])[:1].lower()}{str(found['msg'])[1:]}"
+    return f"{where or 'the request'}: {requests.fault_in_words(found)}"
