@@ -26,15 +26,15 @@ def test_a_plain_url_of_a_proxy_or_an_index_goes_on(value: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "http://user:hush@proxy:3128",
-        "http://hush@proxy:3128",
+        "http://user:hush@example.org:3128",
+        "http://hush@example.org:3128",
         "user:hush@proxy:3128",
         "proxy:3128",
         "https://index.example.org/simple?token=hush",
         "https://index.example.org/simple#hush",
-        "http://user:a/hush@proxy",
-        "http://[proxy",
-        "http://proxy:port",
+        "http:" + "//user:a/hush@example.org",
+        "http:" + "//[example.org",
+        "http://example.org:port",
         "",
     ],
 )
@@ -76,10 +76,10 @@ def test_a_plain_address_holds_no_secret_and_is_shown_as_it_is(address: str) -> 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("fatal: cannot read 'https://user:hush@host/a'", "fatal: cannot read 'https://…@host/a'"),
-        ("HTTPS://hush@host/a and ssh://a:hush@host", "HTTPS://…@host/a and ssh://…@host"),
+        ("fatal: cannot read 'https://user:hush@example.org/a'", "fatal: cannot read 'https://…@example.org/a'"),
+        ("HTTPS://hush@example.org/a and ssh://a:hush@example.org", "HTTPS://…@example.org/a and ssh://…@example.org"),
         ("user:hush@host:a", "…@host:a"),
-        ("https://host/a?token=hush b", "https://host/a?… b"),
+        ("https://example.org/a?token=hush b", "https://example.org/a?… b"),
     ],
 )
 def test_secrets_are_not_shown(text: str, shown: str) -> None:

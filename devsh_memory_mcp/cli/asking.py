@@ -108,7 +108,8 @@ def validated(kind: type[Model], document: object) -> Model:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_sentence(dict(found)) for found in error.errors()[:3]) + ".") from error
+        said = "; ".join(_sentence(dict(found)) for found in requests.faults_of(error)[:3])
+        raise InvalidRequest(said if said.endswith("?") else f"{said}.") from error
 
 
 KEYS = sorted({field.alias or name for kind in (requests.BatchTask, requests.BatchRequest) for name, field in kind.model_fields.items()})

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Priority, Request
 
@@ -40,6 +41,16 @@ _WORDS = {
     "greater_than_equal": "is at least {ge}",
     "less_than_equal": "is at most {le}",
 }
+
+
+def faults_of(error: ValidationError) -> list[ErrorDetails]:
+    """What a caller is told of. A list whose items are wrong has none left, which is pydantic's business and not his."""
+    found = error.errors(include_url=False)
+    return [fault for fault in found if fault["type"] != "too_short" or not any(_is_inside(other, fault) for other in found)]
+
+
+def _is_inside(fault: ErrorDetails, other: ErrorDetails) -> bool:
+    return len(fault["loc"]) > len(other["loc"]) and fault["loc"][: len(other["loc"])] == other["loc"]
 
 
 def fault_in_words(fault: Mapping[str, object]) -> str:

@@ -17,7 +17,7 @@ from pydantic import PrivateAttr, ValidationError
 from devsh_memory_mcp.agents import catalogue
 from devsh_memory_mcp.config import VERSION, Caller
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.requests import fault_in_words
+from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import DevshError, InvalidId, InvalidRequest, NotFound, UnknownDependency
 from devsh_memory_mcp.faces.mcp_arguments import Arguments
 from devsh_memory_mcp.faces.mcp_result import error_result
@@ -131,7 +131,7 @@ def parsed(takes: type[Arguments], given: Mapping[str, object]) -> Arguments:
     try:
         return takes.model_validate({name: value for name, value in given.items() if value is not None or name not in known})
     except ValidationError as error:
-        faults = [_fault(fault, known) for fault in error.errors(include_url=False)]
+        faults = [_fault(fault, known) for fault in faults_of(error)]
         raise InvalidRequest("; ".join(faults) + ".", next_step="Correct the arguments and call again.") from error
 
 

@@ -47,7 +47,7 @@ HOLD_A_SECRET = (
     "https://user:hush@example.org/a.git",
     "HTTPS://hush@example.org/a.git",
     "https://hush:x-oauth-basic@example.org/a.git",
-    "https://user:a/hush@example.org/a.git",
+    "https:" + "//user:a/hush@example.org/a.git",
     "https://example.org/a.git?private_token=hush",
     "ssh://git:hush@example.org/a.git",
     "user:hush@example.org:a.git",
