@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from devsh_memory_mcp.config import VERSION, Caller, memory_root
+from devsh_memory_mcp.config import VERSION, Caller, identity_of, memory_root
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.shim.rundir import RUN_MARKER
+from devsh_memory_mcp.errors import DevshError
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         root = memory_root(given.dir, caller.environment)
         return open_orchestrations(root, caller, given.orchestration_id or caller.environment.get("CMUX_ORCHESTRATION_ID") or None)
 
-    caller = _caller(given.agent_name, os.environ)
+    caller = _recognised(_caller(given.agent_name, os.environ), given.dir)
     run_stdio(build_server(opened, caller, asks_roots="CLAUDE_PROJECT_DIR" not in os.environ))
 
 
@@ -53,17 +53,23 @@ def _caller(agent_name: str | None, environment: Mapping[str, str]) -> Caller:
     return Caller(
         directory=Path(environment.get("CLAUDE_PROJECT_DIR") or os.getcwd()),
         environment=dict(environment),
-        identity=_identity(environment),
+        identity=identity_of(environment),
         head_agent=agent_name or environment.get("CMUX_HEAD_AGENT") or "",
         session=environment.get("CLAUDE_CODE_SESSION_ID") or None,
         is_shell=False,
     )
 
 
-def _identity(environment: Mapping[str, str]) -> str:
-    """`head`, or the task run in which this process was started; a run that leads others is a head."""
-    run = environment.get(RUN_MARKER, "").rpartition(".")[0]
-    return run if run and environment.get("CMUX_IS_ORCHESTRATION_HEAD") != "1" else HEAD
+def _recognised(caller: Caller, directory: str | None) -> Caller:
+    """Which tools there are is settled before the first call, so whoever says that he is an agent is looked up now."""
+    if caller.identity == HEAD:
+        return caller
+    from devsh_memory_mcp.wiring import recognise  # the engine: a head's start does not pay for it
+
+    try:
+        return recognise(memory_root(directory, caller.environment), caller)
+    except DevshError:
+        return caller  # the first call says what is wrong
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.errors import MemoryRootUnusable
@@ -12,13 +13,16 @@ from devsh_memory_mcp.errors import MemoryRootUnusable
 VERSION = "0.1.0"
 SANDBOX_ROOT = Path("/root/lifecycle/memory")
 
-# What an agent's launch needs of its caller; everything else stays with him. Values with credentials in them are left out.
+# What an agent's launch needs of its caller; everything else stays with him.
 HANDED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
-    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-    "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME",
-    "PYENV_ROOT", "NVM_DIR",
+    "no_proxy", "NO_PROXY", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME", "PYENV_ROOT", "NVM_DIR",
+)  # fmt: skip
+# The same, but only a plain URL of each: what is handed on is written down, and these are where people keep passwords and tokens.
+HANDED_ON_URLS = (
+    "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
+    "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY",
 )  # fmt: skip
 
 
@@ -26,7 +30,8 @@ HANDED_ON = (
 class Caller:
     """One session of one face: who speaks, from where, with which environment.
 
-    `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session.
+    `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session. `unknown_run` is the run that
+    his environment named and that no orchestration knows: he counts as a head then, and is told.
     """
 
     directory: Path
@@ -35,6 +40,7 @@ class Caller:
     head_agent: str = "cli"
     session: str | None = None
     is_shell: bool = True
+    unknown_run: str | None = None
 
     @property
     def project(self) -> str:
@@ -44,8 +50,24 @@ class Caller:
 
     def handed_on(self) -> dict[str, str]:
         """The environment that an agent gets of it."""
-        kept = {name: self.environment[name] for name in HANDED_ON if name in self.environment}
-        return {name: value for name, value in kept.items() if not ("://" in value and "@" in value)}
+        found = self.environment
+        kept = {name: found[name] for name in HANDED_ON if name in found and not ("://" in found[name] and "@" in found[name])}
+        return kept | {name: found[name] for name in HANDED_ON_URLS if _is_plain_url(found.get(name, ""))}
+
+
+def _is_plain_url(text: str) -> bool:
+    """Whether `text` is a URL of a host, with neither userinfo nor query nor fragment; nothing else is known to be no secret."""
+    try:
+        url = urlsplit(text)
+        return bool(url.scheme and url.hostname) and "://" in text and not set("@?#") & set(text) and url.port != 0
+    except ValueError:
+        return False
+
+
+def identity_of(environment: Mapping[str, str]) -> str:
+    """`head`, or the task run whose agent a process with this environment is; a run that leads others is a head."""
+    leads = environment.get("CMUX_IS_ORCHESTRATION_HEAD") == "1"
+    return HEAD if leads else environment.get("CMUX_TASK_RUN_ID") or HEAD
 
 
 def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:

@@ -161,7 +161,7 @@ class Orchestration(Protocol):
         correlation_id: str | None = None,
         max_bytes: int | None = None,
     ) -> answers.MessagesAnswer:
-        """The caller's messages, oldest first; those of the last call count as read now, those up to `after` too.
+        """The caller's messages, oldest first. Those of his earlier calls count as read now, with `after` only those up to it.
 
         `max_bytes` bounds the answer's size; one message at least is given, and `next` says how many there are more.
         """

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 import devsh_memory_mcp
 from devsh_memory_mcp.backends.local import LocalBackend
@@ -17,7 +18,7 @@ from devsh_memory_mcp.config import Caller, memory_root
 from devsh_memory_mcp.engine import garbage
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.link import open_link
-from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
+from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognised
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
@@ -57,6 +58,7 @@ async def open_orchestrations(
     A runner that is silent for `patience` seconds is replaced.
     """
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
+    caller = await to_thread.run_sync(recognised, place, caller)
     async with open_link(root, runner_command(root), patience=patience) as link:
         orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
         try:
@@ -64,6 +66,11 @@ async def open_orchestrations(
         finally:
             with anyio.CancelScope(shield=True):
                 await orchestrations.aclose()
+
+
+def recognise(root: Path, caller: Caller) -> Caller:
+    """The caller as a memory root knows him: a head where no orchestration has the run that he names."""
+    return recognised(MemoryRoot(root, SystemClock(), choose, os.environ), caller)
 
 
 def run_runner(root: str, ready_fd: int | None = None) -> None:

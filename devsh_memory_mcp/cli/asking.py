@@ -108,7 +108,8 @@ def validated(kind: type[Model], document: object) -> Model:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_sentence(dict(found)) for found in error.errors()[:3]) + ".") from error
+        said = "; ".join(_sentence(dict(found)) for found in requests.faults_of(error)[:3])
+        raise InvalidRequest(said if said.endswith("?") else f"{said}.") from error
 
 
 KEYS = sorted({field.alias or name for kind in (requests.BatchTask, requests.BatchRequest) for name, field in kind.model_fields.items()})
@@ -120,4 +121,4 @@ def _sentence(found: dict[str, object]) -> str:
     if found["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where.rpartition(".")[2], KEYS, n=1, cutoff=0.4)
         return f"{where}: this key is not known{f', did you mean {near[0]}?' if near else ''}"
-    return f"{where or 'the request'}: {str(found['msg'])[:1].lower()}{str(found['msg'])[1:]}"
+    return f"{where or 'the request'}: {requests.fault_in_words(found)}"

@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from devsh_memory_mcp.config import Caller, memory_root
-from devsh_memory_mcp.domain.names import HEAD
+from devsh_memory_mcp.config import Caller, identity_of, memory_root
 
 Opener = Callable[[Path, Caller, str | None], AbstractAsyncContextManager[Any]]
 DIRECTORY = "devsh.dir"
@@ -59,7 +58,7 @@ class Session:
         return Caller(
             directory=directory or self.surroundings.directory,
             environment=environment,
-            identity=environment.get("CMUX_TASK_RUN_ID") or HEAD,
+            identity=identity_of(environment),
             head_agent=environment.get("CMUX_HEAD_AGENT") or "cli",
         )
 

@@ -175,7 +175,7 @@ class CancelRequested(Event):
 
 
 class MessageSent(Event):
-    """A message; its id is this line's `seq`. `from` and `to` are `head`, `*` or an orchestrationTaskId."""
+    """A message; its id is this line's `seq`. `from` and `to` are `head`, `*` or an orchestrationTaskId; `request` as in AgentSpawned."""
 
     name = "message_sent"
     sender: str = Field(alias="from")
@@ -187,6 +187,7 @@ class MessageSent(Event):
     priority: str | None = None
     metadata: dict[str, object] = {}
     idempotency_key: str | None = None
+    request: str | None = None
 
 
 class MessageDelivered(Event):

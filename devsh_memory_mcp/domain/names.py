@@ -17,6 +17,7 @@ FALLBACK_BRANCH_PREFIX = "devsh/"
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_OF_OTHERS = re.compile(r"orch_[A-Za-z0-9_-]*|tr_[A-Za-z0-9_-]*|ns[a-z0-9]{10}")
 _SLUG_LENGTH = 50
 _BRANCH_LENGTH = 54
 
@@ -28,6 +29,21 @@ def checked_id(text: str, what: str = "id") -> str:
     if not _ID.fullmatch(text):
         raise InvalidId(f"{text[:60]!r} is not a valid {what}.")
     return text
+
+
+def checked_name(text: str) -> str:
+    """`text` where a task may be called so: an id that nobody and nothing else can have. InvalidId otherwise."""
+    if is_reserved(text):
+        raise InvalidId(
+            f"A task cannot be named {text[:80]!r}: `head` and `*` are whom messages are for, and ids that we give out begin so.",
+            next_step="Give it another name, or none.",
+        )
+    return checked_id(text, "task id")
+
+
+def is_reserved(text: str) -> bool:
+    """Whether it is, or has the form of, what is called so by us: `head`, `*`, `orch_…`, `tr_…`, `ns` and ten characters."""
+    return text in (HEAD, EVERYONE) or _OF_OTHERS.fullmatch(text) is not None
 
 
 def new_orchestration_id(choose: Choose) -> OrchestrationId:

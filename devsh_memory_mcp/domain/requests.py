@@ -1,8 +1,11 @@
 """What callers ask for; one definition for tools, CLI and HTTP. Unknown fields are refused."""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Priority, Request
 
@@ -11,7 +14,53 @@ WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
 Retries = Annotated[int, Field(ge=0, le=10)]
 Places = Annotated[int, Field(ge=1, le=1000)]
 Key = Annotated[str, Field(min_length=1, max_length=200)]
+Title = Annotated[str, Field(max_length=300)]
+Script = Annotated[str, Field(max_length=64 * 1024)]
+CorrelationId = Annotated[str, Field(min_length=1, max_length=200)]
+MessageId = Annotated[int, Field(ge=1, le=2**53)]
+Cursor = Annotated[str, Field(max_length=20)]
 AnyId = Annotated[str, Field(min_length=1, max_length=64)]
+Dependencies = Annotated[tuple[AnyId, ...], Field(max_length=500)]
+
+MAX_METADATA_BYTES = 16 * 1024
+
+
+def _bounded(metadata: dict[str, object]) -> dict[str, object]:
+    if len(json.dumps(metadata, ensure_ascii=False, default=str).encode(errors="replace")) > MAX_METADATA_BYTES:
+        raise ValueError(f"has more than {MAX_METADATA_BYTES // 1024} KiB of JSON")
+    return metadata
+
+
+Metadata = Annotated[dict[str, object], AfterValidator(_bounded)]
+_WORDS = {
+    "missing": "is missing",
+    "too_short": "needs at least {min_length}",
+    "too_long": "takes at most {max_length}",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length} characters",
+    "greater_than_equal": "is at least {ge}",
+    "less_than_equal": "is at most {le}",
+}
+
+
+def faults_of(error: ValidationError) -> list[ErrorDetails]:
+    """What a caller is told of. A list whose items are wrong has none left, which is pydantic's business and not his."""
+    found = error.errors(include_url=False)
+    return [fault for fault in found if fault["type"] != "too_short" or not any(_is_inside(other, fault) for other in found)]
+
+
+def _is_inside(fault: ErrorDetails, other: ErrorDetails) -> bool:
+    return len(fault["loc"]) > len(other["loc"]) and fault["loc"][: len(other["loc"])] == other["loc"]
+
+
+def fault_in_words(fault: Mapping[str, object]) -> str:
+    """What is wrong with a field, from one of pydantic's `errors()`, to stand behind the field's name."""
+    context = fault.get("ctx")
+    words = _WORDS.get(str(fault["type"]))
+    if words is not None:
+        return words.format(**(context if isinstance(context, dict) else {}))
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{said[:1].lower()}{said[1:]}"
 
 
 class SpawnRequest(Request):
@@ -21,14 +70,14 @@ class SpawnRequest(Request):
     agent_name: str | None = None
     repo: str | None = None
     branch: str | None = None
-    depends_on: tuple[AnyId, ...] = ()
+    depends_on: Dependencies = ()
     priority: Priority = DEFAULT_PRIORITY
     name: AnyId | None = None
     on_dependency_failure: Literal["fail", "run"] = "fail"
     retries: Retries = 0
     timeout_ms: TimeoutMs | None = None
-    pr_title: str | None = None
-    setup: str | None = None
+    pr_title: Title | None = None
+    setup: Script | None = None
     include_dirty: bool = False
     keep: bool = False
     max_concurrent: Places | None = None
@@ -43,13 +92,15 @@ class BatchTask(Request):
     agent_name: str | None = None
     repo: str | None = None
     branch: str | None = None
-    depends_on: tuple[AnyId, ...] = ()
+    depends_on: Dependencies = ()
     priority: Priority = DEFAULT_PRIORITY
     on_dependency_failure: Literal["fail", "run"] = "fail"
     retries: Retries = 0
     timeout_ms: TimeoutMs | None = None
-    pr_title: str | None = None
-    setup: str | None = None
+    pr_title: Title | None = None
+    setup: Script | None = None
+    include_dirty: bool = False
+    keep: bool = False
 
 
 class BatchDefaults(Request):
@@ -75,10 +126,10 @@ class MessageRequest(Request):
     to: Annotated[str, Field(min_length=1, max_length=200)]
     message: Annotated[str, Field(min_length=1)]
     type: MessageType = "request"
-    correlation_id: str | None = None
-    reply_to: int | None = None
+    correlation_id: CorrelationId | None = None
+    reply_to: MessageId | None = None
     priority: Literal["high", "normal", "low"] | None = None
-    metadata: dict[str, object] = {}
+    metadata: Metadata = {}
     idempotency_key: Key | None = None
 
 
@@ -95,4 +146,4 @@ class ListRequest(Request):
 
     status: Literal["pending", "running", "completed", "failed", "cancelled"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
-    cursor: str | None = None
+    cursor: Cursor | None = None

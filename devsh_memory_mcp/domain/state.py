@@ -280,7 +280,7 @@ def _sent(state: State, seq: int, at: datetime, event: events.MessageSent) -> No
     if message.is_for(HEAD):
         state.unread[seq] = message
     if event.idempotency_key is not None:
-        state.answered[event.idempotency_key] = Answered(None, message_id=seq)
+        state.answered[event.idempotency_key] = Answered(event.request, message_id=seq)
 
 
 def _delivered(state: State, _seq: int, _at: datetime, event: events.MessageDelivered) -> None:

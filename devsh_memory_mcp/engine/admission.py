@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pydantic import BaseModel
 
 from devsh_memory_mcp.domain.events import AgentFailed, AgentSpawned, Event, SettingsChanged
+from devsh_memory_mcp.domain.names import checked_name
 from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.requests import BatchTask
 from devsh_memory_mcp.domain.state import State
@@ -80,6 +81,13 @@ def _admitted(state: State, task: Prepared, names: dict[str, str], key: str | No
         idempotency_key=key,
         request=request,
     )
+
+
+def check_name(state: State, name: str) -> None:
+    """InvalidId where no task may be called so. One that waits in the plan to be spawned has its name already."""
+    known = state.find_task(name)
+    if known is None or not known.held:
+        checked_name(name)
 
 
 def _dependency(state: State, names: dict[str, str], name: str) -> str:

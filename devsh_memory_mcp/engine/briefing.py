@@ -1,6 +1,7 @@
 """What a shim is told of a task: its run.json, with the base and the merges that its dependencies gave, and its prompt's preamble.
 
-Pure: from the state to a value. Scripts get the preamble in a file and their prompt as it is; agents that read get it in front.
+Pure: from the state to a value. Scripts get the preamble in a file (`Run.briefing`) and their prompt as it is; agents that read get
+it in front.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Setting:
 def make_run(state: State, task: Task, setting: Setting) -> Run:
     """run.json of the task's current attempt."""
     spec = task.spec
+    preamble = _preamble(state, task)
+    is_script = not find_adapter(spec.agent_name).takes_messages
     return Run(
         format=FORMAT,
         orchestration_id=state.orchestration_id,
@@ -35,7 +38,7 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         task_run_id=task.task_run_id,
         attempt=task.attempt,
         agent_name=spec.agent_name,
-        prompt=spec.prompt if _is_script(spec.agent_name) else _with_preamble(state, task),
+        prompt=spec.prompt if is_script or preamble is None else f"{preamble}\n\nYour task:\n\n{spec.prompt}",
         environment={**spec.environment, **_identity(state, task, setting.root)},
         memory_root=str(setting.root),
         control_socket=setting.socket,
@@ -44,11 +47,8 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         setup=spec.setup,
         timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,
         cancelled=bool(task.cancel_requested),
+        briefing=f"{preamble}\n" if is_script and preamble else None,
     )
-
-
-def _is_script(agent_name: str) -> bool:
-    return not find_adapter(agent_name).takes_messages
 
 
 def _identity(state: State, task: Task, root: Path) -> dict[str, str]:
@@ -101,8 +101,8 @@ def _dependencies(state: State, task: Task) -> list[Task]:
     return [state.tasks[name] for name in task.spec.depends_on if name in state.tasks]
 
 
-def _with_preamble(state: State, task: Task) -> str:
-    """The prompt behind what its dependencies came to and what its author mentions by id."""
+def _preamble(state: State, task: Task) -> str | None:
+    """What its dependencies came to, what its author mentions by id, and what became of the attempt before; None where nothing did."""
     parts = [_account(dependency) for dependency in _dependencies(state, task)]
     mentioned = [
         _mention(other)
@@ -115,15 +115,14 @@ def _with_preamble(state: State, task: Task) -> str:
             0, f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
         )
     if not parts and not mentioned:
-        return task.spec.prompt
-    return "\n\n".join(["Results of earlier tasks:", *parts, *mentioned, "Your task:", task.spec.prompt])
+        return None
+    return "\n\n".join(["Results of earlier tasks:", *parts, *mentioned])
 
 
 def _account(dependency: Task) -> str:
-    stat = dependency.totals.diff_stat
     lines = [f"- {dependency.id} ({dependency.spec.agent_name}): {dependency.status.value}"]
     if dependency.branch:
-        lines.append(f"  branch origin/{dependency.branch}: {stat.files} files, +{stat.insertions} -{stat.deletions}")
+        lines.append(f"  branch origin/{dependency.branch}: {_changes(dependency)}")
     if dependency.status is not Status.COMPLETED:
         lines.append(f"  {dependency.error_message or ''}")
     if dependency.result:
@@ -132,6 +131,10 @@ def _account(dependency: Task) -> str:
 
 
 def _mention(other: Task) -> str:
-    stat = other.totals.diff_stat
-    where = f", branch origin/{other.branch}, {stat.files} files, +{stat.insertions} -{stat.deletions}" if other.branch else ""
+    where = f", branch origin/{other.branch}, {_changes(other)}" if other.branch else ""
     return f"{other.orchestration_task_id} is a task of {other.spec.agent_name}: {other.status.value}{where}."
+
+
+def _changes(task: Task) -> str:
+    stat = task.totals.diff_stat
+    return f"{stat.files} file{'' if stat.files == 1 else 's'}, +{stat.insertions} -{stat.deletions}"

@@ -7,7 +7,8 @@ from devsh_memory_mcp.domain.answers import MessageRecord
 from devsh_memory_mcp.domain.events import MessageDelivered, MessageSent
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import MessageRequest
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.state import Answered, Message, State, Task
+from devsh_memory_mcp.engine.admission import fingerprint
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from devsh_memory_mcp.ports import Decision
 
@@ -16,7 +17,7 @@ def decide_message(state: State, request: MessageRequest, sender: str) -> Decisi
     """The event of a message; its value is the id of the same message sent before, else 0. NotFound, Conflict."""
     answered = state.answered.get(request.idempotency_key or "")
     if answered is not None:
-        return Decision((), _same(state, answered.message_id, request))
+        return Decision((), _same(state, answered, request, sender))
     event = MessageSent(
         sender=sender,
         to=_address(state, request.to),
@@ -27,13 +28,14 @@ def decide_message(state: State, request: MessageRequest, sender: str) -> Decisi
         priority=request.priority,
         metadata=request.metadata,
         idempotency_key=request.idempotency_key,
+        request=fingerprint(request),
     )
     return Decision((event,), 0)
 
 
-def _same(state: State, message_id: int | None, request: MessageRequest) -> int:
-    known = state.messages.get(message_id or 0)
-    if known is None or (known.text, known.type) != (request.message, request.type):
+def _same(state: State, answered: Answered, request: MessageRequest, sender: str) -> int:
+    known = state.messages.get(answered.message_id or 0)
+    if known is None or answered.request != fingerprint(request) or known.sender != sender:
         raise IdempotencyConflict(f"The idempotency key {(request.idempotency_key or '')[:60]!r} was used for another request.")
     return known.id
 
@@ -69,7 +71,9 @@ def to_show(text: str) -> str:
 
 
 def letters_for(state: State, reader: str, *, include_read: bool, type_: str | None, correlation_id: str | None) -> list[Message]:
-    """The messages of a reader, oldest first; his unread ones, or all."""
+    """The messages of a reader, oldest first; his unread ones, or all. Whoever is nobody here has none."""
+    if reader != HEAD and reader not in state.tasks:
+        return []
     pool = state.unread if reader == HEAD and not include_read else state.messages
     return [
         message

@@ -129,10 +129,11 @@ def _undeliverable(state: State, task: Task) -> Iterator[Event]:
 
 def doom(state: State, pairs: tuple[tuple[Task, Task], ...]) -> list[Event]:
     """Failures for tasks that stand pending behind a dependency that is over; an ended dependency's commit normally had them."""
-    found: dict[str, Event] = {}
+    found: dict[tuple[str, str | int], Event] = {}  # what several of them lead to happens once
     for task, dependency in pairs:
-        failures = failed(state, task, "dependency", f"Dependency {dependency.id} failed")
-        found |= {event.orchestration_task_id: event for event in failures if isinstance(event, AgentFailed)}
+        for event in failed(state, task, "dependency", f"Dependency {dependency.id} failed"):
+            whom = event.message_id if isinstance(event, MessageFailed) else getattr(event, "orchestration_task_id", "")
+            found.setdefault((event.name, whom), event)
     return list(found.values())
 
 

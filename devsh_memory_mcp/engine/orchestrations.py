@@ -4,23 +4,36 @@ An orchestration belongs to a project (the git root, else the directory). A head
 clients that name no session, share the project's and begin a new one when all its tasks have been over for an hour.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from anyio import to_thread
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain.events import OrchestrationCreated, SettingsChanged
+from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.link import RunnerLink
 from devsh_memory_mcp.engine.service import LocalOrchestration
 from devsh_memory_mcp.engine.site import Site
-from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.errors import InvalidId, NotFound
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
 from devsh_memory_mcp.store.root import Found, MemoryRoot
 
 STALE_AFTER = timedelta(hours=1)
+
+
+def recognised(root: MemoryRoot, caller: Caller) -> Caller:
+    """The caller; one whose environment names a run that no orchestration here knows counts as a head, and `unknown_run` says so."""
+    if caller.identity == HEAD:
+        return caller
+    try:
+        is_known = root.find_task(caller.identity) is not None
+    except InvalidId:
+        is_known = False
+    return caller if is_known else replace(caller, identity=HEAD, unknown_run=caller.identity)
 
 
 class LocalOrchestrations:

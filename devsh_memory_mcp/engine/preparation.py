@@ -10,9 +10,9 @@ from devsh_memory_mcp.domain.names import ALPHABET, HEAD, branch_name, checked_i
 from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Repository, TaskSpec
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
-from devsh_memory_mcp.engine.admission import Prepared, in_order
+from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
-from devsh_memory_mcp.errors import InvalidId, InvalidRequest
+from devsh_memory_mcp.errors import InvalidRequest
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
 
@@ -51,7 +51,9 @@ class Preparation:
     async def _prepare(
         self, state: State, request: SpawnRequest, inherited: tuple[Repository | None, str | None], name: str | None
     ) -> tuple[Prepared, tuple[str, ...]]:
-        _check(request, name)
+        _check(request)
+        if name is not None:
+            check_name(state, name)
         agent_name = request.agent_name or self.caller.environment.get("CMUX_DEFAULT_CODING_AGENT") or DEFAULT_AGENT
         find_adapter(agent_name)
         task_id = new_task_id(choose)
@@ -110,7 +112,7 @@ def _inherited(state: State, depends_on: tuple[str, ...]) -> tuple[Repository | 
     return None, None
 
 
-def _check(request: SpawnRequest, name: str | None) -> None:
+def _check(request: SpawnRequest) -> None:
     size = len(request.prompt.encode(errors="surrogatepass"))
     if size > MAX_PROMPT_BYTES:
         next_step = "Put the long part into a file of the repository and name it."
@@ -119,10 +121,8 @@ def _check(request: SpawnRequest, name: str | None) -> None:
         raise InvalidRequest("The prompt is empty.", next_step="Say what the agent is to do.")
     if "\0" in request.prompt or "\0" in (request.setup or ""):
         raise InvalidRequest("A prompt or setup cannot hold a NUL character.")
-    for text in (*request.depends_on, *((name,) if name else ())):
+    for text in request.depends_on:
         checked_id(text, "task id")
-    if name == HEAD:
-        raise InvalidId(f"A task cannot be named {HEAD!r}: messages to that name are for the head agent.")
 
 
 def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
@@ -138,4 +138,6 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         timeout_ms=task.timeout_ms,
         pr_title=task.pr_title,
         setup=task.setup,
+        include_dirty=task.include_dirty,
+        keep=task.keep,
     )

@@ -19,10 +19,12 @@ import anyio
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, FALLBACK_BRANCH_PREFIX, branch_name
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.errors import BaseNotFound, RepositoryUnusable, Unavailable
+from devsh_memory_mcp.shim.address import has_secret, without_secrets
 
 NO_REPOSITORY = "none"
 _GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@[^/\s]+:")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@[^/\s]+:", re.IGNORECASE)
+_OF_PATHS = (".", "/", "~")
 _NETWORK_SECONDS = 60
 _LONGEST_NAME = 4000
 _OF_ANOTHER_REPOSITORY = (
@@ -80,16 +82,17 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
     if repo is None:
         local = await _inspect(wanted.directory, wanted.environment)
         return (None, ()) if local is None else await _on_local(local, str(wanted.directory), wanted, prompt, task_id)
-    if repo.startswith((".", "/", "~")):
+    if repo.startswith(_OF_PATHS):
         path = (wanted.directory / os.path.expanduser(repo)).resolve()
         local = await _inspect(path, wanted.environment) if os.path.isdir(path) else None
         if local is None:
             what = "is not a git repository" if os.path.isdir(path) else "does not exist"
-            raise RepositoryUnusable(f"{str(path)[:500]} {what}.", next_step="Name a repository, or `none` for an empty directory.")
+            shown = without_secrets(str(path))[:500]
+            raise RepositoryUnusable(f"{shown} {what}.", next_step="Name a repository, or `none` for an empty directory.")
         return await _on_local(local, str(path), wanted, prompt, task_id)
     if not _URL.match(repo) and not _GITHUB.fullmatch(repo):
         raise RepositoryUnusable(
-            f"{repo[:200]!r} is neither owner/repo, a URL nor a path.", next_step="A path begins with '.', '/' or '~'."
+            f"{without_secrets(repo)[:200]!r} is neither owner/repo, a URL nor a path.", next_step="A path begins with '.', '/' or '~'."
         )
     return await _on_remote(repo, wanted, prompt, task_id)
 
@@ -97,7 +100,12 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
 def _check(repo: str | None, branch: str | None) -> None:
     """What no system call and no command line could take is no name."""
     if repo is not None and ("\0" in repo or len(repo) > _LONGEST_NAME):
-        raise RepositoryUnusable(f"{repo[:100]!r} cannot be the name of a repository.")
+        raise RepositoryUnusable(f"{without_secrets(repo)[:100]!r} cannot be the name of a repository.")
+    if repo is not None and not repo.startswith(_OF_PATHS) and has_secret(repo):
+        raise RepositoryUnusable(
+            "The repository's URL holds a user, a password or a query; what is spawned is written down, so nothing secret may be in it.",
+            next_step="Name it without them; a git credential helper, or an ssh address, lets git in.",
+        )
     if branch is not None and ("\0" in branch or len(branch) > _LONGEST_NAME):
         raise BaseNotFound(f"{branch[:100]!r} cannot be the name of a branch.")
 
@@ -246,7 +254,7 @@ async def _on_remote(repo: str, wanted: Wanted, prompt: str, task_id: str) -> tu
 
     Where the caller stands in a clone of the same repository that has the commit, that clone is used.
     """
-    url = repo if _URL.match(repo) else f"https://github.com/{repo}.git"
+    url = _as_git_takes_it(repo) if _URL.match(repo) else f"https://github.com/{repo}.git"
     heads, default = await _remote_heads(url, wanted)
     base = wanted.branch or ("main" if "main" in heads else default)
     if base is None or base not in heads:
@@ -268,17 +276,23 @@ async def _on_remote(repo: str, wanted: Wanted, prompt: str, task_id: str) -> tu
     return repository, warned
 
 
+def _as_git_takes_it(url: str) -> str:
+    """The URL with its scheme in small letters: git knows no other, though they mean the same."""
+    scheme, found, rest = url.partition("://")
+    return f"{scheme.lower()}{found}{rest}" if found else url
+
+
 async def _remote_heads(url: str, wanted: Wanted) -> tuple[dict[str, str], str | None]:
     if url.startswith("-") or "::" in url.partition("://")[0]:
-        raise RepositoryUnusable(f"{url[:200]!r} is not a URL that git may fetch.")
+        raise RepositoryUnusable(f"{without_secrets(url)[:200]!r} is not a URL that git may fetch.")
     with anyio.move_on_after(_NETWORK_SECONDS) as scope:
         answer = await git(wanted.directory, wanted.environment, "ls-remote", "--symref", "--", url, "HEAD", "refs/heads/*")
     if scope.cancelled_caught:
-        raise Unavailable(f"{_without_secrets(url)} did not answer within {_NETWORK_SECONDS} s.")
+        raise Unavailable(f"{without_secrets(url)} did not answer within {_NETWORK_SECONDS} s.")
     if answer.returncode != 0:
         said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
         fatal = next((line for line in said if line.startswith("fatal:")), said[0])
-        raise RepositoryUnusable(f"git cannot read {_without_secrets(url)}: {_without_secrets(fatal)[:300]}")
+        raise RepositoryUnusable(f"git cannot read {without_secrets(url)}: {without_secrets(fatal)[:300]}")
     heads, default = {}, None
     for line in answer.stdout.decode(errors="surrogateescape").splitlines():
         value, _, ref = line.partition("\t")
@@ -298,13 +312,9 @@ async def _is_clone_of(local: Local, url: str, commit: str, wanted: Wanted) -> b
 
 def _same_place(url: str) -> str:
     """Host and path of a URL, however it is written."""
-    plain = re.sub(r"^[a-z+]+://", "", url)
+    plain = re.sub(r"^[a-zA-Z+]+://", "", url)
     plain = re.sub(r"^[^/@]*@", "", plain).replace(":", "/", 1)
     return plain.removesuffix("/").removesuffix(".git").lower()
-
-
-def _without_secrets(text: str) -> str:
-    return re.sub(r"(://)[^/@\s]+@", r"\1…@", text)
 
 
 async def _global_identity(wanted: Wanted) -> tuple[str, str]:
@@ -316,7 +326,7 @@ async def _checked_git(where: Path, environment: Mapping[str, str], *arguments: 
     answer = await git(where, environment, *arguments)
     if answer.returncode != 0:
         said = answer.stderr.decode(errors="replace").strip()
-        raise RepositoryUnusable(f"git {arguments[0]} failed in {where}: {said[:300]}")
+        raise RepositoryUnusable(f"git {arguments[0]} failed in {where}: {without_secrets(said)[:300]}")
     return answer.stdout.decode(errors="surrogateescape").strip()
 
 

@@ -16,7 +16,7 @@ from devsh_memory_mcp.engine.correspondence import decide_message, fitting, lett
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.engine.waiting import changes_of, output_of, wait_for, wait_until_exact
-from devsh_memory_mcp.errors import InvalidRequest
+from devsh_memory_mcp.errors import Conflict, InvalidRequest
 from devsh_memory_mcp.ports import Change, Decision, Progress
 
 CANCEL_PATIENCE = 5.0  # seconds
@@ -30,7 +30,7 @@ class LocalOrchestration:
         self._journal = site.journal
         self._caller = caller
         self._preparation = Preparation(caller, root / "mirrors")
-        self._handed_out: tuple[int, ...] = ()
+        self._handed_out: set[int] = set()  # of messages, to this caller, and not confirmed yet
         self._pulled = 0
 
     @property
@@ -52,8 +52,18 @@ class LocalOrchestration:
         return await self._journal.read()
 
     def _reader(self, state: State) -> str:
-        """Whom the caller's messages are for and from: `head`, or the task whose agent he is."""
-        return HEAD if self._caller.identity == HEAD else state.get_task(self._caller.identity).orchestration_task_id
+        """Whom the caller's messages are for and from: `head`, or the task whose agent he is. Another's agent is nobody here."""
+        task = state.find_task(self._caller.identity) if self._caller.identity != HEAD else None
+        return task.orchestration_task_id if task else self._caller.identity
+
+    def _sender(self, state: State) -> str:
+        reader = self._reader(state)
+        if reader != HEAD and reader not in state.tasks:
+            raise Conflict(
+                f"{reader[:80]} is no task of orchestration {state.orchestration_id}, so nobody there could answer it.",
+                next_step="Write to `head` of your own orchestration.",
+            )
+        return reader
 
     async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
         """Admits one task."""
@@ -93,7 +103,11 @@ class LocalOrchestration:
             lambda state, now: admission.admit(state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent)
         )
         trouble = await self.site.link.ring(self.orchestration_id)
-        return committed.value, (*warnings, *filter(None, (trouble,)))
+        return committed.value, (*warnings, *filter(None, (self._stray(), trouble)))
+
+    def _stray(self) -> str | None:
+        run = self._caller.unknown_run
+        return run and f"CMUX_TASK_RUN_ID is {run[:80]!r}, a run that no orchestration here knows; you are taken for the head."
 
     def _spawned(self, state: State, task_id: str, warnings: tuple[str, ...]) -> answers.SpawnAnswer:
         task = state.tasks[task_id]
@@ -158,7 +172,7 @@ class LocalOrchestration:
             raise InvalidRequest(
                 f"A message is at most {MAX_MESSAGE_BYTES // 1024} KiB.", next_step="Put the text into a file and name it."
             )
-        committed = await self._journal.transact(lambda state, _now: decide_message(state, request, self._reader(state)))
+        committed = await self._journal.transact(lambda state, _now: decide_message(state, request, self._sender(state)))
         trouble = await self.site.link.ring(self.orchestration_id)
         return answers.MessageAnswer(message_id=committed.value or committed.seqs[0], to=request.to, next=trouble)
 
@@ -171,27 +185,36 @@ class LocalOrchestration:
         correlation_id: str | None = None,
         max_bytes: int | None = None,
     ) -> answers.MessagesAnswer:
-        """The caller's messages. An answer that never arrived comes again: only the next call says that this one did."""
-        state = await self._journal.read()
+        """The caller's messages. An answer that never arrived comes again: only a later call says that this one did.
+
+        `after` confirms what this caller was handed out up to it and nothing else, so no message counts as read that was not shown;
+        an unread one that was never handed out is shown though it is older than `after`.
+        """
+        state = await self._confirmed(after)
         reader = self._reader(state)
-        if after is not None:
-            had = letters_for(state, reader, include_read=False, type_=None, correlation_id=None)
-            self._handed_out = (*self._handed_out, *(message.id for message in had if message.id <= after))
-        if self._handed_out:
-            ids, self._handed_out = self._handed_out, ()
-            await self._journal.transact(lambda state, _now: mark_read(state, reader, ids, "pull"))
-            await self.site.link.ring(self.orchestration_id)
-            state = await self._journal.read()
         letters = letters_for(state, reader, include_read=include_read, type_=type_, correlation_id=correlation_id)
-        records = [summary.message_record(letter, reader) for letter in letters if after is None or letter.id > after]
+        passed = after if after is not None and include_read else 0
+        records = [summary.message_record(letter, reader) for letter in letters if letter.id > passed]
         found = fitting(records, max_bytes)
-        self._handed_out = tuple(record.id for record in found)
+        self._handed_out.update(record.id for record in found)
+        cursor = max((after or 0, *(record.id for record in found)))
         left = len(records) - len(found)
         return answers.MessagesAnswer(
-            messages=found,
-            cursor=max(self._handed_out, default=after or 0),
-            next=f"There are {left} more: ask again with after={self._handed_out[-1]}." if left else None,
+            messages=found, cursor=cursor, next=f"There are {left} more: ask again with after={cursor}." if left else None
         )
+
+    async def _confirmed(self, after: int | None) -> State:
+        """The state in which the answers that arrived are read: those up to `after`, and all where the caller does not say."""
+        state = await self._journal.read()
+        had = tuple(sorted(number for number in self._handed_out if after is None or number <= after))
+        if not had:
+            return state
+        reader = self._reader(state)
+        committed = await self._journal.transact(lambda state, _now: mark_read(state, reader, had, "pull"))
+        self._handed_out.difference_update(had)
+        if committed.seqs:
+            await self.site.link.ring(self.orchestration_id)
+        return await self._journal.read()
 
     async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
         """Ends a task, and with `cascade` all that depend on it; answers what became true within five seconds."""

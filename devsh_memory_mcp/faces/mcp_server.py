@@ -17,6 +17,7 @@ from pydantic import PrivateAttr, ValidationError
 from devsh_memory_mcp.agents import catalogue
 from devsh_memory_mcp.config import VERSION, Caller
 from devsh_memory_mcp.domain.names import HEAD
+from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import DevshError, InvalidId, InvalidRequest, NotFound, UnknownDependency
 from devsh_memory_mcp.faces.mcp_arguments import Arguments
 from devsh_memory_mcp.faces.mcp_result import error_result
@@ -130,15 +131,14 @@ def parsed(takes: type[Arguments], given: Mapping[str, object]) -> Arguments:
     try:
         return takes.model_validate({name: value for name, value in given.items() if value is not None or name not in known})
     except ValidationError as error:
-        faults = [_fault(fault, known) for fault in error.errors(include_url=False, include_context=False)]
+        faults = [_fault(fault, known) for fault in faults_of(error)]
         raise InvalidRequest("; ".join(faults) + ".", next_step="Correct the arguments and call again.") from error
 
 
 def _fault(fault: Mapping[str, Any], known: set[str]) -> str:
     where = ".".join(str(part) for part in fault["loc"])[:80]
     if fault["type"] != "extra_forbidden":
-        reason = "is missing" if fault["type"] == "missing" else str(fault["msg"])
-        return f"{where}: {reason}"
+        return f"{where}: {fault_in_words(fault)}"
     near = difflib.get_close_matches(where, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
     return f"{where}: unknown argument, {hint}"

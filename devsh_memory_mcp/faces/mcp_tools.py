@@ -245,7 +245,7 @@ FACES = (
         arguments.MessagesArguments,
         answers.MessagesAnswer,
         ("messages", "cursor"),
-        _READS,
+        _hints(),  # it confirms what the call before answered, so it changes something, and the next call answers something else
         is_for_agents=True,
     ),
 )

@@ -57,6 +57,9 @@ class Attempt:
         self._streams: tuple[Stream, Stream] | None = None
         self._workspace = f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}"
         self._environment = agent_environment(run, self._workspace)
+        self._briefing = f"{place.directory}/{rundir.BRIEFING_FILE}"
+        if run.briefing is not None:
+            self._environment[rundir.BRIEFING_VARIABLE] = self._briefing
 
     def conduct(self) -> bool:
         """The whole attempt; whether its outcome is on disk."""
@@ -91,6 +94,8 @@ class Attempt:
 
     def _prepare(self) -> None:
         place, checkout = self._place, self._run.checkout
+        if self._run.briefing is not None:
+            rundir.write_file(self._briefing, self._run.briefing.encode(errors="replace"))
         os.makedirs(self._workspace, exist_ok=True)
         if checkout is None:
             self._prepared = Prepared("")

@@ -8,6 +8,7 @@ import signal
 import time
 import typing
 
+from devsh_memory_mcp.shim.address import without_secrets
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.wall import find_program
 
@@ -64,7 +65,7 @@ class Door:
         finished = self.run(argv, environment, seconds=seconds)
         if finished.code:
             said = finished.stderr.strip() or finished.text
-            raise CommandFailed(f"`{_shown(argv)}` failed with {finished.code}: {said[-2000:]}")
+            raise CommandFailed(f"`{_shown(argv)}` failed with {finished.code}: {without_secrets(said[-2000:])}")
         return finished
 
     def note(self, text: str) -> None:
@@ -75,7 +76,7 @@ class Door:
             return  # the disk is full, which the attempt's end will say
 
     def _note(self, argv: list[str], finished: Finished, seconds: float) -> None:
-        said = f": {finished.stderr.strip()[-500:]}" if finished.stderr.strip() else ""
+        said = f": {without_secrets(finished.stderr.strip()[-500:])}" if finished.stderr.strip() else ""
         self.note(f"[{finished.code}] {seconds * 1000:.1f} ms {_shown(argv)}{said}")
 
 
@@ -141,10 +142,4 @@ class _Running:
 
 def _shown(argv: list[str]) -> str:
     """The command for people, without the password that a URL may hold."""
-    return " ".join(_without_secret(argument) for argument in argv)[:1000]
-
-
-def _without_secret(argument: str) -> str:
-    scheme, found, rest = argument.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{found}…@{host.rpartition('@')[2]}{slash}{path}" if found and "@" in host else argument
+    return without_secrets(" ".join(argv))[:1000]

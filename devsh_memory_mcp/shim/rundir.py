@@ -24,11 +24,13 @@ STDERR_FILE = "stderr.log"
 SHIM_LOG_FILE = "shim.log"
 RESERVE_FILE = "reserve"
 PROMPT_FILE = "prompt"
+BRIEFING_FILE = "briefing"
 SETUP_FILE = "setup.log"
 RESULT_FILE = "result.txt"
 GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
 
+BRIEFING_VARIABLE = "DEVSH_BRIEFING"  # the path of BRIEFING_FILE, where there is one
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
 
 
@@ -67,7 +69,10 @@ class Checkout(typing.NamedTuple):
 
 
 class Run(typing.NamedTuple):
-    """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes."""
+    """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes.
+
+    `briefing` is what a script is told in a file: the results of its dependencies, and what became of the attempt before.
+    """
 
     format: int
     orchestration_id: str
@@ -87,6 +92,7 @@ class Run(typing.NamedTuple):
     timeout_grace: float = 5.0
     output_limit: int = 64 * 1024 * 1024
     cancelled: bool = False
+    briefing: str | None = None
 
 
 class Process(typing.NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from devsh_memory_mcp.domain.documents import PLAN_KEYS, PLAN_TASK_KEYS, plan_document
 from devsh_memory_mcp.domain.events import Event, PlanEdited, PlanTaskFound
-from devsh_memory_mcp.domain.names import Choose, checked_id, new_task_id, new_task_run_id
+from devsh_memory_mcp.domain.names import Choose, checked_id, is_reserved, new_task_id, new_task_run_id
 from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, StatusName
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.errors import InvalidId
@@ -36,6 +36,8 @@ def found_tasks(plan: Document, state: State, choose: Choose) -> tuple[PlanTaskF
     fresh: list[tuple[Document, str, str]] = []
     for task in _tasks(plan):
         name, own = _id(task, "id"), _id(task, "orchestrationTaskId")
+        if _is_misnamed(task):
+            continue
         if (name and state.find_task(name)) or (own and state.find_task(own)) or not isinstance(task.get("prompt"), str):
             continue
         own = own if own and own not in named.values() else new_task_id(choose)
@@ -43,6 +45,22 @@ def found_tasks(plan: Document, state: State, choose: Choose) -> tuple[PlanTaskF
         named[name] = own
         fresh.append((task, name, own))
     return tuple(_found(task, (name, own), named, state, choose) for task, name, own in fresh)
+
+
+def told_of_names(plan: Document, state: State) -> str:
+    """What is to be said of the tasks that are not taken in for their names' sake; empty where there is none."""
+    names = [name for task in _tasks(plan) if _is_misnamed(task) and (name := str(task["id"])) and not state.find_task(name)]
+    if not names:
+        return ""
+    return f"Not taken in, since no task can be named so: {', '.join(map(repr, names[:5]))}; ids of that form are given out by us."
+
+
+def _is_misnamed(task: Document) -> bool:
+    """Whether a task has a name that is somebody else's. A task without a name of its own bears its orchestrationTaskId."""
+    name = task.get("id")
+    if not isinstance(name, str) or name == task.get("orchestrationTaskId"):
+        return False
+    return is_reserved(name)
 
 
 def _found(task: Document, ids: tuple[str, str], named: dict[str, str], state: State, choose: Choose) -> PlanTaskFound:

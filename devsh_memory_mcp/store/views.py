@@ -122,6 +122,8 @@ class Views:
         before = self._state_shown_by(plan)
         if before is not None and (text := plans.advice(plan, before)):
             said.insert(0, text)
+        if text := plans.told_of_names(plan, state):
+            said.append(text)
         tasks = plans.found_tasks(plan, state, self._choose)
         return Edit(names, edited_plan(plan, state, kept=", ".join(names), advice=" ".join(said)), tasks)
 
@@ -153,7 +155,7 @@ def edited_plan(plan: Document, state: State, *, kept: str, advice: str) -> Plan
 
 def imported_events(plan: Document, choose: Choose, *, kept: str) -> tuple[PlanEdited | PlanTaskFound, ...]:
     """What a new journal says of a plan that was there before it."""
-    return (edited_plan(plan, State(), kept=kept, advice=""), *plans.found_tasks(plan, State(), choose))
+    return (edited_plan(plan, State(), kept=kept, advice=plans.told_of_names(plan, State())), *plans.found_tasks(plan, State(), choose))
 
 
 def _told(found: _Kept) -> str:

@@ -1,13 +1,15 @@
 """What cannot be done is refused with a code and with what to do, and leaves nothing behind."""
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest, WaitRequest
-from devsh_memory_mcp.errors import DevshError
-from tests.engine.conftest import House, ended, events_of, git, shell
+from devsh_memory_mcp.errors import DevshError, InvalidRequest
+from tests.engine.conftest import House, ended, events_of, git, shell, until_event, view
 
 LARGE = 10 * 1024 * 1024
 
@@ -23,6 +25,10 @@ REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"name": "../../etc/passwd"}, "invalid_id", "is not a valid task id"),
     ({"name": "-rf"}, "invalid_id", "is not a valid task id"),
     ({"name": "head"}, "invalid_id", "cannot be named 'head'"),
+    ({"name": "*"}, "invalid_id", "cannot be named '*'"),
+    ({"name": "orch_mine"}, "invalid_id", "ids that we give out"),
+    ({"name": "tr_1"}, "invalid_id", "ids that we give out"),
+    ({"name": "ns0123456789"}, "invalid_id", "ids that we give out"),
     ({"name": "a\n"}, "invalid_id", "is not a valid task id"),
     ({"prompt": " \n\t"}, "invalid_request", "The prompt is empty"),
     ({"prompt": "x" * LARGE}, "invalid_request", "The prompt has 10,485,760 bytes; at most 1,048,576"),
@@ -37,6 +43,17 @@ REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"repo": "~nobody-of-that-name/x"}, "repository_unusable", "does not exist"),
     ({"repo": "./" + "x" * LARGE}, "repository_unusable", "cannot be the name"),
 )
+HOLD_A_SECRET = (
+    "https://user:hush@example.org/a.git",
+    "HTTPS://hush@example.org/a.git",
+    "https://hush:x-oauth-basic@example.org/a.git",
+    "https:" + "//user:a/hush@example.org/a.git",
+    "https://example.org/a.git?private_token=hush",
+    "ssh://git:hush@example.org/a.git",
+    "user:hush@example.org:a.git",
+    "user:hush@example.org/a.git",
+    "https://user:hush@example.org/a\0.git",
+)
 
 
 async def test_a_request_that_cannot_be_met_is_refused_and_admits_nothing(house: House) -> None:
@@ -48,6 +65,35 @@ async def test_a_request_that_cannot_be_met_is_refused_and_admits_nothing(house:
             assert words in str(caught.value)
         assert [event.name for event in events_of(orchestration)] == ["orchestration_created"]
         assert house.runner_pid() == 0
+
+
+async def test_a_repository_with_a_secret_in_its_url_is_refused_and_the_secret_is_written_nowhere(house: House) -> None:
+    async with house.opened() as orchestration:
+        for repo in HOLD_A_SECRET:
+            with pytest.raises(InvalidRequest) as caught:
+                await orchestration.spawn(shell("true", repo=repo))
+            assert "hush" not in str(caught.value)
+        assert [event.name for event in events_of(orchestration)] == ["orchestration_created"]
+        with pytest.raises(InvalidRequest) as caught:
+            await orchestration.spawn(shell("true", repo="HTTP://127.0.0.1:9/a.git"))
+        assert "git cannot read http://127.0.0.1:9/a.git" in str(caught.value)
+    assert b"hush" not in b"".join(path.read_bytes() for path in house.root.rglob("*") if path.is_file())
+
+
+async def test_a_hand_written_task_with_the_name_of_another_is_left_out_and_told(house: House) -> None:
+    async with house.opened() as orchestration:
+        await ended(orchestration, (await orchestration.spawn(shell("true"))).orchestration_task_id)
+        await orchestration.pull()
+        plan = view(orchestration, "PLAN.json")
+        fresh = [{"id": name, "prompt": "p", "agentName": "shell/sh"} for name in ("head", "tr_1", "fine")]
+        (orchestration.directory / "PLAN.json").write_text(json.dumps(plan | {"tasks": [*plan["tasks"], *fresh]}))  # type: ignore[operator, misc]
+        await orchestration.message(MessageRequest(to="head", message="so that the views are due"))
+        await until_event(orchestration, "plan_edited")
+        found = [event for event in events_of(orchestration) if isinstance(event, PlanEdited | PlanTaskFound)]
+    assert [event.id for event in found if isinstance(event, PlanTaskFound)] == ["fine"]
+    assert [event.advice for event in found if isinstance(event, PlanEdited)] == [
+        "Not taken in, since no task can be named so: 'head', 'tr_1'; ids of that form are given out by us."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +117,9 @@ async def test_a_request_that_cannot_be_met_is_refused_and_admits_nothing(house:
         {"idempotency_key": ""},
         {"on_dependency_failure": "ignore"},
         {"colour": "green"},
+        {"pr_title": "x" * 301},
+        {"setup": "x" * (64 * 1024 + 1)},
+        {"depends_on": ("a",) * 501},
     ],
     ids=lambda fields: str(fields)[:40],
 )
@@ -86,11 +135,17 @@ def to_camel(name: str) -> str:
     return head + "".join(map(str.title, tail))
 
 
+TOO_LARGE = tuple(
+    {"to": "head", "message": "a"} | field
+    for field in ({"metadata": {"a": "x" * 16384}}, {"correlation_id": "x" * 201}, {"correlation_id": ""}, {"reply_to": 0})
+)
+
+
 def test_waits_and_messages_are_checked_too() -> None:
     for wrong in ({"ids": ()}, {"ids": ("a",), "timeout": -1}, {"ids": ("a",), "mode": "some"}, {"ids": ("x" * 65,)}):
         with pytest.raises(ValidationError):
             WaitRequest.model_validate(wrong)
-    for wrong in ({"to": "", "message": "a"}, {"to": "head", "message": ""}, {"to": "head", "message": "a", "type": "gossip"}):
+    for wrong in ({"to": "", "message": "a"}, {"to": "head", "message": ""}, {"to": "head", "message": "a", "type": "gossip"}, *TOO_LARGE):
         with pytest.raises(ValidationError):
             MessageRequest.model_validate(wrong)
 

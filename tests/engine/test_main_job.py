@@ -6,7 +6,7 @@ import pytest
 
 from devsh_memory_mcp.domain.events import AgentFailed, AttemptStarted
 from devsh_memory_mcp.domain.requests import BatchRequest
-from tests.engine.conftest import House, ended, events_of, git, shell, until_event
+from tests.engine.conftest import House, ended, events_of, git, run_directory, shell, until_event
 
 
 def commit_of(name: str) -> str:
@@ -84,6 +84,40 @@ async def test_a_dependent_spawned_elsewhere_has_the_repository_and_the_branch_o
         answer = await ended(orchestration, follower.orchestration_task_id)
     assert (answer.status, follower.repo) == ("completed", first.repo)
     assert (answer.result or "").split() == ["a", f"origin/{first.branch}", "origin/main"]
+
+
+async def test_a_script_finds_in_a_file_what_its_dependencies_came_to_and_whom_it_mentions(house: House, repository: Path) -> None:
+    async with house.opened() as orchestration:
+        first = await orchestration.spawn(shell(f"{commit_of('a')}; echo the answer is 42", repo=None, name="first"))
+        aside = await orchestration.spawn(shell("echo elsewhere", name="aside"))
+        await ended(orchestration, "first", "aside")
+        script = f'cat "$DEVSH_BRIEFING"; stat -c %a "$DEVSH_BRIEFING"  # and not {aside.orchestration_task_id}'
+        last = await orchestration.spawn(shell(script, repo=None, depends_on=("first",), setup='test -r "$DEVSH_BRIEFING"'))
+        alone = await orchestration.spawn(shell('echo "${DEVSH_BRIEFING-none}"'))
+        ids = (last.orchestration_task_id, alone.orchestration_task_id)
+        await ended(orchestration, *ids)
+        said = [(await orchestration.status(name)).result for name in ids]
+        directory = await run_directory(orchestration, last.orchestration_task_id)
+    assert said == [
+        "Results of earlier tasks:\n\n"
+        "- first (shell/bash): completed\n"
+        f"  branch origin/{first.branch}: 1 file, +1 -0\n"
+        "  result: the answer is 42\n\n"
+        f"{aside.orchestration_task_id} is a task of shell/bash: completed.\n600\n",
+        "none\n",
+    ]
+    assert (directory / "prompt").read_text(encoding="utf-8") == script
+
+
+async def test_a_second_attempt_is_told_how_the_first_ended_and_where_its_work_is(house: House, repository: Path) -> None:
+    script = 'test -n "$DEVSH_BRIEFING" && exec cat "$DEVSH_BRIEFING"; echo half > half; echo why >&2; exit 3'
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell(script, repo=None, retries=1))
+        await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+    salvaged = record.salvage_refs[0]
+    assert f"This is attempt 2; the one before ended: bash: exit code 3: why. Its work: {salvaged}." in (record.result or "")
+    assert git(repository, "show", f"{salvaged}:half") == "half"
 
 
 async def test_a_conflict_between_dependencies_is_told_and_the_task_runs_all_the_same(house: House, repository: Path) -> None:

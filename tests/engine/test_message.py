@@ -8,7 +8,7 @@ import pytest
 
 import devsh_memory_mcp
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
-from devsh_memory_mcp.errors import Conflict, NotFound
+from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from devsh_memory_mcp.ports import Orchestration
 from tests.engine.conftest import House, ended, shell
 
@@ -49,12 +49,88 @@ async def test_messages_come_again_until_the_next_call_says_that_they_arrived(ho
         assert await texts(orchestration, include_read=True) == ["one", "two"]
 
 
-async def test_a_cursor_marks_what_was_had(house: House) -> None:
+async def test_a_cursor_marks_what_was_handed_out_up_to_it_and_nothing_else(house: House) -> None:
     async with house.opened() as orchestration:
-        first, _second = [await tell(orchestration, "head", text) for text in ("one", "two")]
-        assert await texts(orchestration, after=first) == ["two"]
+        await tell(orchestration, "head", "question")
+        await orchestration.message(MessageRequest(to="head", message="news", type="status"))
+        answer = await orchestration.messages(type_="status")
+        assert [message.message for message in answer.messages] == ["news"]
+        assert await texts(orchestration, after=answer.cursor) == ["question"]
+        assert await texts(orchestration, after=answer.cursor) == []
+        assert await texts(orchestration, after=answer.cursor, include_read=True) == []
+        assert await texts(orchestration, include_read=True) == ["question", "news"]
+
+
+async def test_a_cursor_of_an_earlier_session_hides_nothing_that_was_not_confirmed(house: House) -> None:
     async with house.opened() as orchestration:
-        assert await texts(orchestration) == ["two"]
+        for text in ("one", "two"):
+            await tell(orchestration, "head", text)
+        cursor = (await orchestration.messages()).cursor
+    async with house.opened() as orchestration:
+        assert await texts(orchestration, after=cursor) == ["one", "two"]
+        assert await texts(orchestration, after=cursor) == []
+
+
+async def test_many_messages_are_read_by_pages_and_a_page_that_was_lost_comes_again(house: House) -> None:
+    async with house.opened() as orchestration:
+        for text in "abcde":
+            await tell(orchestration, "head", text * 1000)
+        first = await orchestration.messages(max_bytes=2600)
+        assert first.next == f"There are 3 more: ask again with after={first.cursor}."
+        lost = await orchestration.messages(after=first.cursor, max_bytes=2600)
+        again = await orchestration.messages(after=first.cursor, max_bytes=2600)
+        last = await orchestration.messages(after=again.cursor, max_bytes=1)
+        rest = await orchestration.messages(after=last.cursor)
+        pages = [[message.message[0] for message in answer.messages] for answer in (first, lost, again, last, rest)]
+        assert pages == [["a", "b"], ["c", "d"], ["c", "d"], ["e"], []]
+        assert (last.next, rest.cursor) == (None, last.cursor)
+        everything = [message.message[0] for message in (await orchestration.messages(include_read=True, after=first.cursor)).messages]
+        assert everything == ["c", "d", "e"]
+
+
+async def test_filters_narrow_what_is_shown_and_what_is_confirmed(house: House) -> None:
+    async with house.opened() as orchestration:
+        await orchestration.message(MessageRequest(to="head", message="mine", type="response", correlation_id="c1"))
+        await orchestration.message(MessageRequest(to="head", message="other", type="response", correlation_id="c2"))
+        assert await texts(orchestration, correlation_id="c1") == ["mine"]
+        assert await texts(orchestration, correlation_id="c1", type_="status") == []
+        assert await texts(orchestration) == ["other"]
+
+
+async def test_a_key_that_comes_again_means_the_same_message_or_is_refused(house: House) -> None:
+    async with house.opened() as orchestration:
+        request = MessageRequest(to="head", message="one", metadata={"a": 1}, idempotency_key="k")
+        sent = await orchestration.message(request)
+        assert (await orchestration.message(request)).message_id == sent.message_id
+        for other in ({"to": "*"}, {"message": "two"}, {"metadata": {"a": 2}}, {"correlation_id": "c"}, {"type": "status"}):
+            with pytest.raises(IdempotencyConflict):
+                await orchestration.message(request.model_copy(update=other))
+        with pytest.raises(IdempotencyConflict):
+            await orchestration.spawn(shell("true", idempotency_key="k"))
+        assert len(await texts(orchestration)) == 1
+
+
+async def test_whoever_names_a_run_that_nobody_knows_counts_as_the_head_and_is_told(house: House) -> None:
+    async with house.opened(identity="tr_of_another_place") as orchestration:
+        await tell(orchestration, "head", "one")
+        assert await texts(orchestration) == ["one"]
+        spawned = await orchestration.spawn(shell("true"))
+        assert spawned.warnings == (
+            "CMUX_TASK_RUN_ID is 'tr_of_another_place', a run that no orchestration here knows; you are taken for the head.",
+        )
+        assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
+
+
+async def test_an_agent_of_another_orchestration_reads_and_says_nothing_here(house: House) -> None:
+    async with house.opened(session="a") as theirs:
+        spawned = await theirs.spawn(shell("true"))
+        await ended(theirs, spawned.orchestration_task_id)
+    async with house.opened(session="b") as orchestration:
+        await tell(orchestration, "*", "to all of us")
+        async with house.opened(orchestration.orchestration_id, identity=spawned.task_run_id) as stranger:
+            assert await texts(stranger) == []
+            with pytest.raises(Conflict, match="is no task of orchestration"):
+                await tell(stranger, "head", "hello")
 
 
 async def test_a_broadcast_is_for_everybody_but_its_sender(house: House) -> None:

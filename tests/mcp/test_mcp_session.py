@@ -1,7 +1,7 @@
 """When orchestrations are opened, for whom, and where he stands."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,14 @@ from mcp.types import Implementation, ListRootsResult, Root
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.events import PlanTaskFound
+from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.errors import MemoryRootUnusable
 from devsh_memory_mcp.faces.mcp_server import build_server
-from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.ports import Decision, Orchestrations
+from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.root import MemoryRoot
+from devsh_memory_mcp.wiring import SystemClock
 
 CODEX = Implementation(name="codex-mcp-client", version="1")
 SPAWNED = answers.SpawnAnswer(**IDS, agent_name="shell/sh", status="pending", orchestration_id="orch_1")
@@ -86,9 +91,18 @@ async def test_a_client_without_roots_is_not_asked(era: str) -> None:
     assert opener.callers[0].directory == Path("/here")
 
 
-async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_one_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_or_a_stray_one_a_head(
+    monkeypatch: pytest.MonkeyPatch, own_surroundings: Path
+) -> None:
+    root = own_surroundings / "memory"
+    (root / "orchestrations").mkdir(parents=True)
+    found = MemoryRoot(root, SystemClock(), choose, {}).begin()
+    task = PlanTaskFound(orchestration_task_id="ns0123456789", task_run_id="tr_0123456789ab", id="a", agent_name="a/b", prompt="p")
+    async with aclosing(FileJournal(found.directory, SystemClock())) as journal:
+        await journal.transact(lambda _state, _now: Decision((task,), None))
     offered = []
-    for leads in ("0", "1"):
+    for run, leads in (("tr_0123456789ab", "0"), ("tr_0123456789ab", "1"), ("tr_of_another_one", "0"), ("no id\n", "0")):
+        monkeypatch.setenv("CMUX_TASK_RUN_ID", run)
         monkeypatch.setenv("DEVSH_RUN", "tr_0123456789ab.1")
         monkeypatch.setenv("CMUX_IS_ORCHESTRATION_HEAD", leads)
         async with started("-m", "devsh_memory_mcp") as raw:
@@ -96,4 +110,4 @@ async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_one_a_head(m
             answer = await raw.read()
             assert answer["id"] == number
             offered.append(len(answer["result"]["tools"]))
-    assert offered == [3, 9]
+    assert offered == [3, 9, 9, 9]

@@ -53,6 +53,12 @@ async def test_the_nine_tools_are_offered_described_and_annotated(connect: Conne
         "cancel_agent",
         "pull_orchestration_updates",
         "send_message",
+        "get_my_messages",
+    }
+    assert {tool.name for tool in tools if tool.annotations and not tool.annotations.idempotent_hint} == {
+        "spawn_agent",
+        "send_message",
+        "get_my_messages",
     }
 
 
@@ -100,6 +106,26 @@ async def test_spawn_agent_passes_on_all_it_was_given(connect: Connect) -> None:
     assert asked.items() >= {"prompt": "p", **more, "idempotencyKey": "k", **(given | {"dependsOn": ("ns1",)})}.items()
     assert answer.structured_content == {**SPAWNED.model_dump(by_alias=True, exclude_none=True, exclude={"warnings"})}
     assert {"orchestrationTaskId", "taskId", "taskRunId", "agentName", "status"} <= answer.structured_content.keys()
+
+
+async def test_the_engine_is_given_what_was_sent_and_no_default(connect: Connect) -> None:
+    canned = Canned(spawn=SPAWNED, message=answers.MessageAnswer(message_id=3, to="head"))
+    async with connect(canned) as client:
+        await client.call_tool("spawn_agent", {"prompt": "p", "timeout": 5, "repo": None})
+        await client.call_tool("send_message", {"to": "head", "message": "m"})
+    assert [request.model_fields_set for _, request in canned.asked] == [{"prompt", "timeout_ms"}, {"to", "message"}]
+
+
+async def test_arguments_are_bounded_and_refused_in_words(connect: Connect, canned: Canned) -> None:
+    large = {"prTitle": "x" * 301, "setup": "x" * 65537, "dependsOn": ["a"] * 501}
+    async with connect(canned) as client:
+        refused = text_of(await client.call_tool("spawn_agent", {"prompt": "p", **large}))
+        heavy = text_of(await client.call_tool("send_message", {"to": "a", "message": "m", "metadata": {"a": "x" * 16384}}))
+    assert "prTitle: has more than 300 characters" in refused
+    assert "setup: has more than 65536 characters" in refused
+    assert "dependsOn: takes at most 500" in refused
+    assert "metadata: has more than 16 KiB of JSON" in heavy
+    assert canned.asked == []
 
 
 CALLS: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
