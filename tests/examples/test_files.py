@@ -69,6 +69,5 @@ def test_an_agent_of_an_agent_knows_its_parent(terminal):
     outer = f"echo I am $CMUX_TASK_RUN_ID; devsh orchestrate spawn --agent shell/bash --name child '{inner}'; devsh orchestrate wait child"
     ran = terminal.run('devsh orchestrate spawn --agent shell/bash --name parent "$OUTER" && devsh orchestrate wait', OUTER=outer)
     assert ran.code == 0, ran.err + ran.out
-    results = {task["id"]: str(task["result"]) for task in terminal.tasks()}
-    parent = results["parent"].splitlines()[0].removeprefix("I am ")
-    assert results["child"] == f"child of {parent}\n"
+    parent, child = (terminal.json(f"devsh orchestrate status {name}")["result"] for name in ("parent", "child"))
+    assert child == f"child of {parent.splitlines()[0].removeprefix('I am ')}\n"
