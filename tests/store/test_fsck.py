@@ -48,7 +48,7 @@ async def found(root: MemoryRoot, clock: StoppedClock) -> Found:
 
 
 def checked(root: MemoryRoot, *, repair: bool = False, refs: bool = True) -> list[Finding]:
-    return check(root, StoppedClock(), counting(), repair=repair, exists=lambda _directory, _ref: refs)
+    return check(root, StoppedClock(), counting(), repair=repair, exists=lambda _directory, ref: refs and "/salvage/" in ref)
 
 
 def codes(findings: list[Finding]) -> set[str]:

@@ -148,6 +148,7 @@ async def test_an_edit_of_our_own_fields_is_answered_with_the_command_for_it(des
     edit = await desk.write()
     assert edit is not None
     assert "devsh orchestrate cancel t1" in edit.edited.advice
+    await desk.commit(*edit.events(await desk.journal.read()))
     tasks[0]["prompt"] = "Do something else."
     desk.edit(tasks=tasks)
     await desk.commit(message())
