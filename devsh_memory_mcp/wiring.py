@@ -96,14 +96,14 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
 
 async def collect_garbage(
     root: Path, orchestration_id: str | None, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False
-) -> list[garbage.Removed]:
+) -> garbage.Collected:
     """Removes old checkouts and output of one orchestration, or of all, or only names them."""
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
-    removed: list[garbage.Removed] = []
+    collected = garbage.Collected()
     for found in [place.get(orchestration_id)] if orchestration_id else place.all():
         journal = FileJournal(found.directory, SystemClock())
         try:
-            removed += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)
+            collected += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)
         finally:
             await journal.aclose()
-    return removed
+    return collected
