@@ -75,6 +75,7 @@ def recognise(root: Path, caller: Caller) -> Caller:
 
 def run_runner(root: str, ready_fd: int | None = None) -> None:
     """Serves a memory root until nothing is left to do."""
+    os.umask(0o077)  # for what shims and git make below the memory root, also where a terminal's runner is their parent
     path = memory_root(root, os.environ)
     place = MemoryRoot(path, SystemClock(), choose, os.environ)
     anyio.run(make_runner(place, SystemClock()).run, ready_fd)
