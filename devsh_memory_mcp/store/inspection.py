@@ -132,8 +132,8 @@ def ref_findings(directory: Path, state: State, exists: HasRef) -> Iterator[Find
                 yield Finding("salvage_ref_missing", directory, message)
 
     for repository, task in stale_bases(state, exists):
-        message = f"{BASES}/{task.task_run_id} still pins the base of {task.id}, which is over; --repair or the next runner removes it."
-        yield Finding(STALE_BASE, Path(repository.git_directory), message)
+        message = f"{BASES}/{task.task_run_id} in {repository.git_directory} pins the base of {task.id}, which is over;"
+        yield Finding(STALE_BASE, directory, f"{message} `devsh fsck --repair` or `devsh gc` removes it.")
 
 
 def stale_bases(state: State, exists: HasRef) -> Iterator[tuple[Repository, Task]]:

@@ -54,7 +54,7 @@ async def test_a_checkout_with_more_than_what_was_saved_is_kept(house: House, re
         for ref in git(repository, "for-each-ref", "--format=%(refname)", "refs/devsh/salvage").splitlines():
             if ref not in record.salvage_refs:
                 git(repository, "update-ref", "-d", ref)
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
     assert taken(collected) == set()
     assert [kept.path for kept in collected.kept] == [directory / "workspace"]
     assert set(before) - {path.name for path in directory.rglob("*")} <= {"prompt", "reserve", "bundle.log"}
@@ -67,7 +67,7 @@ async def test_branches_that_the_user_has_hold_no_checkout_back(house: House, re
         saved, directory = await run(orchestration, "git checkout -q -b more; echo new > new; git add .; git commit -qm new; git tag x")
         unchanged, _ = await run(orchestration, "true")
         git(repository, "branch", "-D", "side")
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
         told = {event.orchestration_task_id: event.kept_in for event in events_of(orchestration) if isinstance(event, CheckoutRemoved)}
         (ref,) = (await orchestration.status(saved)).salvage_refs
     assert (taken(collected), collected.kept) == ({saved, unchanged}, [])
@@ -88,7 +88,7 @@ async def test_a_checkout_whose_outcome_leaves_a_doubt_is_kept(house: House, rep
         _, directory = await run(orchestration, "echo new > new")
         path = directory / "outcome.json"
         path.write_text(f"{path.read_text(encoding='utf-8').rstrip()[:-1]}, {doubt}}}", encoding="utf-8")
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
     assert (taken(collected), len(collected.kept)) == (set(), 1)
     assert (directory / "workspace/new").exists()
     house.expected = {"run_file_damaged"} if doubt == "no" else set()
@@ -98,7 +98,7 @@ async def test_what_somebody_worked_on_after_the_end_is_kept(house: House, repos
     async with house.opened() as orchestration:
         _, directory = await run(orchestration, "echo new > new")
         (directory / "workspace/new").write_text("mine\n", encoding="utf-8")
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
     assert (taken(collected), [kept.reason for kept in collected.kept]) == (set(), ["new has changed since its end"])
 
 
@@ -109,7 +109,7 @@ async def test_files_of_no_repository_are_kept_and_an_empty_directory_goes(house
         linked, place = await run(orchestration, "true", repo="none")
         (place / "workspace").rmdir()
         (place / "workspace").symlink_to(directory / "workspace")
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
     assert taken(collected) == {empty}
     assert {kept.orchestration_task_id for kept in collected.kept} == {full, linked}
     assert (directory / "workspace/mine").exists()
@@ -120,11 +120,11 @@ async def test_keep_age_and_dry_run_hold_everything_back(house: House, repositor
         _, kept = await run(orchestration, "echo new > new", keep=True)
         task, directory = await run(orchestration, "echo new > new")
         before = {*kept.rglob("*"), *directory.rglob("*")}
-        assert (await collect_garbage(house.root)).removed == []
-        named = await collect_garbage(house.root, older_than=NOW, dry_run=True)
+        assert (await collect_garbage(house.root, None)).removed == []
+        named = await collect_garbage(house.root, None, older_than=NOW, dry_run=True)
         assert {*kept.rglob("*"), *directory.rglob("*")} == before
         assert {found.orchestration_task_id for found in named.removed} == {task}
-        done = await collect_garbage(house.root, older_than=NOW)
+        done = await collect_garbage(house.root, None, older_than=NOW)
     assert [found.path for found in done.removed] == [found.path for found in named.removed]
     assert all(found.bytes > 0 for found in named.removed if found.path.name in ("workspace", "git"))
     assert (kept / "workspace/new").exists()
@@ -136,7 +136,7 @@ async def test_read_only_and_deep_trees_go_and_only_what_went_is_counted(house: 
     cd cache; for n in $(seq 300); do mkdir deep; cd deep; done; echo x > x"""
     async with house.opened() as orchestration:
         task, directory = await run(orchestration, script)
-        collected = await collect_garbage(house.root, older_than=NOW)
+        collected = await collect_garbage(house.root, None, older_than=NOW)
     assert taken(collected) == {task}
     assert [found.failure for found in collected.removed if found.failure] == []
     assert not list(directory.glob("*.going*"))
@@ -149,7 +149,7 @@ async def test_what_an_earlier_removal_left_is_taken_up_again(house: House, repo
         _, directory = await run(orchestration, "echo new > new")
         for name in ("workspace.going", "workspace.going-2"):
             (directory / name / "a").mkdir(parents=True)
-        collected = await collect_garbage(house.root)  # however young
+        collected = await collect_garbage(house.root, None)  # however young
     assert {found.path.name for found in collected.removed} == {"workspace.going", "workspace.going-2"}
     assert not list(directory.glob("*.going*"))
     assert (directory / "workspace").is_dir()
@@ -185,7 +185,7 @@ async def test_bases_of_ended_tasks_are_forgotten_and_others_are_not(house: Hous
         task, directory = await run(orchestration, "true")
         for name in (directory.parent.name, "tr_somebodyelse"):
             git(repository, "update-ref", f"refs/devsh/base/{name}", "HEAD")
-        collected = await collect_garbage(house.root)
+        collected = await collect_garbage(house.root, None)
         journal = (orchestration.directory or Path()) / "EVENTS.jsonl"
         there = fold_file(journal).tasks[task]
     assert collected.failures == []

@@ -39,7 +39,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     directory, clock = tmp_path / "orch_test", SystemClock()
     create(directory, OrchestrationCreated(orchestration_id="orch_test"), clock.now())
     journal = FileJournal(directory, clock, patience=0.02)
-    desk = Desk("orch_test", directory, journal, Views(directory, clock, choose), "rn_test")
+    desk = Desk("orch_test", directory, journal, Views(directory, clock, choose), "rn_test", lambda: None)
     state = await desk.take_over(os.getpid())
     desk.views.write(state, journal.offset, {})
     yield desk
@@ -87,7 +87,7 @@ async def test_an_edit_that_a_killed_runner_had_put_aside_is_taken_in_by_the_nex
 async def test_a_log_that_has_grown_long_is_put_aside_when_a_runner_is_started(house: House) -> None:
     (house.root / "runner.log").write_bytes(b"x" * 5_000_001)
     async with house.opened() as orchestration:
-        await orchestration.spawn(shell("true"))
+        await ended(orchestration, (await orchestration.spawn(shell("true"))).orchestration_task_id)
     assert (house.root / "runner.log.1").stat().st_size == 5_000_001
     assert (house.root / "runner.log").stat().st_size < 5_000_001
 
