@@ -75,6 +75,7 @@ def recognise(root: Path, caller: Caller) -> Caller:
 
 def run_runner(root: str, ready_fd: int | None = None) -> None:
     """Serves a memory root until nothing is left to do."""
+    os.umask(0o077)  # for what shims and git make below the memory root, also where a terminal's runner is their parent
     path = memory_root(root, os.environ)
     place = MemoryRoot(path, SystemClock(), choose, os.environ)
     anyio.run(make_runner(place, SystemClock()).run, ready_fd)
@@ -96,14 +97,14 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
 
 async def collect_garbage(
     root: Path, orchestration_id: str | None, *, older_than: timedelta = garbage.KEEP_CHECKOUT, dry_run: bool = False
-) -> list[garbage.Removed]:
+) -> garbage.Collected:
     """Removes old checkouts and output of one orchestration, or of all, or only names them."""
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
-    removed: list[garbage.Removed] = []
+    collected = garbage.Collected()
     for found in [place.get(orchestration_id)] if orchestration_id else place.all():
         journal = FileJournal(found.directory, SystemClock())
         try:
-            removed += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)
+            collected += await garbage.collect(journal, SystemClock(), older_than=older_than, dry_run=dry_run)
         finally:
             await journal.aclose()
-    return removed
+    return collected

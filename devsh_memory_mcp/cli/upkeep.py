@@ -45,16 +45,25 @@ def gc(context: click.Context, *, dry_run: bool, older_than: int, as_json: bool)
     """Remove checkouts and output that nobody needs any more. Branches, salvage refs and journals stay."""
     session = session_of(context)
     root = session.root
-    removed = anyio.run(
+    collected = anyio.run(
         partial(wiring.collect_garbage, root, session.orchestration_id, older_than=timedelta(milliseconds=older_than), dry_run=dry_run)
     )
-    total = sum(each.bytes for each in removed)
+    total = sum(each.bytes for each in collected.removed)
     if as_json:
-        found = [{"path": str(each.path), "bytes": each.bytes, "reason": each.reason} for each in removed]
-        write_json({"dryRun": dry_run, "bytes": total, "removed": found})
+        removed = [
+            {"path": str(each.path), "bytes": each.bytes, "reason": each.reason, "failure": each.failure} for each in collected.removed
+        ]
+        kept = [{"path": str(each.path), "reason": each.reason} for each in collected.kept]
+        write_json({"dryRun": dry_run, "bytes": total, "removed": removed, "kept": kept, "failures": collected.failures})
         return
-    for each in removed:
+    for each in collected.removed:
         click.echo(f"{_size(each.bytes):>9}  {each.path}  {click.style(each.reason, dim=True)}")
+        if each.failure:
+            click.echo(f"{'':>9}  {click.style('a part is left', fg='red')}: {each.failure}")
+    for kept_one in collected.kept:
+        click.echo(f"{'kept':>9}  {kept_one.path}  {click.style(kept_one.reason, dim=True)}")
+    for failure_text in collected.failures:
+        click.echo(f"{'':>9}  {failure_text}")
     click.echo(f"{_size(total)} {'would be freed' if dry_run else 'freed'}.")
     where(root)
 

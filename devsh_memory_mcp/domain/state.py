@@ -108,6 +108,7 @@ class State:
     unread: dict[int, Message] = field(default_factory=dict)
     unknown: dict[str, object] = field(default_factory=dict)
     unknown_of_tasks: dict[str, dict[str, object]] = field(default_factory=dict)
+    edits: set[str] = field(default_factory=set)  # the names of the edited files that were taken in
     _ids: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "State":
@@ -125,6 +126,7 @@ class State:
             answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
             unknown=dict(self.unknown),
             unknown_of_tasks=dict(self.unknown_of_tasks),
+            edits=set(self.edits),
             _ids=dict(self._ids),
         )
 
@@ -193,6 +195,7 @@ def _found(state: State, seq: int, at: datetime, event: events.PlanTaskFound) ->
 
 
 def _edited(state: State, _seq: int, _at: datetime, event: events.PlanEdited) -> None:
+    state.edits.update(event.kept.split(", "))
     state.unknown = dict(event.unknown)
     state.unknown_of_tasks = dict(event.unknown_of_tasks)
     state.paused = state.paused if event.paused is None else event.paused

@@ -1,13 +1,11 @@
-"""What may be removed: checkouts whose work is safe, and the output of tasks that ended long ago. Journals and outcomes stay.
+"""What may be removed: checkouts whose work is proved to be safe, and the output of tasks that ended long ago.
 
-Safe means that the salvage ref is there in the user's repository, read back now, or that the attempt changed nothing.
+Journals and outcomes stay, and so does every checkout of which anything is in doubt: `evidence` says why.
 """
 
-import contextlib
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,19 +13,26 @@ from anyio import to_thread
 
 from devsh_memory_mcp.domain.events import CheckoutRemoved
 from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.engine.evidence import Proof, Unproved, prove, repository_of
+from devsh_memory_mcp.engine.removal import GOING, measure, open_run, remove
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.rundir import Outcome
 from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.lock import is_held
 
 KEEP_CHECKOUT = timedelta(hours=24)
 KEEP_OUTPUT = timedelta(days=30)
-_GIT_SECONDS = 30
+
+_TREES = (rundir.GIT_DIRECTORY, rundir.WORKSPACE_DIRECTORY)
+_BUNDLE = "bundle"  # the agent's commits on their way; while they have not arrived it may be the only copy outside of the checkout
+_SCRATCH = (rundir.RESERVE_FILE, rundir.PROMPT_FILE, "bundle.log")
+_OUTPUT = (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE)
+_RESTS = tuple(f"{name}{GOING}" for name in _TREES)
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Something that was removed, or would be: sizes in bytes. `kept_in` is where the work is."""
+    """Something that was removed, or would be: sizes in bytes. `kept_in` is where the work is, `failure` what could not go and why."""
 
     path: Path
     bytes: int
@@ -35,104 +40,154 @@ class Removed:
     orchestration_task_id: str
     attempt: int
     kept_in: str | None = None
+    failure: str | None = None
 
 
-async def collect(journal: FileJournal, clock: Clock, *, older_than: timedelta = KEEP_CHECKOUT, dry_run: bool = False) -> list[Removed]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkout that is old enough to go and stays."""
+
+    path: Path
+    reason: str
+    orchestration_task_id: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a collection came to; `failures` are sentences on base refs that could not be taken away."""
+
+    removed: list[Removed] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: "Collected") -> "Collected":
+        self.removed += other.removed
+        self.kept += other.kept
+        self.failures += other.failures
+        return self
+
+
+async def collect(journal: FileJournal, clock: Clock, *, older_than: timedelta = KEEP_CHECKOUT, dry_run: bool = False) -> Collected:
     """Removes, or with `dry_run` only names, what an orchestration no longer needs."""
-    state = await journal.read()
-    found = await to_thread.run_sync(lambda: list(_removable(state, journal.directory, clock.now(), older_than)))
-    if dry_run:
-        return found
-    for removed in found:
-        await to_thread.run_sync(_remove, removed.path)
-        if removed.path.name == rundir.WORKSPACE_DIRECTORY:
-            event = CheckoutRemoved(orchestration_task_id=removed.orchestration_task_id, attempt=removed.attempt, kept_in=removed.kept_in)
-            await journal.transact(lambda _state, _now, event=event: Decision((event,), None))  # type: ignore[misc]
-            await to_thread.run_sync(forget_base, state.tasks[removed.orchestration_task_id])
-    return found
-
-
-def _removable(state: State, directory: Path, now: datetime, older_than: timedelta) -> Iterator[Removed]:
+    state = (await journal.read()).copy()  # the journal's own grows while threads look through this one
+    collected = Collected()
     for task in state.tasks.values():
         if not task.is_terminal or task.completed_at is None:
             continue
-        age = now - task.completed_at
-        for attempt in sorted(task.checkouts):
-            run = directory / "runs" / task.task_run_id / str(attempt)
-            if age >= older_than and not task.spec.keep:
-                yield from _checkout(task, attempt, run)
-        if age >= max(KEEP_OUTPUT, older_than):
-            yield from _output(task, directory / "runs" / task.task_run_id)
+        for attempt in range(1, task.attempt + 1):  # a thread each, so that nobody has to wait for long who wants to leave
+            look = _Look(journal.directory, task, attempt, clock.now(), older_than)
+            found = await to_thread.run_sync(look.clear if not dry_run else look.name)
+            collected += found
+            if look.is_checkout_gone:
+                await _tell(journal, task.orchestration_task_id, attempt, look.proof)
+    if not dry_run:
+        collected.failures += await to_thread.run_sync(forget_bases, state)
+    return collected
 
 
-def _checkout(task: Task, attempt: int, run: Path) -> Iterator[Removed]:
-    workspace = run / rundir.WORKSPACE_DIRECTORY
-    safe, kept_in = _is_safe(task, run, workspace)
-    if not safe:
-        return
-    reason = f"its work is in {kept_in}" if kept_in else "it changed nothing"
-    for path in (run / rundir.GIT_DIRECTORY, workspace):
-        if path.exists():
-            yield Removed(path, _size(path), reason, task.orchestration_task_id, attempt, kept_in)
+async def _tell(journal: FileJournal, task_id: str, attempt: int, proof: Proof | None) -> None:
+    event = CheckoutRemoved(orchestration_task_id=task_id, attempt=attempt, kept_in=proof.kept_in if proof else None)
+
+    def decide(state: State, _now: datetime) -> Decision[None]:
+        return Decision((event,) if attempt in state.tasks[task_id].checkouts else (), None)
+
+    await journal.transact(decide)
 
 
-def _is_safe(task: Task, run: Path, workspace: Path) -> tuple[bool, str | None]:
-    try:
-        outcome = rundir.read_json(str(run / rundir.OUTCOME_FILE), Outcome)
-    except ValueError:
-        outcome = None
-    if task.spec.repository is None:
-        return workspace.is_dir() and not any(workspace.iterdir()), None
-    if outcome is None:
-        return not workspace.exists(), None
-    if outcome.salvage_ref is None:
-        return outcome.changed_file_count == 0 and outcome.commits == 0 and outcome.tip is not None, None
-    return _has_ref(task.spec.repository.git_directory, outcome.salvage_ref, outcome.tip), outcome.salvage_ref
+class _Look:
+    """One ended attempt. `is_checkout_gone` says afterwards that the journal is to be told."""
+
+    def __init__(self, directory: Path, task: Task, attempt: int, now: datetime, older_than: timedelta) -> None:
+        self._directory = directory
+        self._run = directory / "runs" / task.task_run_id / str(attempt)
+        self._task = task
+        self._attempt = attempt
+        age = now - (task.completed_at or now)
+        self._is_old = age >= older_than and not task.spec.keep
+        self._is_output_old = age >= max(KEEP_OUTPUT, older_than)
+        self._kept: list[Kept] = []
+        self.proof: Proof | None = None
+        self.is_checkout_gone = False
+
+    def name(self) -> Collected:
+        """What would go."""
+        return self._each(lambda run, found: replace(found, bytes=measure(run, found.path.name)))
+
+    def clear(self) -> Collected:
+        """What went."""
+        collected = self._each(self._remove)
+        trees = [self._run / name for name in _TREES]
+        told = self._attempt in self._task.checkouts
+        self.is_checkout_gone = told and self._is_old and not self._kept and not any(map(os.path.lexists, trees))
+        return collected
+
+    def _each(self, act: Callable[[int, Removed], Removed]) -> Collected:
+        try:
+            run = open_run(self._directory, self._task.task_run_id, self._attempt)
+        except OSError:  # it is not there, or not where we made it
+            return Collected()
+        try:
+            if is_held(self._run / rundir.LOCK_FILE):
+                return Collected()
+            removed = [act(run, found) for found in self._found(run)]
+        finally:
+            os.close(run)
+        return Collected(removed, self._kept)
+
+    def _remove(self, run: int, found: Removed) -> Removed:
+        freed = remove(run, found.path.name)
+        told = [f"{name}: {why}" for name, why in freed.failures.items()]
+        more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+        return replace(found, bytes=freed.bytes, failure=", ".join(told[:3]) + more if told else None)
+
+    def _found(self, run: int) -> Iterator[Removed]:
+        there = sorted(os.listdir(run))
+        for name in there:
+            if name.startswith(_RESTS):
+                yield self._going(name, "left over from an earlier removal")
+        if self._is_old:
+            yield from self._checkout(there)
+        if self._is_output_old:
+            yield from (self._going(name, f"output older than {KEEP_OUTPUT.days} days") for name in _OUTPUT if name in there)
+
+    def _checkout(self, there: list[str]) -> Iterator[Removed]:
+        trees = [name for name in _TREES if name in there]
+        if trees:
+            try:
+                self.proof = prove(self._task, self._attempt, self._run)
+            except Unproved as error:
+                self._kept = [Kept(self._run / trees[-1], str(error), self._task.orchestration_task_id, self._attempt)]
+            except OSError as error:
+                why = f"it cannot be looked through: {error.strerror}"
+                self._kept = [Kept(self._run / trees[-1], why, self._task.orchestration_task_id, self._attempt)]
+        if self.proof is not None:
+            yield from (self._going(name, self.proof.reason, self.proof.kept_in) for name in trees)
+        scratch = _SCRATCH if self._kept else (*_SCRATCH, _BUNDLE)
+        yield from (self._going(name, "of no use after the end") for name in scratch if name in there)
+
+    def _going(self, name: str, reason: str, kept_in: str | None = None) -> Removed:
+        return Removed(self._run / name, 0, reason, self._task.orchestration_task_id, self._attempt, kept_in)
 
 
-def _has_ref(git_directory: str, ref: str, tip: str | None) -> bool:
-    try:
-        answer = subprocess.run(
-            ["git", f"--git-dir={git_directory}", "rev-parse", "-q", "--verify", f"{ref}^{{commit}}"],
-            capture_output=True, timeout=_GIT_SECONDS, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.returncode == 0 and answer.stdout.decode().strip() == tip
+def forget_bases(state: State) -> list[str]:
+    """Takes away what still pins the bases of tasks that are over, as a runner leaves it that was killed; what could not be."""
+    ended: dict[str, list[Task]] = {}
+    for task in state.tasks.values():
+        if task.is_terminal and task.spec.repository is not None:
+            ended.setdefault(task.spec.repository.git_directory, []).append(task)
+    failures = []
+    for tasks in ended.values():
+        repository = repository_of(tasks[-1])
+        pinned = repository.bases() if repository else frozenset[str]()
+        failures += [why for task in tasks if task.task_run_id in pinned and (why := forget_base(task))]
+    return failures
 
 
-def _output(task: Task, runs: Path) -> Iterator[Removed]:
-    for attempt in range(1, task.attempt + 1):
-        for name in (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE):
-            path = runs / str(attempt) / name
-            if path.exists():
-                yield Removed(path, path.stat().st_size, "output older than 30 days", task.orchestration_task_id, attempt)
-
-
-def _size(path: Path) -> int:
-    return sum(file.lstat().st_blocks * 512 for file in path.rglob("*"))
-
-
-def _remove(path: Path) -> None:
-    """A tree is renamed first, so that half a checkout is never taken for one."""
-    if not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    going = path.with_name(f"{path.name}.going")
-    path.rename(going)
-    shutil.rmtree(going, ignore_errors=True)
-
-
-def forget_base(task: Task) -> None:
+def forget_base(task: Task) -> str | None:
     """Takes away the ref that pinned the base for an attempt's checkout; the salvage ref pins what has to last.
 
-    Where it cannot be done now, it is done again with the checkout's removal.
+    Why it could not be done, else None: it never raises, and is done again by the next collection.
     """
-    repository = task.spec.repository
-    if repository is None:
-        return
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
-            ["git", f"--git-dir={repository.git_directory}", "update-ref", "-d", f"refs/devsh/base/{task.task_run_id}"],
-            capture_output=True, timeout=_GIT_SECONDS, check=False,
-        )  # fmt: skip
+    repository = repository_of(task)
+    return repository.forget_base(task.task_run_id) if repository else None

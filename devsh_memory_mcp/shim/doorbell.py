@@ -27,6 +27,7 @@ FORMAT = 1
 ANSWER_WITHIN = 10.0  # seconds; a runner silent for longer is stopped or wedged, and is replaced
 START_WITHIN = 10.0
 _START_LOCK = "runner.start.lock"
+_LONGEST_LOG = 5_000_000  # bytes
 
 
 class NoRunner(Exception):
@@ -172,6 +173,7 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
     """The command forks itself away at once; it writes a byte to `--ready-fd` when it listens, or ends."""
     ready, told = os.pipe()
     try:
+        _rotate(f"{root}/runner.log")
         log = os.open(f"{root}/runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
@@ -194,6 +196,15 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
         os.close(ready)
         if told >= 0:
             os.close(told)
+
+
+def _rotate(path: str) -> None:
+    """A log that has grown long becomes the one before; starters come one at a time."""
+    try:
+        if os.stat(path).st_size > _LONGEST_LOG:
+            os.replace(path, f"{path}.1")
+    except OSError:
+        return  # there is none, or it cannot be moved: then it goes on growing
 
 
 def _await_byte(descriptor: int) -> None:

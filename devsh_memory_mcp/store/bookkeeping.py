@@ -6,6 +6,7 @@ Standard library only, so that a command which only shows what is there starts f
 import hashlib
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def written(status: os.stat_result, content: bytes) -> Written:
 def read_bookkeeping(directory: Path) -> Bookkeeping | None:
     """views.json, None where it is not there or is not one."""
     try:
+        if not stat.S_ISREG(os.stat(directory / VIEWS_FILE).st_mode):
+            return None  # a pipe would be waited for
         document = json.loads((directory / VIEWS_FILE).read_bytes())
         files = {name: Written(**entry) for name, entry in document.pop("files").items()}
         return Bookkeeping(**document, files=files)

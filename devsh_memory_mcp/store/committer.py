@@ -1,6 +1,7 @@
 """One thread that commits what callers have queued, as many at once as are there when it gets the lock."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,8 +99,8 @@ class Committer:
         try:
             self._writer.commit(take)
         except Exception as error:  # noqa: BLE001  a fault of ours must reach those who wait, not end the thread under them
-            for queued in batch or self._take(first):
-                queued.transaction.error = error
+            for transaction in [queued.transaction for queued in batch] or take():  # it may have come before any was taken
+                transaction.error = error
         self._answer(batch)
 
     def _take(self, first: Queued) -> list[Queued]:
@@ -120,7 +121,7 @@ class Committer:
         self._told = self._writer.reader.state.seq
         for loop in {queued.loop for queued in batch}:
             mine = [queued for queued in batch if queued.loop is loop]
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody who waits
                 loop.call_soon_threadsafe(self._tell, progress, mine)
 
     def _tell(self, progress: Progress | None, batch: Sequence[Queued]) -> None:

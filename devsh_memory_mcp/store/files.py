@@ -105,6 +105,11 @@ def nanoseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000) * 1_000_000
 
 
+def is_unlinkable(error: OSError) -> bool:
+    """Whether a file can have no second name, there or because it is a directory."""
+    return error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
 def unused_name(path: Path, why: str, number: int) -> Path:
     """A name beside `path` that nothing has yet: `<name>.<why>-<ns>`."""
     while os.path.lexists(name := path.with_name(f"{path.name}.{why}-{number}")):
@@ -122,11 +127,22 @@ def create_file(path: Path, content: bytes) -> None:
         while view:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
-        os.link(temporary, path)
+        _name(temporary, path)
     finally:
         os.close(descriptor)
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
     sync_directory(str(path.parent))
+
+
+def _name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if not is_unlinkable(error):
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        os.rename(temporary, path)  # callers hold the root's lock, so nobody takes the name in between
 
 
 def replace_file(path: Path, content: bytes) -> os.stat_result:

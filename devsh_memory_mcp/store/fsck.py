@@ -7,25 +7,34 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic_core import from_json
-
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.domain.state import State
-from devsh_memory_mcp.errors import Conflict, DevshError
+from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest
 from devsh_memory_mcp.ports import Clock, Decide, Decision
 from devsh_memory_mcp.store.bookkeeping import VIEW_FILES, Document, exact_bookkeeping
-from devsh_memory_mcp.store.files import explained
-from devsh_memory_mcp.store.inspection import Finding, HasRef, has_ref, ref_findings, run_findings, stale_files
+from devsh_memory_mcp.store.files import explained, nanoseconds, unused_name
+from devsh_memory_mcp.store.inspection import (
+    DAMAGED_FILE,
+    STALE_BASE,
+    Finding,
+    HasRef,
+    damaged_files,
+    has_ref,
+    ref_findings,
+    run_findings,
+    stale_bases,
+    stale_files,
+)
 from devsh_memory_mcp.store.lock import HeldLock, is_held, try_lock
 from devsh_memory_mcp.store.mending import mend
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, Reader
 from devsh_memory_mcp.store.root import LINK, ORCHESTRATIONS, RUNNER_LOCK_FILE, MemoryRoot
-from devsh_memory_mcp.store.views import Views, documents, settled
+from devsh_memory_mcp.store.views import Edit, Views, documents, parsed, settled
 from devsh_memory_mcp.store.writer import LOCK_FILE, Transaction, Writer
 
 __all__ = ["Finding", "Fsck", "check"]
 
-RUNNERS_OWN = frozenset({"views_behind", "attempt_not_running"})  # what is so for moments while a runner works
+RUNNERS_OWN = frozenset({"views_behind", "attempt_not_running", STALE_BASE})  # what is so for moments while a runner works
 
 
 def check(root: MemoryRoot, clock: Clock, choose: Choose, *, repair: bool, exists: HasRef = has_ref) -> list[Finding]:
@@ -81,6 +90,8 @@ class Fsck:
                 self._settle(directory)
             for path in stale_files(directory):
                 path.unlink()
+            if codes & {DAMAGED_FILE, STALE_BASE}:
+                self._put_aside(directory)
             if codes & {"views_behind", "view_differs", "torn_end", "foreign_lines"} or told:
                 self._rewrite(directory)
         except (DevshError, OSError) as error:
@@ -111,7 +122,7 @@ class Fsck:
         try:
             with lock:
                 path = directory / JOURNAL_FILE
-                views = {name: document for name in VIEW_FILES if (document := _document(directory / name)) is not None}
+                views = {name: document for name in VIEW_FILES if (document := parsed(directory / name)) is not None}
                 mended = mend(path, views, directory.name if directory.name != LINK else _name_in(views), self._clock.now(), self._choose)
         finally:
             lock.close()
@@ -120,12 +131,37 @@ class Fsck:
     def _rewrite(self, directory: Path) -> None:
         reader = Reader(directory / JOURNAL_FILE)
         reader.catch_up()
-        edit = Views(directory, self._clock, self._choose).write(reader.state, reader.offset, {})
-        if edit is not None:
+        views = Views(directory, self._clock, self._choose)
+        try:
+            while (edit := views.write(reader.state, reader.offset, {})) is not None:
+                self._take_in(directory, edit)
+                reader.catch_up()
+        finally:
+            reader.close()
+
+    def _take_in(self, directory: Path, edit: Edit) -> None:
+        try:
             self._commit(directory, lambda state, _now: Decision(edit.events(state), None))
+        except (InvalidRequest, Conflict) as error:
+            why = error.message
+            self._commit(directory, lambda state, _now: Decision(edit.refusal(state, why), None))
+
+    def _put_aside(self, directory: Path) -> None:
+        """What stands in the next runner's way, and what pins the bases of tasks that are over."""
+        state = self._state(directory)
+        for found in damaged_files(directory, state):
+            if found.is_replaceable:
+                os.rename(found.path, unused_name(found.path, "damaged", nanoseconds(self._clock.now())))
+        for repository, task in stale_bases(state, self._exists):
+            repository.forget_base(task.task_run_id)
+
+    def _state(self, directory: Path) -> State:
+        reader = Reader(directory / JOURNAL_FILE)
+        try:
             reader.catch_up()
-            Views(directory, self._clock, self._choose).write(reader.state, reader.offset, {})
-        reader.close()
+            return reader.state
+        finally:
+            reader.close()
 
     def _settle(self, directory: Path) -> None:
         writer = Writer(directory, self._clock)
@@ -149,17 +185,9 @@ def _view_findings(directory: Path, state: State) -> Iterator[Finding]:
         yield Finding("views_behind", directory, "The views do not tell the journal to its end, or somebody has changed them.")
         return
     for name, expected in documents(state, {}).items():
-        document = _document(directory / name)
+        document = parsed(directory / name)
         if document is None or settled(document) != settled(expected):
             yield Finding("view_differs", directory / name, "It is not what the journal says.")
-
-
-def _document(path: Path) -> Document | None:
-    try:
-        document = from_json(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _name_in(views: dict[str, Document]) -> str:

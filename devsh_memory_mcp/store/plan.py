@@ -29,6 +29,12 @@ class Edit:
         names = ((task, (task.id, task.orchestration_task_id, task.task_run_id)) for task in self.tasks)
         return (self.edited, *(task for task, ids in names if not any(state.find_task(name) for name in ids)))
 
+    def refusal(self, state: State, why: str) -> tuple[Event, ...]:
+        """What to tell instead where the edit cannot be taken in; the files stay."""
+        kept = ", ".join(self.kept)
+        advice = f"It was not taken in and is kept as {kept}: {why}"
+        return (PlanEdited(kept=kept, advice=advice, unknown=state.unknown, unknown_of_tasks=state.unknown_of_tasks),)
+
 
 def found_tasks(plan: Document, state: State, choose: Choose) -> tuple[PlanTaskFound, ...]:
     """The tasks of a plan that `state` does not know. One that never ended is pending; what ran it before is not ours."""

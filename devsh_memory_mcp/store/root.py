@@ -5,7 +5,7 @@ What changes the set of orchestrations happens under `root.lock`.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -27,6 +27,7 @@ LOCK_FILE = "root.lock"
 RUNNER_LOCK_FILE = "runner.lock"
 LINK = "orchestration"
 ORCHESTRATIONS = "orchestrations"
+MIRRORS = "mirrors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class MemoryRoot:
         self._clock = clock
         self._choose = choose
         try:
-            make_directory(path / ORCHESTRATIONS)
+            for name in (ORCHESTRATIONS, MIRRORS):
+                _make_private(path / name)
         except OSError as error:
             raise explained(error, path) from error
         if not os.access(path, os.W_OK | os.X_OK):
@@ -152,6 +154,14 @@ class MemoryRoot:
     def _adopt(self) -> Found | None:
         adopt(self.link, self.new_id(), self._clock, self._choose)
         return _first(self.link)
+
+
+def _make_private(directory: Path) -> None:
+    """Nobody else gets through it, whatever the modes of what is below, and whoever made it; the root itself may be shared."""
+    make_directory(directory)
+    if directory.stat().st_mode & 0o077:
+        with suppress(PermissionError):  # it is another user's, who shares it
+            directory.chmod(0o700)
 
 
 def _first(directory: Path) -> Found | None:

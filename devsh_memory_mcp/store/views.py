@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic_core import from_json, to_json
@@ -32,11 +32,13 @@ from devsh_memory_mcp.store.bookkeeping import (
     read_exact,
     written,
 )
-from devsh_memory_mcp.store.files import nanoseconds, replace_file, unused_name
+from devsh_memory_mcp.store.files import is_unlinkable, nanoseconds, replace_file, unused_name
 from devsh_memory_mcp.store.plan import VIEW_KEY, Document, Edit
 from devsh_memory_mcp.store.reader import state_at
 
-__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "read_exact", "settled"]
+__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "parsed", "read_exact", "settled"]
+
+_EDITED = "edited"  # PLAN.json.edited-<ns> is what another hand made of PLAN.json
 
 
 def documents(state: State, waiting: Mapping[str, str]) -> dict[str, Document]:
@@ -64,11 +66,14 @@ class Views:
         self._known = read_bookkeeping(directory) or Bookkeeping()
 
     def write(self, state: State, offset: int, waiting: Mapping[str, str]) -> Edit | None:
-        """Brings the files to `state`, which is the journal up to `offset`; the Edit is what somebody else had written into them."""
+        """Brings the files to `state`, which is the journal up to `offset`; the Edit is what somebody else had written into them.
+
+        It waits in its files until the journal tells of them: whoever could not commit it is given it again.
+        """
         began = time.perf_counter()
         files: dict[str, Written] = {}
-        kept: list[_Kept] = []
-        for name, document in documents(state, waiting).items():
+        kept = self._not_taken_in(state)
+        for name, document in documents(_overlaid(state, kept), waiting).items():
             files[name] = self._write(name, document, {"seq": state.seq, "offset": offset}, kept)
         edit = self._edit(kept, state) if kept else None
         self._keep_books(state, offset, files, is_last=edit is None)
@@ -84,12 +89,9 @@ class Views:
             return known
         aside = self._second_name(path)
         status = replace_file(path, to_json(document | {VIEW_KEY: view}, indent=2) + b"\n")
-        if aside is not None:
-            # The look comes after the replacing, so that no change in between is lost.
-            if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
-                os.unlink(aside)
-            else:
-                kept.append(_Kept(name, aside, _parsed(aside)))
+        # The look comes after the replacing, so that no change in between is lost.
+        if aside is not None and not self._is_dropped(name, aside):
+            kept.append(_Kept(name, aside, parsed(aside)))
         return written(status, plain)
 
     def _is_ours(self, path: Path, known: Written) -> bool:
@@ -98,24 +100,54 @@ class Views:
         except OSError:
             return False
 
+    def _is_dropped(self, name: str, aside: Path) -> bool:
+        """Whether a second name is only one of a file of ours, and so was taken away."""
+        known = self._known.files.get(name)
+        if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
+            os.unlink(aside)
+            return True
+        return False
+
     def _second_name(self, path: Path) -> Path | None:
-        aside = unused_name(path, "edited", nanoseconds(self._clock.now()))
+        """Another name for what stands there; its only one where it is a directory, or the disk knows no second names."""
+        aside = unused_name(path, _EDITED, nanoseconds(self._clock.now()))
         try:
             os.link(path, aside, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if not is_unlinkable(error):
+                raise
+            os.rename(path, aside)
         return aside
+
+    def _not_taken_in(self, state: State) -> list[_Kept]:
+        """The edited files, oldest first, that the journal does not tell of: it could not be written, or we were killed before it."""
+        found: list[tuple[int, _Kept]] = []
+        for entry in os.listdir(self._directory):
+            name, mark, number = entry.partition(f".{_EDITED}-")
+            aside = self._directory / entry
+            if not mark or name not in VIEW_FILES or not number.isdecimal() or entry in state.edits:
+                continue
+            if _is_same(aside, self._directory / name):
+                os.unlink(aside)  # we were killed before the replacing, which is done now
+            elif not self._is_dropped(name, aside):
+                found.append((int(number), _Kept(name, aside, parsed(aside))))
+        return [kept for _, kept in sorted(found, key=lambda one: one[0])]
 
     def _is_unrecorded(self, name: str, path: Path) -> bool:
         """Whether a file that is not in the books is a view of this journal all the same, as after a crash between the two."""
-        document = _parsed(path)
+        document = parsed(path)
         before = None if document is None else self._state_shown_by(document)
         return document is not None and before is not None and settled(document) == settled(documents(before, {})[name])
 
     def _edit(self, kept: list[_Kept], state: State) -> Edit:
-        names = tuple(found.path.name for found in kept)
-        said = [_told(found) for found in kept if found.name != PLAN_FILE or found.document is None]
-        plan = next((found.document for found in kept if found.name == PLAN_FILE), None)
+        """What to tell of the files. Of several plans the oldest; the others follow in edits of their own."""
+        plans_kept = [found for found in kept if found.name == PLAN_FILE and found.document is not None]
+        told = [found for found in kept if found not in plans_kept[1:]]
+        names = tuple(found.path.name for found in told)
+        said = [_told(found) for found in told if found.name != PLAN_FILE or found.document is None]
+        plan = plans_kept[0].document if plans_kept else None
         if plan is None:
             unknown, of_tasks = state.unknown, state.unknown_of_tasks
             return Edit(names, PlanEdited(kept=", ".join(names), advice=" ".join(said), unknown=unknown, unknown_of_tasks=of_tasks))
@@ -138,8 +170,19 @@ class Views:
         idle = all(task.held for task in state.unfinished.values())
         books = Bookkeeping(state.seq, offset, inode, idle, files)
         if books != self._known and is_last:
-            replace_file(self._directory / VIEWS_FILE, books.content())
+            path = self._directory / VIEWS_FILE
+            if path.is_dir() and not path.is_symlink():
+                os.rename(path, unused_name(path, "foreign", nanoseconds(self._clock.now())))
+            replace_file(path, books.content())
         self._known = books
+
+
+def _overlaid(state: State, kept: list[_Kept]) -> State:
+    """The state with the keys that wait to be taken in, so that they stay in the file while they do."""
+    plan = next((found.document for found in reversed(kept) if found.name == PLAN_FILE and found.document is not None), None)
+    if plan is None:
+        return state
+    return replace(state, unknown=plans.unknown_keys(plan), unknown_of_tasks=plans.unknown_keys_of_tasks(plan))
 
 
 def edited_plan(plan: Document, state: State, *, kept: str, advice: str) -> PlanEdited:
@@ -159,17 +202,30 @@ def imported_events(plan: Document, choose: Choose, *, kept: str) -> tuple[PlanE
 
 
 def _told(found: _Kept) -> str:
+    if not found.path.is_file():
+        return f"{found.name} was no file; what stood there is kept as {found.path.name}."
     if found.document is None:
         return f"{found.name} was not valid JSON; it is kept as {found.path.name}."
     return f"{found.name} is written by the runner alone; the edited file is kept as {found.path.name}."
 
 
-def _parsed(path: Path) -> Document | None:
+def parsed(path: Path) -> Document | None:
+    """The JSON object in a file, None where it is none; a pipe or a device is not waited for."""
     try:
-        document = from_json(path.read_bytes())  # refuses what could not be written into the journal
+        if not path.is_file():
+            return None
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            document = from_json(file.read())  # refuses what could not be written into the journal
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
 
 
 def settled(document: Document) -> Document:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from devsh_memory_mcp.domain.requests import ListRequest
+from devsh_memory_mcp.engine.garbage import Collected
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
@@ -86,6 +87,10 @@ async def test_a_shell_begins_anew_when_all_tasks_have_been_over_for_an_hour(hou
     assert (found[0], found[1] == found[0]) == (orchestration.orchestration_id, False)
 
 
+def checkouts(collected: Collected) -> set[str]:
+    return {found.orchestration_task_id for found in collected.removed if found.path.name == "workspace"}
+
+
 async def test_only_checkouts_whose_work_is_safe_are_removed(house: House, repository: Path) -> None:
     async with house.opened() as orchestration:
         requests = {
@@ -101,16 +106,12 @@ async def test_only_checkouts_whose_work_is_safe_are_removed(house: House, repos
         await ended(orchestration, *ids.values())
         (ref,) = (await orchestration.status(ids["unsafe"])).salvage_refs
         git(repository, "update-ref", "-d", ref)
-        assert await collect_garbage(house.root, orchestration.orchestration_id) == []  # none has been over for a day
-        named = {
-            found.orchestration_task_id
-            for found in await collect_garbage(house.root, orchestration.orchestration_id, older_than=NOW, dry_run=True)
-        }
+        mine = orchestration.orchestration_id
+        assert (await collect_garbage(house.root, mine)).removed == []  # none has been over for a day
+        named = checkouts(await collect_garbage(house.root, mine, older_than=NOW, dry_run=True))
         workspaces = {name: (await orchestration.status(task_id)).workspace for name, task_id in ids.items()}
         assert all(path and Path(path).is_dir() for path in workspaces.values())
-        removed = {
-            found.orchestration_task_id for found in await collect_garbage(house.root, orchestration.orchestration_id, older_than=NOW)
-        }
+        removed = checkouts(await collect_garbage(house.root, mine, older_than=NOW))
         left = {name for name, task_id in ids.items() if (await orchestration.status(task_id)).workspace}
         there = {name for name, path in workspaces.items() if path and Path(path).exists()}
     assert named == removed == {ids["saved"], ids["unchanged"], ids["empty"]}

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from devsh_memory_mcp.domain.events import AgentCompleted, AttemptEnded, AttemptStarted
+from devsh_memory_mcp.domain.events import AgentCancelled, AgentCompleted, AttemptEnded, AttemptStarted
 from devsh_memory_mcp.domain.records import Repository, Totals
 from devsh_memory_mcp.errors import Conflict
 from devsh_memory_mcp.store.fsck import Finding, check
@@ -48,7 +49,7 @@ async def found(root: MemoryRoot, clock: StoppedClock) -> Found:
 
 
 def checked(root: MemoryRoot, *, repair: bool = False, refs: bool = True) -> list[Finding]:
-    return check(root, StoppedClock(), counting(), repair=repair, exists=lambda _directory, _ref: refs)
+    return check(root, StoppedClock(), counting(), repair=repair, exists=lambda _directory, ref: refs and "/salvage/" in ref)
 
 
 def codes(findings: list[Finding]) -> set[str]:
@@ -183,3 +184,51 @@ def test_a_ref_is_looked_up_in_the_repository(tmp_path: Path) -> None:
     assert has_ref(str(tmp_path / ".git"), REF)
     assert not has_ref(str(tmp_path / ".git"), REF + "0")
     assert not has_ref(str(tmp_path / "none"), REF)
+
+
+@pytest.mark.parametrize("name", ["run.json", "report.jsonl", "outcome.json"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.write_text("{ no\n")])
+async def test_a_run_file_that_cannot_be_read_is_named(root: MemoryRoot, found: Found, name: str, make: Callable[[Path], None]) -> None:
+    path = found.directory / "runs" / "tr_000000000001" / "1" / name
+    make(path)
+    (finding,) = checked(root)
+    assert (finding.code, finding.path) == ("run_file_damaged", path)
+    assert codes(checked(root, repair=True)) == {"run_file_damaged"}
+    assert path.exists()  # the attempt is over: nothing has to be made anew
+
+
+@pytest.mark.parametrize("name", ["run.json", "outcome.json"])
+async def test_a_damaged_file_in_the_way_of_a_live_attempts_end_is_kept_aside(
+    root: MemoryRoot, found: Found, clock: StoppedClock, name: str
+) -> None:
+    journal = FileJournal(found.directory, clock)
+    await journal.transact(commits(AttemptStarted(orchestration_task_id="ns0000000002", task_run_id="tr_000000000002", attempt=1)))
+    await journal.aclose()
+    place = found.directory / "runs" / "tr_000000000002" / "1"
+    place.mkdir(parents=True)
+    (place / name).write_text("{ no")
+    (place / "report.jsonl").write_text("no\n")
+    findings = checked(root, repair=True)
+    assert {finding.path.name for finding in findings if finding.code == "run_file_damaged" and finding.repaired} == {name}
+    assert [path.read_text() for path in place.glob(f"{name}.damaged-*")] == ["{ no"]
+    assert (place / "report.jsonl").read_text() == "no\n"
+    (left,) = [finding for finding in findings if finding.code == "attempt_not_running"]
+    assert "`devsh orchestrate wait t2`" in left.message
+
+
+async def test_a_base_that_is_pinned_after_the_end_is_told_and_forgotten(root: MemoryRoot, found: Found, clock: StoppedClock) -> None:
+    repository = root.path.parent / "repository"
+    git = ["git", "-C", str(repository)]
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    subprocess.run([*git, "-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, "update-ref", "refs/devsh/base/tr_000000000003", "HEAD"], check=True)
+    journal = FileJournal(found.directory, clock)
+    third = spawned(3)
+    code = Repository(name="r", git_directory=f"{repository}/.git", base_commit="0" * 40, branch="dev/x", author_name="n", author_email="e")
+    await journal.transact(commits(third.model_copy(update={"spec": third.spec.model_copy(update={"repository": code})})))
+    await journal.transact(commits(AgentCancelled(orchestration_task_id="ns0000000003")))
+    Views(found.directory, clock, counting()).write(await journal.read(), journal.offset, {})
+    await journal.aclose()
+    (finding,) = (found for found in check(root, clock, counting(), repair=True) if found.code == "stale_base_ref")
+    assert finding.repaired
+    assert not has_ref(code.git_directory, "refs/devsh/base/tr_000000000003")

@@ -16,6 +16,7 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import CommitUnknown, Conflict, FormatTooNew, InvalidRequest, JournalDamaged, NotFound, Unavailable
 from devsh_memory_mcp.ports import Decide, Decision
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, create, fold_file
+from devsh_memory_mcp.store.lock import try_lock
 from tests.doubles.clock import START, StoppedClock
 from tests.store.conftest import CREATED
 
@@ -99,6 +100,23 @@ async def test_events_that_contradict_the_state_are_refused_and_leave_no_trace(j
         await journal.transact(commits(message(), impossible))
     assert (await journal.transact(commits(message()))).seqs == (3,)
     assert [line["event"] for line in lines_of(directory)] == ["orchestration_created", "agent_spawned", "message_sent"]
+
+
+class FaultyPatience(float):
+    def __radd__(self, _other: float) -> float:
+        raise RuntimeError("a fault of ours")
+
+
+async def test_a_fault_before_any_transaction_was_taken_reaches_its_caller(directory: Path, clock: StoppedClock) -> None:
+    journal = FileJournal(directory, clock, patience=FaultyPatience(1.0))
+    held = try_lock(directory / "journal.lock")
+    assert held is not None
+    with anyio.fail_after(5), pytest.raises(RuntimeError, match="a fault of ours"):
+        await journal.transact(commits(message()))
+    os.close(held)
+    with anyio.fail_after(5):
+        assert (await journal.transact(commits(message()))).seqs == (2,)
+    await journal.aclose()
 
 
 async def test_a_text_that_cannot_be_written_is_its_callers_error(journal: FileJournal) -> None:

@@ -34,6 +34,15 @@ def test_a_new_orchestration_is_named_by_the_symlink(root: MemoryRoot) -> None:
     assert root.link.resolve() == second.directory
 
 
+def test_what_is_ours_in_a_root_that_was_open_is_private(tmp_path: Path, clock: StoppedClock) -> None:
+    for name in ("orchestrations", "mirrors"):
+        (tmp_path / "memory" / name).mkdir(parents=True, mode=0o755)
+    root = MemoryRoot(tmp_path / "memory", clock, counting(), {})
+    found = root.begin(project="/p")
+    modes = {path.name: path.stat().st_mode & 0o077 for path in (*root.path.rglob("*"), found.directory) if not path.is_symlink()}
+    assert set(modes.values()) == {0}
+
+
 def test_orchestrations_are_listed_newest_first_and_by_project(root: MemoryRoot, clock: StoppedClock) -> None:
     names = []
     for project in ("/a", "/b", "/a"):

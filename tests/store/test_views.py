@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from devsh_memory_mcp.domain.events import AgentCompleted, AttemptEnded, AttemptStarted, Event
+from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.store.bookkeeping import VIEW_FILES, read_exact
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.plan import Edit
@@ -148,6 +151,7 @@ async def test_an_edit_of_our_own_fields_is_answered_with_the_command_for_it(des
     edit = await desk.write()
     assert edit is not None
     assert "devsh orchestrate cancel t1" in edit.edited.advice
+    await desk.commit(*edit.events(await desk.journal.read()))
     tasks[0]["prompt"] = "Do something else."
     desk.edit(tasks=tasks)
     await desk.commit(message())
@@ -191,3 +195,78 @@ async def test_the_books_say_when_nothing_is_left_to_do(desk: Desk) -> None:
 
 async def test_no_temporary_file_is_left(desk: Desk) -> None:
     assert {path.name for path in Path(desk.directory).iterdir()} == {*VIEW_FILES, "views.json", "EVENTS.jsonl", "journal.lock"}
+
+
+async def test_an_edit_that_could_not_be_committed_is_given_again_and_stays_in_the_file(desk: Desk, clock: StoppedClock) -> None:
+    desk.edit(owner="me")
+    await desk.write()
+    assert (await desk.write()) is not None
+    assert desk.plan()["owner"] == "me"
+    fresh = Views(desk.directory, clock, counting())  # as after a crash
+    edit = fresh.write(await desk.journal.read(), desk.journal.offset, {})
+    assert edit is not None
+    assert edit.edited.unknown == {"owner": "me"}
+    assert read_exact(desk.directory) is None
+    await desk.commit(*edit.events(await desk.journal.read()))
+    desk.views = fresh
+    while (edit := await desk.write()) is not None:
+        await desk.commit(*edit.events(await desk.journal.read()))
+    assert (desk.plan()["owner"], read_exact(desk.directory) is None) == ("me", False)
+
+
+async def test_of_two_edits_that_wait_each_is_taken_in_and_none_of_their_keys_is_lost(desk: Desk, clock: StoppedClock) -> None:
+    desk.edit(owner="me")
+    await desk.write()
+    clock.go(timedelta(seconds=1))
+    await desk.write()
+    desk.edit(color="green")
+    advice = []
+    while (edit := await desk.write()) is not None:
+        clock.go(timedelta(seconds=1))
+        advice.append(edit.kept)
+        await desk.commit(*edit.events(await desk.journal.read()))
+    assert len(advice) == 2
+    assert (desk.plan()["owner"], desk.plan()["color"]) == ("me", "green")
+
+
+async def test_a_kill_between_the_second_name_and_the_replacing_loses_no_edit(desk: Desk) -> None:
+    desk.edit(owner="me")
+    os.link(desk.directory / "PLAN.json", desk.directory / "PLAN.json.edited-1")
+    edit = await desk.write()
+    assert edit is not None
+    assert (edit.edited.unknown, len(edit.kept)) == ({"owner": "me"}, 1)
+    assert [path.name for path in desk.directory.glob("*.edited-*")] == list(edit.kept)
+
+
+@pytest.mark.parametrize("name", ["PLAN.json", "MAILBOX.json"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+async def test_what_is_no_file_is_put_aside(desk: Desk, name: str, make: Callable[[Path], None]) -> None:
+    (desk.directory / name).unlink()
+    make(desk.directory / name)
+    edit = await desk.write()
+    assert edit is not None
+    assert f"{name} was no file" in edit.edited.advice
+    await desk.commit(*edit.events(await desk.journal.read()))
+    assert await desk.write() is None
+    assert read_exact(desk.directory) is not None
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+async def test_books_that_are_no_file_are_replaced(desk: Desk, make: Callable[[Path], None]) -> None:
+    (desk.directory / "views.json").unlink()
+    make(desk.directory / "views.json")
+    desk.views = Views(desk.directory, StoppedClock(), counting())
+    await desk.commit(message())
+    assert await desk.write() is None
+    assert read_exact(desk.directory) is not None
+
+
+async def test_an_edit_that_no_commit_holds_is_refused_and_kept(desk: Desk) -> None:
+    desk.edit(owner="x" * (9 << 20))
+    edit = await desk.write()
+    assert edit is not None
+    with pytest.raises(InvalidRequest):
+        await desk.commit(*edit.events(await desk.journal.read()))
+    await desk.commit(*edit.refusal(await desk.journal.read(), "It is too large."))
+    assert await desk.write() is None
+    assert (desk.directory / edit.kept[0]).stat().st_size > 9 << 20

@@ -1,0 +1,70 @@
+"""Refs in the user's own repository, asked and taken away; never those of an agent's checkout.
+
+Nothing that a repository configures is executed, and nothing here raises: git may be missing, slow or refuse.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+BASES = "refs/devsh/base"
+_PATIENCE = 30.0  # seconds
+_OVERRIDES = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("safe.directory", "*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A git directory and the environment of who works on it, of which PATH is used to find git."""
+
+    git_directory: str
+    environment: Mapping[str, str]
+
+    def find_commit(self, ref: str) -> str | None:
+        """The commit that a ref leads to, None where it leads to none or that cannot be said."""
+        answer = self._ask("rev-parse", "-q", "--verify", f"{ref}^{{commit}}")
+        return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+    def holds(self, commits: Iterable[str]) -> bool:
+        """Whether each of the commits is reachable from a ref that stays; those that pin the base of an attempt do not."""
+        named = "".join(f"{commit}\n" for commit in commits)
+        if not named:
+            return True
+        answer = self._ask("rev-list", "--stdin", "--max-count=1", "--not", f"--exclude={BASES}/*", "--all", said=named)
+        return answer.returncode == 0 and not answer.stdout.strip()
+
+    def bases(self) -> frozenset[str]:
+        """The task runs whose base is pinned."""
+        answer = self._ask("for-each-ref", "--format=%(refname)", f"{BASES}/")
+        return frozenset(line.removeprefix(f"{BASES}/") for line in answer.stdout.splitlines())
+
+    def forget_base(self, task_run_id: str) -> str | None:
+        """Takes away the ref that pinned a base, if it is there; why it could not be done, else None."""
+        answer = self._ask("update-ref", "--no-deref", "-d", f"{BASES}/{task_run_id}")
+        if answer.returncode == 0:
+            return None
+        return f"{BASES}/{task_run_id} stays in {self.git_directory}: {answer.stderr.strip()[:300] or 'git failed'}"
+
+    def _ask(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        command = ["git", f"--git-dir={self.git_directory}", *arguments]
+        try:
+            return subprocess.run(
+                command, input=said, capture_output=True, encoding="utf-8", errors="surrogateescape",
+                timeout=_PATIENCE, check=False, env=_environment(self.environment),
+            )  # fmt: skip
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            return subprocess.CompletedProcess(command, -1, "", str(error))
+
+
+def _environment(callers: Mapping[str, str]) -> dict[str, str]:
+    own = {
+        "PATH": callers.get("PATH") or os.defpath,
+        "LC_ALL": "C",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(_OVERRIDES)),
+    }
+    for number, (key, value) in enumerate(_OVERRIDES):
+        own |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return own
