@@ -121,10 +121,11 @@ class Stage:
         directory.mkdir(mode=0o700)
         fields.setdefault("task_run_id", f"tr_{self._count}")
         fields.setdefault("environment", {"PATH": os.environ["PATH"], "HOME": str(self.root)})
+        fields.setdefault("control_socket", self.bell.path)
         run = Run(
             format=1, orchestration_id="orch_1", orchestration_task_id="ns1234567890", attempt=1,
             agent_name=fields.pop("agent_name", "shell/sh"), prompt=prompt,
-            memory_root=str(self.root), control_socket=self.bell.path, runner_command=fields.pop("runner_command", ("false",)), **fields,
+            memory_root=str(self.root), runner_command=fields.pop("runner_command", ("false",)), **fields,
         )  # fmt: skip
         rundir.write_json(str(directory / rundir.RUN_FILE), run)
         return directory

@@ -14,14 +14,10 @@ ENVIRONMENT = {"PATH": os.defpath}
 
 
 @pytest.fixture
-def door(tmp_path: pathlib.Path) -> collections.abc.Iterator[Door]:
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+def door(tmp_path: pathlib.Path, signals: None) -> collections.abc.Iterator[Door]:
     log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     yield Door(Loop(), log)
     os.close(log)
-    signal.set_wakeup_fd(-1)
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 def test_a_process_left_behind_with_the_pipes_does_not_hold_up_the_command(door: Door) -> None:
