@@ -40,6 +40,7 @@ BRIEFING_VARIABLE = "DEVSH_BRIEFING"  # the path of BRIEFING_FILE, where there i
 MOST_BYTES = 16 * 1024 * 1024  # of a file, or of a stream at a time
 
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
+RUN_ROOT = "DEVSH_RUN_ROOT"  # in the agent's environment: the memory root that its shim sees to a runner of
 
 
 class Merge(typing.NamedTuple):
