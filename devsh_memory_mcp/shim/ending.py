@@ -55,7 +55,7 @@ class End:
                 freed = self._relief.free()
                 if not freed and (not self._is_full() or time.monotonic() > until):
                     where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
-                    return Saved(), f"The work could not be saved in the repository and is in {where}: {error}"
+                    return Saved(unsaved=True), f"The work could not be saved in the repository and is in {where}: {error}"
                 self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
 
     def _is_full(self) -> bool:
@@ -104,6 +104,7 @@ class End:
             deletions=changes.deletions,
             changed_files=changes.files,
             changed_file_count=changes.file_count,
+            unsaved=saved.unsaved,
             merge_conflicts=prepared.conflicts if prepared else (),
             warnings=(*(prepared.warnings if prepared else ()), *saved.warnings),
             **facts._asdict(),

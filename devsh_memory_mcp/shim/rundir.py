@@ -33,6 +33,7 @@ SETUP_FILE = "setup.log"
 RESULT_FILE = "result.txt"
 BUNDLE_FILE = "bundle"
 BUNDLE_LOG_FILE = "bundle.log"
+BEGAN_FILE = "began-with"  # in the shim's own git directory: the refs of the checkout when the agent started
 GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
 
@@ -149,6 +150,7 @@ class Outcome(typing.NamedTuple):
 
     `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
+    `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -183,6 +185,7 @@ class Outcome(typing.NamedTuple):
     usage: dict[str, int] | None = None
     cost_usd: float | None = None
     session_id: str | None = None
+    unsaved: bool = False
 
 
 Shape = typing.TypeVar("Shape", Run, Process, Report, Letter, Outcome)

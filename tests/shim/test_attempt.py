@@ -254,3 +254,4 @@ def test_the_shims_own_files_are_private_and_those_of_its_saving_are_gone(stage:
     left = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.directory.iterdir() if path.is_file()}
     assert set(left) == {"lock", "run.json", "report.jsonl", "prompt", "shim.log", "stdout.log", "stderr.log", "outcome.json"}
     assert set(left.values()) == {0o600}
+    assert stat.S_IMODE((run.directory / "git").stat().st_mode) == 0o700
