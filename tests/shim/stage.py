@@ -82,7 +82,7 @@ class Launched:
         return processes[-1].pid
 
     def reports(self) -> list[Report]:
-        return rundir.read_lines(str(self.directory / rundir.REPORT_FILE), Report)[0]
+        return reports_of(self.directory)
 
     def await_lock(self) -> None:
         """Until nobody holds the run's lock: neither the shim nor its guard lives."""
@@ -98,6 +98,10 @@ def post(directory: pathlib.Path, letter: Letter) -> None:
     descriptor = os.open(directory / rundir.INBOX_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     rundir.append_line(descriptor, letter)
     os.close(descriptor)
+
+
+def reports_of(directory: pathlib.Path) -> list[Report]:
+    return rundir.read_lines(str(directory / rundir.REPORT_FILE), Report)[0]
 
 
 def outcome_of(directory: pathlib.Path) -> Outcome:
