@@ -126,7 +126,7 @@ class Attempt:
     def _run_agent(self, adapter: Adapter) -> Verdict:
         directory, run = self._place.directory, self._run
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
-        with open(prompt_path, "w", encoding="utf-8", errors="replace") as file:
+        with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
         command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit)

@@ -23,6 +23,8 @@ import subprocess
 import sys
 import time
 
+from devsh_memory_mcp.shim.rundir import RUN_MARKER, RUN_ROOT
+
 FORMAT = 1
 ANSWER_WITHIN = 10.0  # seconds; a runner silent for longer is stopped or wedged, and is replaced
 START_WITHIN = 10.0
@@ -62,17 +64,36 @@ def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object],
     """A connection to a living runner of `root` that has answered `hello`; starts one with `command` where there is none.
 
     One that is silent for `patience` seconds is ended. Blocking, at most half a minute. NoRunner where it cannot be had.
+    Inside an agent's tree none is started, since it would be ended with the agent: the agent's shim sees to one.
     """
-    path = socket_path(root)
-    until = time.monotonic() + 3 * START_WITHIN
+    path, is_inside = socket_path(root), RUN_MARKER in os.environ
+    until = time.monotonic() + (START_WITHIN if is_inside else 3 * START_WITHIN)
     while time.monotonic() < until:
         connection = _connect(path, patience)
+        if connection is not None and _greet(connection, hello):
+            return connection
+        if is_inside:
+            _demand_own(root, connection)
         if connection is not None:
-            if _greet(connection, hello):
-                return connection
             _end_silent(connection)
-        _start_one(root, command)
+        if is_inside:
+            time.sleep(0.02)
+        else:
+            _start_one(root, command)
     raise NoRunner(f"the runner of {root} does not answer; its log is {root}/runner.log")
+
+
+def _demand_own(root: str, connection: socket.socket | None) -> None:
+    """NoRunner where `root` is another one than that of the agent around us, whose shim would not see to a runner of it."""
+    own = os.environ.get(RUN_ROOT, "")
+    if os.path.isdir(own) and os.path.samefile(root, own):
+        return
+    if connection is not None:
+        connection.close()
+    raise NoRunner(
+        f"no runner of {root} answers, and one started from inside an agent would end with that agent; "
+        f"use the agent's own memory root, {own or 'which is not known'}, or start one from outside"
+    )
 
 
 def _connect(path: str, patience: float) -> socket.socket | None:

@@ -1,5 +1,6 @@
 """The end of an attempt: save the work, then write outcome.json, however full the disk is."""
 
+import contextlib
 import os
 import time
 import typing
@@ -54,7 +55,7 @@ class End:
                 freed = self._relief.free()
                 if not freed and (not self._is_full() or time.monotonic() > until):
                     where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
-                    return Saved(), f"The work could not be saved in the repository and is in {where}: {error}"
+                    return Saved(unsaved=True), f"The work could not be saved in the repository and is in {where}: {error}"
                 self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
 
     def _is_full(self) -> bool:
@@ -62,12 +63,18 @@ class End:
         return any(_free_bytes(path) < _LITTLE for path in paths)
 
     def write(self, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> bool:
-        """Puts outcome.json into place; False where the disk did not take it within a minute, and recovery has to."""
+        """Puts outcome.json into place; False where the disk did not take it within a minute, and recovery has to.
+
+        What only the saving needed goes before it, and the reserve with the last step: nothing is done after it.
+        """
+        for name in (rundir.BUNDLE_FILE, rundir.BUNDLE_LOG_FILE):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._directory}/{name}")
         outcome = self._outcome(facts, verdict, prepared, saved)
         until = time.monotonic() + _PATIENCE
         while True:
             try:
-                rundir.write_json(f"{self._directory}/{rundir.OUTCOME_FILE}", outcome)
+                rundir.write_json(f"{self._directory}/{rundir.OUTCOME_FILE}", outcome, before=self._relief.free)
             except OSError:
                 if time.monotonic() > until:
                     return False
@@ -97,6 +104,7 @@ class End:
             deletions=changes.deletions,
             changed_files=changes.files,
             changed_file_count=changes.file_count,
+            unsaved=saved.unsaved,
             merge_conflicts=prepared.conflicts if prepared else (),
             warnings=(*(prepared.warnings if prepared else ()), *saved.warnings),
             **facts._asdict(),

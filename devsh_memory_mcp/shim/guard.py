@@ -99,7 +99,6 @@ class _Guard:
         self._command = pid
         for descriptor in set(self._errand[4:]):
             os.close(descriptor)  # or the shim would never see the end of the output
-        self._say(f"started {pid}")
 
     def _is_empty(self) -> bool:
         """Buries the dead; whether nobody is left. Orphans come to us, so no child means no descendant."""
@@ -160,6 +159,8 @@ def _become(errand: Errand, status: int) -> typing.NoReturn:
         for target, descriptor in enumerate(high):
             os.dup2(descriptor, target)
         os.chdir(errand.directory)
+        # Said here and not by the guard, which what comes next may stop before it gets to a word.
+        os.write(status, f"started {os.getpid()}\n".encode())
         os.execve(errand.program, errand.argv, errand.environment)
     except OSError as error:
         os.write(status, f"failed {error.errno}\n".encode())

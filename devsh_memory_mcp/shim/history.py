@@ -9,6 +9,7 @@ import stat
 import time
 import typing
 
+from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
@@ -18,26 +19,33 @@ from devsh_memory_mcp.shim.wall import Task, Wall
 _HEAD_SECONDS = 10.0
 _BUNDLE_SECONDS = 120.0
 _AGENT_REF = "refs/devsh/agent"
-_SCRIPT = 'git rev-parse --verify "HEAD^{commit}"; bundle=$1; shift; exec git bundle create -q "$bundle" HEAD "$@"'
+_SCRIPT = 'umask 077; git rev-parse --verify "HEAD^{commit}"; bundle=$1; shift; exec git bundle create -q "$bundle" HEAD "$@"'
+
+
+class Made(typing.NamedTuple):
+    """What making a bundle came to: what was said, the end of it, and the bundle, where there is one."""
+
+    said: str
+    path: str | None
 
 
 class Bundler:
-    """Makes bundles of the workspace's HEAD behind a guard of its own."""
+    """Makes bundles in the workspace, behind a guard of its own."""
 
     def __init__(self, loop: Loop, directory: str, environment: dict[str, str], lock: int) -> None:
         self._loop = loop
-        self._path = f"{directory}/bundle"
-        self._log = f"{directory}/bundle.log"
+        self._path = f"{directory}/{rundir.BUNDLE_FILE}"
+        self._log = f"{directory}/{rundir.BUNDLE_LOG_FILE}"
         self._environment = environment
         self._lock = lock
 
-    def make(self, workspace: str, *without: str) -> tuple[str | None, str | None]:
-        """The commit at HEAD and the path of a bundle that leads to it from `without`; None for what could not be had."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-        said, complaint = Stream(self._log, 4096), Stream(self._log, 4096)
-        excluded = ["--not", *without] if without else []
-        argv = ("sh", "-c", _SCRIPT, "sh", self._path, *excluded)
+    def make(self, script: str, workspace: str, *arguments: str) -> Made:
+        """Runs `script` with the path of the bundle to make and `arguments`. It has to say a word at once."""
+        for path in (self._path, self._log):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        said, complaint = Stream(self._log, 8192), Stream(self._log, 8192)
+        argv = ("sh", "-c", script, "sh", self._path, *arguments)
         wall = Wall(self._loop, Task(argv, self._environment, workspace, said, complaint), self._lock)
         if wall.go():
             began = time.monotonic()
@@ -45,9 +53,8 @@ class Bundler:
             if self._loop.wait(lambda: wall.has_ended or said.total > 0, began + _HEAD_SECONDS):
                 self._loop.wait(lambda: wall.has_ended, began + _BUNDLE_SECONDS)
         wall.end(0.0)
-        made = wall.status == 0 and _is_file(self._path)
-        words = said.tail.split()
-        return (words[0] if words and _is_hash(words[0]) else None), (self._path if made else None)
+        made = wall.status == 0 and is_file(self._path)
+        return Made(said.tail, self._path if made else None)
 
 
 def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None:
@@ -57,9 +64,8 @@ def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None
     """
     if find_head(tool.workspace) == start:
         return None
-    if not _is_file(f"{tool.workspace}/.git/HEAD"):
-        raise CommandFailed("the checkout's .git is not a repository any more")
-    head, bundle = bundler.make(tool.workspace, start, tool.checkout.base_commit)
+    demand_repository(f"{tool.workspace}/.git")
+    head, bundle = _bundle_head(tool, bundler, "--not", start, tool.checkout.base_commit)
     if head is None:
         raise CommandFailed("the checkout's HEAD cannot be read")
     if head == start:
@@ -68,12 +74,26 @@ def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None
         known = _find_commit(tool, head)
         if known is not None:  # it went back, or over to a branch that was there before
             return known
-        _, bundle = bundler.make(tool.workspace)  # perhaps a repository made anew, which knows nothing of our base
+        _, bundle = _bundle_head(tool, bundler)  # perhaps a repository made anew, which knows nothing of our base
     if bundle is None:
         raise CommandFailed("no bundle of the agent's commits can be made")
     tool.own("fetch", "-q", "--no-write-fetch-head", "--no-tags", "--no-auto-maintenance", bundle, f"+HEAD:{_AGENT_REF}")
     tip, tree = tool.own("rev-parse", _AGENT_REF, f"{_AGENT_REF}^{{tree}}").text.split()
     return tip, tree
+
+
+def demand_repository(inner: str) -> None:
+    """CommandFailed where a git would wait for ever to read what should be a file."""
+    packed = f"{inner}/packed-refs"
+    if not is_file(f"{inner}/HEAD") or (os.path.lexists(packed) and not is_file(packed)):
+        raise CommandFailed("the checkout's .git is not a repository any more")
+
+
+def _bundle_head(tool: Git, bundler: Bundler, *arguments: str) -> tuple[str | None, str | None]:
+    """The commit at HEAD and the path of a bundle that leads to it; None for what could not be had."""
+    made = bundler.make(_SCRIPT, tool.workspace, *arguments)
+    words = made.said.split()
+    return (words[0] if words and is_hash(words[0]) else None), made.path
 
 
 def _find_commit(tool: Git, head: str) -> tuple[str, str] | None:
@@ -87,43 +107,42 @@ def _find_commit(tool: Git, head: str) -> tuple[str, str] | None:
 def find_head(workspace: str) -> str | None:
     """The commit at HEAD where it can be read as plain text without following anything, None otherwise."""
     inner = f"{workspace}/.git"
-    if not _is_directory(inner):
+    if not is_directory(inner):
         return None
-    content = _read(f"{inner}/HEAD")
+    content = read_text(f"{inner}/HEAD")
     if content is not None and content.startswith("ref: refs/heads/"):
         name = content[5:]
         if ".." in name:
             return None
-        content = _read(f"{inner}/{name}") or _packed(_read(f"{inner}/packed-refs", 1 << 20) or "", name)
-    return content if content is not None and _is_hash(content) else None
+        content = read_text(f"{inner}/{name}") or _packed(read_text(f"{inner}/packed-refs", 1 << 20) or "", name)
+    return content if content is not None and is_hash(content) else None
 
 
 def _packed(content: str, name: str) -> str | None:
     return next((line.partition(" ")[0] for line in content.splitlines() if line.partition(" ")[2] == name), None)
 
 
-def _read(path: str, most: int = 4096) -> str | None:
-    """A small regular file; never a pipe, a device or what a link points at."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                content = os.read(descriptor, most)
-                return content.decode(errors="replace").strip() if len(content) < most else None
-        finally:
-            os.close(descriptor)
+def read_text(path: str, most: int = 4096) -> str | None:
+    """A small regular file, without the white space around it; never a pipe, a device or what a link points at."""
+    with contextlib.suppress(OSError, ValueError), rundir.open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size < most:
+            content = file.read(most)
+            return content.decode(errors="surrogateescape").strip() if len(content) < most else None
     return None
 
 
-def _is_hash(word: str) -> bool:
+def is_hash(word: str) -> bool:
+    """Whether it is written as git writes the name of an object."""
     return len(word) in (40, 64) and all(letter in "0123456789abcdef" for letter in word)
 
 
-def _is_directory(path: str) -> bool:
+def is_directory(path: str) -> bool:
+    """A directory itself, not a link to one."""
     return _has_kind(path, stat.S_ISDIR)
 
 
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
+    """A regular file itself, not a link to one."""
     return _has_kind(path, stat.S_ISREG)
 
 

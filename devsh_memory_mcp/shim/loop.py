@@ -28,6 +28,7 @@ class Loop:
         self._poll = select.poll()
         self._callbacks: dict[int, Callback] = {}
         self._children: dict[int, typing.Callable[[int], None]] = {}
+        self._tireless: set[int] = set()
         self._timers: list[Timer] = []
         self.on_end: Callback = lambda: None  # asked to leave, by SIGTERM or SIGINT
         self._signals, self._wakeup = os.pipe()
@@ -57,6 +58,10 @@ class Loop:
     def child(self, pid: int, callback: typing.Callable[[int], None]) -> None:
         """Calls back with the wait status once this child has ended. To be called before the next wait."""
         self._children[pid] = callback
+
+    def keep_going(self, pid: int) -> None:
+        """Continues this child whenever it is stopped."""
+        self._tireless.add(pid)
 
     def at(self, when: float, callback: Callback) -> Timer:
         """Calls back once at `when`."""
@@ -101,11 +106,16 @@ class Loop:
         """Takes note of every child that has ended; adopted ones are only buried."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if not pid:
                 return
+            if os.WIFSTOPPED(status):
+                if pid in self._tireless:
+                    os.kill(pid, signal.SIGCONT)  # still ours to be buried, so it is no other process
+                continue
+            self._tireless.discard(pid)
             callback = self._children.pop(pid, None)
             if callback is not None:
                 callback(status)

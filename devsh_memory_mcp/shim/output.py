@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.loop import Loop
 
 TAIL = 64 * 1024
@@ -99,7 +100,7 @@ class Relief:
 
     def lay(self) -> None:
         """Takes the space."""
-        with contextlib.suppress(OSError), open(self._path, "wb") as file:
+        with contextlib.suppress(OSError), open(self._path, "wb", opener=rundir.create_private) as file:
             file.write(bytes(self.SIZE))
 
     def free(self) -> bool:

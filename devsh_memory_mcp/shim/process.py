@@ -3,6 +3,7 @@
 While one runs the loop goes on, so that the agent is supervised and a cancel is heard.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.wall import find_program
 
 _LIMIT = 32 * 1024 * 1024
+_DRAIN_SECONDS = 2.0
 
 
 class Finished(typing.NamedTuple):
@@ -48,15 +50,18 @@ class Door:
         """Runs to the end. CommandFailed where it could not start or took too long, Interrupted where it became unwanted."""
         began = time.monotonic()
         run = _Running(self._loop, argv, environment)
-        done = self._loop.wait(lambda: run.is_over or self.is_unwanted(), began + seconds)
-        if not run.is_over:
+        done = self._loop.wait(lambda: run.has_ended or self.is_unwanted(), began + seconds)
+        by_itself = run.has_ended
+        if not by_itself:
             run.kill()
-            self._loop.wait(lambda: run.status is not None)
+            self._loop.wait(lambda: run.has_ended)
+        # Whoever it left behind, a shared connection for example, may hold its pipes open for ever.
+        self._loop.wait(lambda: run.is_drained, time.monotonic() + _DRAIN_SECONDS)
         finished = run.finish()
         self._note(argv, finished, time.monotonic() - began)
         if not done:
             raise CommandFailed(f"`{_shown(argv)}` took longer than {seconds:.0f} s")
-        if not run.was_over:
+        if not by_itself:
             raise Interrupted
         return finished
 
@@ -85,8 +90,7 @@ class _Running:
         self._loop = loop
         self._content: dict[int, bytearray] = {}
         self._open: set[int] = set()
-        self.status: int | None = None
-        self.was_over = False
+        self._status: int | None = None
         self._out, out = self._pipe()
         self._error, error = self._pipe()
         try:
@@ -115,8 +119,12 @@ class _Running:
         return reading, writing
 
     @property
-    def is_over(self) -> bool:
-        return self.status is not None and not self._open
+    def has_ended(self) -> bool:
+        return self._status is not None
+
+    @property
+    def is_drained(self) -> bool:
+        return not self._open
 
     def _take(self, reading: int) -> None:
         content = os.read(reading, 65536)
@@ -127,16 +135,16 @@ class _Running:
             self._content[reading] += content
 
     def _ended(self, status: int) -> None:
-        self.status = status
+        self._status = status
 
     def kill(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def finish(self) -> Finished:
-        self.was_over = self.is_over
         for descriptor in self._open:
             self._loop.close(descriptor)
-        code = 0 if self.status is None else os.waitstatus_to_exitcode(self.status)
+        code = 0 if self._status is None else os.waitstatus_to_exitcode(self._status)
         return Finished(code, bytes(self._content[self._out]), self._content[self._error].decode(errors="replace"))
 
 

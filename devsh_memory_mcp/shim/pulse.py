@@ -14,6 +14,7 @@ from devsh_memory_mcp.shim import kernel, rundir
 from devsh_memory_mcp.shim.loop import Callback, Loop
 
 _SHORTEST, _LONGEST = 0.05, 30.0  # seconds between two attempts to reach a runner
+_STAYED = 5.0  # seconds after which a connection was none that the runner only accepted to hang up
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _STARTER = "import sys; sys.path.insert(0, sys.argv[1]); from devsh_memory_mcp.shim.doorbell import main; sys.exit(main(sys.argv[2:]))"
 
@@ -28,6 +29,7 @@ class Pulse:
         self._hello = {"hello": "shim", "format": rundir.FORMAT, "version": version, "taskRunId": run.task_run_id, "attempt": run.attempt}
         self._connection: socket.socket | None = None
         self._pause = _SHORTEST
+        self._connected_at = 0.0
         self._starter: int | None = None
         self.strangers: set[int] = set()  # children of this process that are no part of the agent's tree
 
@@ -46,7 +48,7 @@ class Pulse:
             connection.close()
             return False
         self._connection = connection
-        self._pause = _SHORTEST
+        self._connected_at = time.monotonic()
         self._loop.read(connection.fileno(), self._hear)
         self._on_ring()  # what was written while nobody could ring
         return True
@@ -78,12 +80,15 @@ class Pulse:
         if not content:
             self._lost()
         elif b"ring" in content:
+            self._pause = _SHORTEST
             self._on_ring()
 
     def _lost(self) -> None:
         if self._connection is not None:
             self._loop.close(self._connection.detach())
             self._connection = None
+            if time.monotonic() - self._connected_at > _STAYED:
+                self._pause = _SHORTEST
             self._later()
 
     def _later(self) -> None:
@@ -101,13 +106,14 @@ class Pulse:
         hello = json.dumps({"hello": "face", "version": self._hello["version"]})
         argv = [sys.executable, "-I", "-S", "-c", _STARTER, _PACKAGES, self._run.memory_root, hello, *self._run.runner_command]
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        # The runner forks itself away from its starter, and must not come to us: with the agent's orphans it would be ended.
+        kernel.adopt_orphans(wanted=False)
         try:
             self._starter = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setsid=True)
         except OSError:
+            kernel.adopt_orphans()
             self._later()
             return
-        # The runner forks itself away from its starter, and must not come to us: with the agent's orphans it would be ended.
-        kernel.adopt_orphans(wanted=False)
         self.strangers.add(self._starter)
         self._loop.child(self._starter, self._started)
 

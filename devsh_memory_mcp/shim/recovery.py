@@ -3,6 +3,7 @@
 It may be repeated at will, and be killed in between.
 """
 
+import contextlib
 import os
 import time
 
@@ -88,10 +89,9 @@ def _verdict(directory: str, failure: str | None, *, is_cancelled: bool) -> Verd
     path = f"{directory}/{rundir.STDOUT_FILE}"
     size = _size(path)
     result = None
-    if size:
-        with open(path, "rb") as file:
-            file.seek(max(0, size - TAIL))
-            result = file.read(TAIL).decode(errors="replace")
+    with contextlib.suppress(FileNotFoundError, ValueError), rundir.open_regular(path) as file:
+        file.seek(max(0, size - TAIL))
+        result = file.read(TAIL).decode(errors="replace") or None
     return Verdict(succeeded=False, result=result, error_message=f"{reason} {failure}" if failure else reason, result_truncated=size > TAIL)
 
 

@@ -4,10 +4,14 @@ Standard library only, and imported by the engine and the backends too: both end
 The shapes are named tuples and not dataclasses since every attempt pays for its imports: dataclasses more than doubled them.
 A file is complete or absent (`write_file`), a stream is whole lines (`append_line`, `read_lines`); unknown keys are ignored,
 so a newer writer does not stop an older reader of the same `format`.
+An agent without a sandbox can put anything into its run directory: nothing but a regular file of bounded size is read here.
 """
 
+import contextlib
+import errno
 import json
 import os
+import stat
 import types
 import typing
 
@@ -27,11 +31,17 @@ PROMPT_FILE = "prompt"
 BRIEFING_FILE = "briefing"
 SETUP_FILE = "setup.log"
 RESULT_FILE = "result.txt"
+BUNDLE_FILE = "bundle"
+BUNDLE_LOG_FILE = "bundle.log"
+BEGAN_FILE = "began-with"  # in the shim's own git directory: the refs of the checkout when the agent started
 GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
 
 BRIEFING_VARIABLE = "DEVSH_BRIEFING"  # the path of BRIEFING_FILE, where there is one
+MOST_BYTES = 16 * 1024 * 1024  # of a file, or of a stream at a time
+
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
+RUN_ROOT = "DEVSH_RUN_ROOT"  # in the agent's environment: the memory root that its shim sees to a runner of
 
 
 class Merge(typing.NamedTuple):
@@ -140,6 +150,7 @@ class Outcome(typing.NamedTuple):
 
     `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
+    `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -174,6 +185,7 @@ class Outcome(typing.NamedTuple):
     usage: dict[str, int] | None = None
     cost_usd: float | None = None
     session_id: str | None = None
+    unsaved: bool = False
 
 
 Shape = typing.TypeVar("Shape", Run, Process, Report, Letter, Outcome)
@@ -231,10 +243,15 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in tail)
 
 
-def write_file(path: str, content: bytes, *, mode: int = 0o600) -> None:
-    """Puts `content` at `path`, whole and durable or not at all (temporary file, fsync, rename, fsync of the directory)."""
+def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.Callable[[], object] = lambda: None) -> None:
+    """Puts `content` at `path`, whole and durable or not at all (temporary file, fsync, rename, fsync of the directory).
+
+    `before` is called when the content has its room on the disk and is not in place yet.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         _write_all(descriptor, content)
         os.fsync(descriptor)
@@ -243,6 +260,7 @@ def write_file(path: str, content: bytes, *, mode: int = 0o600) -> None:
         raise
     finally:
         os.close(descriptor)
+    before()
     os.replace(temporary, path)
     sync_directory(os.path.dirname(path))
 
@@ -262,19 +280,43 @@ def _write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_json(path: str, value: Run | Outcome) -> None:
+def write_json(path: str, value: Run | Outcome, *, before: typing.Callable[[], object] = lambda: None) -> None:
     """Puts a shape at `path` as 2-space JSON; see `write_file`."""
-    write_file(path, json.dumps(to_json(value), indent=2, ensure_ascii=False).encode(errors="replace") + b"\n")
+    write_file(path, json.dumps(to_json(value), indent=2, ensure_ascii=False).encode(errors="replace") + b"\n", before=before)
+
+
+def open_regular(path: str) -> typing.BinaryIO:
+    """A regular file for reading. FileNotFoundError where there is nothing, ValueError where it is a link, a pipe or the like:
+
+    opening or reading one of those may take for ever, or end somewhere else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError(f"{path} is not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is not a regular file")
+    return open(descriptor, "rb")
+
+
+def create_private(path: str, flags: int) -> int:
+    """An opener for files of the shim's own, since its umask is the agent's."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def read_json(path: str, shape: type[Shape]) -> Shape | None:
-    """The shape at `path`, None where there is no file. ValueError where it does not parse."""
+    """The shape at `path`, None where there is no file. ValueError where it does not parse, is no regular file or too large."""
     try:
-        with open(path, "rb") as file:
-            document = json.loads(file.read())
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         return None
-    return from_json(shape, document)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES} bytes")
+    return _parse(content, shape)
 
 
 def append_line(descriptor: int, value: Report | Letter) -> None:
@@ -284,15 +326,15 @@ def append_line(descriptor: int, value: Report | Letter) -> None:
 
 
 def read_lines(path: str, shape: type[Shape], offset: int = 0) -> tuple[list[Shape], int]:
-    """The whole lines from `offset` on and the offset behind them; no file, or no whole line, gives none.
+    """The whole lines from `offset` on and the offset behind them, at most 16 MB of them; no regular file, or no whole line, gives none.
 
     A line that is not `shape` is left out: these files have one writer of ours, so it is a newer release's or a disk's.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             file.seek(offset)
-            content = file.read()
-    except FileNotFoundError:
+            content = file.read(MOST_BYTES)
+    except (FileNotFoundError, ValueError):
         return [], offset
     whole = content[: content.rfind(b"\n") + 1]
     return [shaped for line in whole.splitlines() if (shaped := _parsed(line, shape)) is not None], offset + len(whole)
@@ -300,6 +342,13 @@ def read_lines(path: str, shape: type[Shape], offset: int = 0) -> tuple[list[Sha
 
 def _parsed(line: bytes, shape: type[Shape]) -> Shape | None:
     try:
-        return from_json(shape, json.loads(line))
+        return _parse(line, shape)
     except ValueError:
         return None
+
+
+def _parse(content: bytes, shape: type[Shape]) -> Shape:
+    try:
+        return from_json(shape, json.loads(content))
+    except RecursionError as error:
+        raise ValueError(f"not a {shape.__name__}: it is nested too deeply") from error

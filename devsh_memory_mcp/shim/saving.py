@@ -7,7 +7,7 @@ import os
 import time
 import typing
 
-from devsh_memory_mcp.shim import difference, history, publication
+from devsh_memory_mcp.shim import difference, history, publication, stray
 from devsh_memory_mcp.shim.difference import Difference
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
@@ -28,6 +28,7 @@ class Saved(typing.NamedTuple):
     commits: int = 0
     difference: Difference = Difference()
     warnings: tuple[str, ...] = ()
+    unsaved: bool = False  # whether something is in the checkout alone
 
 
 class Saving:
@@ -40,6 +41,7 @@ class Saving:
         self._bundler = bundler
         self._start_tree: str | None = None
         self._warnings: list[str] = []
+        self._unsaved = False
 
     def look(self) -> None:
         """Finds out beforehand what the end will need, and hides submodules from it: their commits could not be saved."""
@@ -53,22 +55,32 @@ class Saving:
     def save(self, *, publish: bool) -> Saved:
         """Commits what is left and sets the refs, the branch only if `publish`. CommandFailed or OSError where it cannot be done."""
         tool, base = self._tool, self._tool.checkout.base_commit
+        self._warnings, self._unsaved = [], False
         self._unlock()
         if self._start_tree is None:
             self.look()
         if not os.path.isdir(tool.workspace):
             self._warnings.append("The agent removed its checkout; there is nothing to save.")
-            return Saved(base, warnings=tuple(self._warnings))
+            return self._saved(Saved(base))
         parent, parent_tree, has_commits = self._take_commits()
         tree, changes = self._take_files(base)
         tip = parent if tree == parent_tree else self._commit(tree, parent)
+        salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
+        self._take_strays(salvage_name, parent)
         if tip == base:
-            return Saved(base, warnings=tuple(self._warnings))
-        salvage_ref = publication.salvage(tool, tip, f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}")
+            return self._saved(Saved(base))
+        salvage_ref = publication.salvage(tool, tip, salvage_name)
         branch = publication.publish(tool, tip, tool.checkout.branch) if publish else None
         publication.verify(tool, tip, [salvage_ref, *([f"refs/heads/{branch}"] if branch else [])])
         count = 1 if not has_commits and self._prepared.head == base else int(tool.own("rev-list", "--count", f"{base}..{tip}").text)
-        return Saved(tip, salvage_ref, branch, count, changes, tuple(self._warnings))
+        return self._saved(Saved(tip, salvage_ref, branch, count, changes))
+
+    def _saved(self, saved: Saved) -> Saved:
+        return saved._replace(warnings=tuple(self._warnings), unsaved=self._unsaved)
+
+    def _warn_unsaved(self, warning: str) -> None:
+        self._warnings.append(warning)
+        self._unsaved = True
 
     def _unlock(self) -> None:
         """A git of ours that was killed leaves its lock behind; no other can be running now."""
@@ -84,12 +96,36 @@ class Saving:
             taken = history.take_over(self._tool, self._bundler, self._prepared.head)
         except CommandFailed as error:
             self._tool.note(str(error))
-            self._warnings.append(f"The agent's own commits could not be taken over, its files were: {error}")
+            self._warn_unsaved(f"The agent's own commits could not be taken over, its files were: {error}")
             taken = None
         if taken is not None:
             return *taken, True
         assert self._start_tree is not None
         return self._prepared.head, self._start_tree, False
+
+    def _take_strays(self, salvage_name: str, parent: str) -> None:
+        """What the agent's HEAD does not lead to, under refs of its own beside the salvage ref: nothing of it is published."""
+        tool = self._tool
+        kept: list[str] = []
+        try:
+            found = stray.find(tool, {parent, self._prepared.head})
+            without = (parent, self._prepared.head, tool.checkout.base_commit)
+            strays, lost = stray.take_over(tool, self._bundler, found, without) if found else ([], [])
+            for one in strays:
+                try:
+                    ref = publication.salvage(tool, one.tip, f"{salvage_name}.{one.name}")
+                    publication.verify(tool, one.tip, [ref])
+                    kept.append(ref)
+                except CommandFailed as error:
+                    tool.note(str(error))
+                    lost.append(one)
+            if lost:
+                self._warn_unsaved(f"Other refs of the agent's could not be saved: {', '.join(one.name for one in lost)[:500]}")
+        except CommandFailed as error:
+            tool.note(str(error))
+            self._warn_unsaved(f"Other refs of the agent's could not be saved: {error}")
+        if kept:
+            self._warnings.append(f"Commits that the agent's HEAD does not lead to were saved as well: {', '.join(kept)[:2000]}")
 
     def _take_files(self, base: str) -> tuple[str, Difference]:
         """The workspace as a tree, and how it differs from the base."""
@@ -107,7 +143,7 @@ class Saving:
                 self._absorb(path)
             tree = self._tool.own("write-tree").text
             changes = difference.compare(self._tool, base, tree)
-        self._warnings.append(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
+        self._warn_unsaved(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
         return tree, changes
 
     def _add(self, *arguments: str, work_tree: str | None = None, index: str | None = None) -> list[str]:
@@ -126,7 +162,7 @@ class Saving:
         ]
         others = [line[7:] for line in complaints if not line.endswith(_UNBORN[1])]
         if others:
-            self._warnings.append(f"Some files could not be saved: {'; '.join(others)[:500]}")
+            self._warn_unsaved(f"Some files could not be saved: {'; '.join(others)[:500]}")
         return unborn
 
     def _absorb(self, path: str) -> None:
@@ -143,7 +179,7 @@ class Saving:
             self._tool.own("read-tree", f"--prefix={path}/", tree)
         for name in inner:
             self._absorb(f"{path}/{name}")
-        self._warnings.append(f"{path} is a repository of its own; its files were saved, its history was not.")
+        self._warn_unsaved(f"{path} is a repository of its own; its files were saved, its history was not.")
 
     def _commit(self, tree: str, parent: str) -> str:
         name = self._run.agent_name

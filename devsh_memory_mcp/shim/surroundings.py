@@ -12,5 +12,6 @@ def agent_environment(run: Run, workspace: str) -> dict[str, str]:
         "CMUX_AGENT_NAME": run.agent_name,
         "PWD": workspace,
         rundir.RUN_MARKER: git.marker(run),
+        rundir.RUN_ROOT: run.memory_root,
     }
     return {**run.environment, **(git.identity(run.checkout) if run.checkout else {}), **names}

@@ -12,6 +12,7 @@ from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
 from devsh_memory_mcp.shim.rundir import RUN_MARKER, Process
 
+_OBEYS_WITHIN = 1.0  # seconds for a guard to end its tree
 _DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tree may stay open for ever
 
 
@@ -39,8 +40,9 @@ class Wall:
         self.failure: int | None = None  # the errno for which it could not be started
         self.is_empty = False  # nobody is left behind the guard
         self.is_gone = False  # the guard itself has ended
-        self._pid = self._fork(task, lock)
-        self.process: Process | None = census.identify(self._pid)
+        guard_pid = self._fork(task, lock)
+        loop.keep_going(guard_pid)  # or what it guards could keep its own end from being told
+        self.process: Process | None = census.identify(guard_pid)
 
     def _fork(self, task: Task, lock: int) -> int:
         orders, self._orders = os.pipe()
@@ -83,14 +85,17 @@ class Wall:
     def end(self, grace: float, spared: typing.Container[int] = ()) -> None:
         """Ends the tree: SIGTERM, `grace` seconds, SIGKILL. Returns when nobody is left and the output has been read.
 
-        Where the guard was killed its orphans have come to the shim, which then ends them itself.
+        A guard that does not obey, being stopped, is killed. Where it was killed its orphans have come to the shim, which then
+        ends them itself.
         """
         if not self.is_empty and not self.is_gone and self.command is not None:
             self._order(guard.ASK)
             self._loop.wait(lambda: self.is_empty or self.is_gone, time.monotonic() + grace)
         if not self.is_empty and not self.is_gone:
             self._order(guard.KILL)
-            self._loop.wait(lambda: self.is_empty or self.is_gone)
+            self._loop.wait(lambda: self.is_empty or self.is_gone, time.monotonic() + _OBEYS_WITHIN)
+        if not self.is_empty and not self.is_gone and self.process is not None:
+            census.end(self.process, _OBEYS_WITHIN)
         if not self.is_empty:
             self._end_orphans(spared)
         self._loop.wait(lambda: all(stream.is_closed for stream in self._streams), time.monotonic() + _DRAIN_SECONDS)

@@ -5,7 +5,7 @@ import os
 import stat
 import typing
 
-from devsh_memory_mcp.shim import git
+from devsh_memory_mcp.shim import git, rundir
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.process import CommandFailed, Finished
 from devsh_memory_mcp.shim.rundir import Conflict, Merge
@@ -39,6 +39,7 @@ def prepare(tool: Git, task_run_id: str) -> Prepared:
     tool.user("update-ref", f"refs/devsh/base/{task_run_id}", checkout.base_commit)
     objects = f"{checkout.repository}/objects"
     own = tool.own_directory
+    os.makedirs(own, mode=0o700, exist_ok=True)
     git.make_directory(own, checkout, head=checkout.base_commit, objects=[objects], remote=False)
     stores = [objects, f"{own}/objects"] if checkout.merges else [objects]
     inner = f"{tool.workspace}/.git"
@@ -61,8 +62,9 @@ def _copy_refs(tool: Git, inner: str) -> None:
     for line in listed.splitlines():
         commit, _, name = line.partition(" ")
         lines.append(f"{commit} {name.replace('refs/heads/', 'refs/remotes/origin/', 1)}")
-    with open(f"{inner}/packed-refs", "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("\n".join(lines) + "\n")
+    for path in (f"{inner}/packed-refs", f"{tool.own_directory}/{rundir.BEGAN_FILE}"):
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write("\n".join(lines) + "\n")
 
 
 def _require(finished: Finished, what: str) -> None:

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
+import pathlib
 import queue
-import shutil
 import socket
 import tempfile
 import threading
@@ -16,44 +16,40 @@ class Bell:
     """Accepts connections one after another and puts every line that comes into `heard`."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.mkdtemp(prefix="bell")  # short, since an address is at most 104 bytes
-        self.path = f"{self._directory}/s"
+        self.path = f"{tempfile.mkdtemp(prefix='bell')}/s"  # short: an address is at most 104 bytes
+        self.is_curt = False  # whether it hangs up on everybody
         self.heard: queue.Queue[str] = queue.Queue()
         self._connections: list[socket.socket] = []
-        self._listener = self._listen()
+        self._listen()
 
-    def _listen(self) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(self.path)
-        listener.listen()
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-        return listener
+    def _listen(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError):  # closed
+            while True:
                 connection, _ = listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
+                self._connections.append(connection)
+                threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
 
     def _hear(self, connection: socket.socket) -> None:
         with connection.makefile("r") as lines:
             for line in lines:
                 self.heard.put(line.rstrip("\n"))
+                if self.is_curt:
+                    connection.shutdown(socket.SHUT_RDWR)
             self.heard.put("end")
 
     def await_hello(self) -> dict[str, object]:
-        """The next shim's greeting."""
-        hello: dict[str, object] = json.loads(self.await_line("{"))
-        return hello
+        return dict(json.loads(self.await_line("{")))
 
     def await_line(self, start: str) -> str:
         """The next line that starts so; those before it are dropped."""
-        while not (line := self.heard.get(timeout=PATIENCE)).startswith(start):
-            pass
-        return line
+        lines = iter(lambda: self.heard.get(timeout=PATIENCE), None)
+        return next(line for line in lines if line.startswith(start))
 
     def ring(self) -> None:
         """Has every shim that is connected read its inbox."""
@@ -62,26 +58,21 @@ class Bell:
                 connection.sendall(b"ring x\n")
 
     def hide(self) -> None:
-        """Cannot be found any more."""
-        os.rename(self.path, f"{self.path}.hidden")
-        self.path += ".hidden"
+        self.path = str(pathlib.Path(self.path).rename(f"{self.path}.hidden"))
 
     def hang_up(self) -> None:
-        """Dies and comes back: every connection ends, then new ones are accepted at the same place."""
+        """Dies and comes back at the same place: every connection ends."""
         self._stop()
-        self._listener = self._listen()
+        self._listen()
 
     def _stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        os.unlink(self.path)
-        for connection in self._connections:
+        for connection in (self._listener, *self._connections):
             with contextlib.suppress(OSError):  # one that the other side has closed
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+        os.unlink(self.path)
         self._connections.clear()
 
     def close(self) -> None:
-        """For good."""
         self._stop()
-        shutil.rmtree(self._directory)
+        os.rmdir(os.path.dirname(self.path))

@@ -2,6 +2,7 @@
 
 import collections.abc
 import pathlib
+import signal
 
 import pytest
 
@@ -18,6 +19,16 @@ def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     return path
+
+
+@pytest.fixture
+def signals() -> collections.abc.Iterator[None]:
+    """For tests with a loop of the shim's in this process: it owns the process's signals."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture

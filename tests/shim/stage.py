@@ -82,7 +82,7 @@ class Launched:
         return processes[-1].pid
 
     def reports(self) -> list[Report]:
-        return rundir.read_lines(str(self.directory / rundir.REPORT_FILE), Report)[0]
+        return reports_of(self.directory)
 
     def await_lock(self) -> None:
         """Until nobody holds the run's lock: neither the shim nor its guard lives."""
@@ -98,6 +98,10 @@ def post(directory: pathlib.Path, letter: Letter) -> None:
     descriptor = os.open(directory / rundir.INBOX_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     rundir.append_line(descriptor, letter)
     os.close(descriptor)
+
+
+def reports_of(directory: pathlib.Path) -> list[Report]:
+    return rundir.read_lines(str(directory / rundir.REPORT_FILE), Report)[0]
 
 
 def outcome_of(directory: pathlib.Path) -> Outcome:
@@ -121,10 +125,11 @@ class Stage:
         directory.mkdir(mode=0o700)
         fields.setdefault("task_run_id", f"tr_{self._count}")
         fields.setdefault("environment", {"PATH": os.environ["PATH"], "HOME": str(self.root)})
+        fields.setdefault("control_socket", self.bell.path)
         run = Run(
             format=1, orchestration_id="orch_1", orchestration_task_id="ns1234567890", attempt=1,
             agent_name=fields.pop("agent_name", "shell/sh"), prompt=prompt,
-            memory_root=str(self.root), control_socket=self.bell.path, runner_command=fields.pop("runner_command", ("false",)), **fields,
+            memory_root=str(self.root), runner_command=fields.pop("runner_command", ("false",)), **fields,
         )  # fmt: skip
         rundir.write_json(str(directory / rundir.RUN_FILE), run)
         return directory

@@ -3,11 +3,14 @@
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 
+import pytest
+
 from devsh_memory_mcp.shim.rundir import Letter
-from tests.shim.stage import PACKAGES, SETSID_AND_DOUBLE_FORK, Stage, outcome_of, post
+from tests.shim.stage import PACKAGES, SETSID_AND_DOUBLE_FORK, Repository, Stage, outcome_of, post
 
 
 def test_a_script_that_succeeds_is_a_success_with_its_output_as_the_result(stage: Stage) -> None:
@@ -37,7 +40,7 @@ def test_the_agent_gets_the_recorded_environment_and_nothing_else(stage: Stage) 
     run = stage.launch("env; umask; ls /proc/self/fd | wc -l; cat /proc/self/oom_score_adj; grep SigIgn /proc/self/status")
     result = run.end().result or ""
     names = {line.partition("=")[0] for line in result.splitlines() if "=" in line}
-    assert names == {"PATH", "HOME", "PWD", "CMUX_ORCHESTRATION_ID", "CMUX_TASK_RUN_ID", "CMUX_AGENT_NAME", "DEVSH_RUN"}
+    assert names == {"PATH", "HOME", "PWD", "CMUX_ORCHESTRATION_ID", "CMUX_TASK_RUN_ID", "CMUX_AGENT_NAME", "DEVSH_RUN", "DEVSH_RUN_ROOT"}
     assert result.splitlines()[-4:] == ["0022", "4", "500", "SigIgn:\t0000000000000000"]
 
 
@@ -215,3 +218,40 @@ def test_a_runner_that_a_shim_had_started_is_not_taken_for_the_agents(stage: Sta
     assert run.end().cause == "lost"
     os.kill(pid, signal.SIGKILL)  # it is still there to be ended
     runner.await_end()
+
+
+STOPPED = "trap '' TERM; (while kill -STOP $PPID; do :; done) & while kill -STOP $PPID; do [ -e told ] || { echo a >&9; touch told; }; done"
+
+
+@pytest.mark.parametrize("script", ["kill -STOP $PPID; echo a >&9; sleep 1000", STOPPED])
+def test_an_agent_that_stops_its_guard_is_cancelled_all_the_same(stage: Stage, script: str) -> None:
+    tether = stage.tether()
+    run = stage.launch(f"exec 9>{tether.path}; {SETSID_AND_DOUBLE_FORK} {script}", cancel_grace=0.05)
+    tether.await_words(4)
+    stage.bell.await_hello()
+    run.post(Letter(5, "cancel"))
+    stage.bell.ring()
+    tether.await_end()
+    assert run.end().cause == "cancelled"
+
+
+def test_an_agent_that_stops_its_guard_is_ended_at_its_deadline(stage: Stage) -> None:
+    tether = stage.tether()
+    outcome = stage.run(f"exec 9>{tether.path}; {SETSID_AND_DOUBLE_FORK} {STOPPED}", timeout=0.3, timeout_grace=0.05)
+    tether.await_end()
+    assert (outcome.cause, outcome.succeeded) == ("timeout", False)
+
+
+def test_an_agent_that_stops_its_guard_and_leaves_has_ended(stage: Stage) -> None:
+    outcome = stage.run("echo done; kill -STOP $PPID")
+    assert (outcome.cause, outcome.succeeded, outcome.result) == ("exit", True, "done\n")
+
+
+def test_the_shims_own_files_are_private_and_those_of_its_saving_are_gone(stage: Stage, repository: Repository) -> None:
+    script = "ls -l ../prompt ../reserve | cut -c1-10; echo new >made; git add made; git commit -qm mine"
+    run = stage.launch(script, checkout=repository.checkout())
+    assert run.end().result == "-rw-------\n" * 2
+    left = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.directory.iterdir() if path.is_file()}
+    assert set(left) == {"lock", "run.json", "report.jsonl", "prompt", "shim.log", "stdout.log", "stderr.log", "outcome.json"}
+    assert set(left.values()) == {0o600}
+    assert stat.S_IMODE((run.directory / "git").stat().st_mode) == 0o700
