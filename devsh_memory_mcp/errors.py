@@ -19,8 +19,7 @@ DevshError
 │   ├── CommitUnknown         commit_unknown         may have been done; repeat with the same idempotency key
 │   ├── MemoryRootUnusable    memory_root_unusable
 │   ├── RemoteFileSystem      remote_file_system
-│   ├── FormatTooNew          format_too_new
-│   └── RunnerUnreachable     runner_unreachable
+│   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
 """
 
@@ -165,12 +164,6 @@ class FormatTooNew(Unavailable):
 
     code = "format_too_new"
     next_step = "Update devsh-memory-mcp."
-
-
-class RunnerUnreachable(Unavailable):
-    """No runner could be started or reached."""
-
-    code = "runner_unreachable"
 
 
 class Refused(DevshError):

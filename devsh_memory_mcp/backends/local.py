@@ -25,6 +25,8 @@ from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
 _RECOVERIES = 3
+_UNMISLED = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # an agent without a sandbox can put links and pipes here
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _UNMISLED
 _ENDS_WITHIN = 5.0  # seconds
 _THREADS = 200  # a thread waits for each attempt that is about to end
 
@@ -146,11 +148,11 @@ def _make_directory(directory: str, run: Run) -> None:
 
 
 def _open_lock(directory: str) -> int:
-    return os.open(f"{directory}/{rundir.LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(f"{directory}/{rundir.LOCK_FILE}", os.O_RDWR | os.O_CREAT | _UNMISLED, 0o600)
 
 
 def _open_log(directory: str) -> int:
-    return os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", _APPEND, 0o600)
 
 
 def _recovery(directory: str, lock: int) -> subprocess.Popen[bytes]:
@@ -186,7 +188,7 @@ def _send(directory: str, letter: Letter) -> None:
     letters, _ = rundir.read_lines(path, Letter)
     if any(known.id == letter.id and known.type == letter.type for known in letters):
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, _APPEND, 0o600)
     try:
         rundir.append_line(descriptor, letter)
     finally:

@@ -32,7 +32,6 @@ EXIT_CODES: dict[type[DevshError], int] = {
     errors.MemoryRootUnusable: UNAVAILABLE,
     errors.RemoteFileSystem: UNAVAILABLE,
     errors.FormatTooNew: UNAVAILABLE,
-    errors.RunnerUnreachable: UNAVAILABLE,
     errors.Refused: REFUSED,
 }
 

@@ -71,7 +71,7 @@ def _outcome(task: Task, attempt: int, run: Path) -> Outcome:
         outcome = None
     if outcome is None or (outcome.task_run_id, outcome.attempt) != (task.task_run_id, attempt):
         raise Unproved(f"how it ended cannot be read in {path}")
-    if getattr(outcome, "unsaved", False):
+    if outcome.unsaved:
         raise Unproved("something of it could not be saved")
     told = [warning for warning in outcome.warnings if warning not in _warnings_before(run)]
     if told:

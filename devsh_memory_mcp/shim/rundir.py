@@ -30,7 +30,6 @@ RESERVE_FILE = "reserve"
 PROMPT_FILE = "prompt"
 BRIEFING_FILE = "briefing"
 SETUP_FILE = "setup.log"
-RESULT_FILE = "result.txt"
 BUNDLE_FILE = "bundle"
 BUNDLE_LOG_FILE = "bundle.log"
 BEGAN_FILE = "began-with"  # in the shim's own git directory: the refs of the checkout when the agent started

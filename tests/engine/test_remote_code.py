@@ -53,7 +53,7 @@ async def test_a_clone_of_the_same_repository_lends_its_objects_and_gets_the_bra
     async with house.opened() as orchestration:
         spawned = await orchestration.spawn(shell("cat file; echo new > new", repo="octo/tools"))
         assert (await ended(orchestration, spawned.orchestration_task_id)).result == "main\n"
-    assert not (house.root / "mirrors").exists()
+    assert list((house.root / "mirrors").iterdir()) == []
     assert git(house.directory, "show", f"{spawned.branch}:new") == "new"
 
 
