@@ -1,6 +1,7 @@
 """Messages reach whom they are for, come again until they are had, and wake who waits."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -175,7 +176,8 @@ async def test_a_workers_script_can_write_to_the_head_and_wakes_it(house: House)
     program = house.directory / "worker.py"
     program.write_text(WORKER, encoding="utf-8")
     async with house.opened() as orchestration:
-        script = f"PYTHONPATH={package} {sys.executable} {program} && {gate.pass_through}"
+        command = shlex.join(["env", f"PYTHONPATH={package}", sys.executable, str(program)])
+        script = f"{command} && {gate.pass_through}"
         spawned = await orchestration.spawn(shell(script))
         answer = await orchestration.wait(WaitRequest(ids=(spawned.orchestration_task_id,)))
         assert (answer.status, answer.finished, answer.timed_out, answer.unread_messages) == ("running", False, False, 1)

@@ -1,6 +1,8 @@
 """Each example runs as it is, in any repository; so does the demonstration."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,15 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.sh")))
 def test_the_example_runs(terminal, script):
-    ran = terminal.run(f"bash {EXAMPLES / script}")
+    if shutil.which("jq") is None and "jq " in (EXAMPLES / script).read_text():
+        pytest.skip("this example uses jq, which is not installed here")
+    ran = terminal.run(f"bash {shlex.quote(str(EXAMPLES / script))}")
     assert ran.code == 0, ran.err + ran.out
 
 
 @pytest.mark.promise("status.dependents")
 def test_the_example_batch_runs(terminal):
-    ran = terminal.run(f"devsh orchestrate spawn-batch {EXAMPLES / 'batch.yaml'} && devsh orchestrate status --watch")
+    ran = terminal.run(f"devsh orchestrate spawn-batch {shlex.quote(str(EXAMPLES / 'batch.yaml'))} && devsh orchestrate status --watch")
     assert ran.code == 0, ran.err + ran.out
     report = next(task for task in terminal.tasks() if task["id"] == "report")
     assert report["result"].strip() == "1 files by 1 people"

@@ -4,9 +4,12 @@ Only agents and prompts are others: shell scripts that do in a moment what the p
 """
 
 import re
+import shutil
 import subprocess
 
 import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="these blocks use jq, which is not installed here")
 
 WRITE = "echo {0} > {0}.txt"
 SLOW = "sleep 2; echo {0} > {0}.txt"
