@@ -173,7 +173,8 @@ async def test_a_runner_leaves_when_it_is_asked_to_though_a_shim_is_silent(house
             assert (await orchestration.pull()).synced
     os.kill(shim, signal.SIGCONT)
     async with house.opened() as orchestration:
-        assert (await orchestration.cancel(spawned.orchestration_task_id)).status == "cancelled"
+        assert (await orchestration.cancel(spawned.orchestration_task_id)).cancelled
+        assert (await ended(orchestration, spawned.orchestration_task_id)).status == "cancelled"
     assert await pipe.end() == ["here"]
 
 

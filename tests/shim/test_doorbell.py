@@ -3,6 +3,7 @@
 import collections.abc
 import os
 import pathlib
+import shlex
 import signal
 import sys
 import time
@@ -50,7 +51,17 @@ def test_a_face_inside_an_agent_gets_the_runner_that_its_shim_starts(stage: Stag
     runner, agent = stage.tether(), stage.tether()
     (stage.root / "runner.py").write_text(RUNNER)
     (stage.root / "face.py").write_text(FACE)
-    face = f"{sys.executable} {stage.root}/face.py {PACKAGES} {stage.root} '{{\"hello\": \"face\"}}' sh -c 'touch {stage.root}/by-the-face'"
+    words = [
+        sys.executable,
+        f"{stage.root}/face.py",
+        PACKAGES,
+        str(stage.root),
+        '{"hello": "face"}',
+        "sh",
+        "-c",
+        f"touch {shlex.quote(str(stage.root))}/by-the-face",
+    ]
+    face = shlex.join(words)
     run = stage.launch(
         f"exec 9>{agent.path}; {face} && echo answered >&9; sleep 1000",
         control_socket=address, runner_command=(sys.executable, f"{stage.root}/runner.py", address, str(runner.path)),
