@@ -23,6 +23,7 @@ class Doorkeeper:
     """Serves the connections of faces and shims."""
 
     def __init__(self, desks: Desks, attempts: Attempts, hear_of: Callable[[str], Awaitable[None]], take_leave: Callable[[], None]) -> None:
+        self.adopted = anyio.Event()  # set when the attempts of earlier runners are known: a shim may call before that
         self._desks = desks
         self._attempts = attempts
         self._hear_of = hear_of
@@ -65,6 +66,7 @@ class Doorkeeper:
                 streams.discard(stream)
 
     async def _serve_shim(self, stream: SocketStream, lines: BufferedByteReceiveStream, task_run_id: str, number: int) -> None:
+        await self.adopted.wait()
         attempt = self._desks.attempts.get((task_run_id, number))
         desk = self._desks.of(attempt) if attempt is not None else None
         if attempt is None or desk is None:

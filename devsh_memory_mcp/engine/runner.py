@@ -88,6 +88,7 @@ class Runner:
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
             await self._adopt()
+            keeper.adopted.set()
             await self._dispatcher.serve(partial(_is_there, address, os.stat(address).st_ino))
             self._tasks.cancel_scope.cancel()
         self._abandoned = self._desks.abandoned
