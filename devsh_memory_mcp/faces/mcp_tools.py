@@ -1,6 +1,7 @@
 """The nine tools: what each asks of an orchestration, and how each presents itself to a model."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,10 +115,8 @@ async def get_my_messages(call: Call, given: arguments.MessagesArguments) -> Cal
 async def _addressed(orchestrations: Orchestrations, to: str) -> Orchestration:
     """Where a message to `to` belongs: the orchestration that has such a task, else the caller's own."""
     if to not in (HEAD, EVERYONE):
-        try:
+        with suppress(NotFound):  # perhaps an agent's name, which the orchestration itself knows
             return await orchestrations.holding(to)
-        except NotFound:
-            pass  # perhaps an agent's name, which the orchestration itself knows
     return await orchestrations.current()
 
 
