@@ -37,7 +37,11 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="devsh-memory-mcp", description="The MCP server of devsh, over stdin and stdout.", allow_abbrev=False
     )
-    parser.add_argument("--dir", metavar="PATH", help="memory root (default: DEVSH_MEMORY_DIR, else ~/.local/state/devsh)")
+    parser.add_argument(
+        "--dir",
+        metavar="PATH",
+        help="memory root (default: DEVSH_MEMORY_DIR, else /root/lifecycle/memory where that can be written, else ~/.local/state/devsh)",
+    )
     parser.add_argument(
         "--agent-name", "--agent", metavar="NAME", help="name of the head agent (default: CMUX_HEAD_AGENT, else the client's name)"
     )
