@@ -1,9 +1,12 @@
 """What all tests share: async tests run on asyncio, and no test sees this machine's own orchestrations or agents."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.doubles.aftermath import end_processes, findings
 
 # What would make a test's outcome depend on who runs it: an enclosing agent's identity, logins, settings, git's own variables.
 _FOREIGN = ("CMUX_", "DEVSH_", "CLAUDE", "ANTHROPIC_", "OPENAI_", "CODEX_", "GIT_")
@@ -15,11 +18,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home and a memory root of the test's own; answers the home. Git has an identity there and reads no other configuration."""
-    for name in list(os.environ):
-        if name.startswith(_FOREIGN):
-            monkeypatch.delenv(name)
+def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home and a memory root of the test's own, which it leaves clean; answers the home.
+
+    Git has an identity there and reads no other configuration.
+    """
+    _forget_callers(monkeypatch)
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text(
         "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n", encoding="utf-8"
@@ -28,4 +32,14 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("DEVSH_MEMORY_DIR", str(home / "memory"))
-    return home
+    yield home
+    _forget_callers(monkeypatch)  # a test may have played one
+    if (home / "memory" / "orchestrations").is_dir():
+        assert end_processes(home / "memory") == {}, "processes were left behind"
+        assert findings(home / "memory") == set()
+
+
+def _forget_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN):
+            monkeypatch.delenv(name)

@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -23,17 +21,13 @@ from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.ports import Clock, Orchestration
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, ensure_runner, peer_pid, socket_path
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, peer_pid, socket_path
 from devsh_memory_mcp.shim.rundir import Report
-from devsh_memory_mcp.store.bookkeeping import is_exact
-from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.line import scan
-from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.root import MemoryRoot
-from devsh_memory_mcp.wiring import SystemClock, make_runner, open_orchestrations, runner_command
-from tests.doubles.processes import Gate, Pipe, await_end, is_fork_server, is_runner, kill, processes_of
-
-BOUND = 30  # seconds for what takes one at most
+from devsh_memory_mcp.wiring import SystemClock, make_runner, open_orchestrations
+from tests.doubles.aftermath import BOUND, end_processes, findings
+from tests.doubles.processes import Gate, Pipe, await_end, kill
 
 
 @pytest.fixture
@@ -144,38 +138,10 @@ class House:
         self._is_closed = True
         for one in self._closing:
             one.open() if isinstance(one, Gate) else one.close()
-        work = {pid: words for pid, words in processes_of(self.root).items() if not is_runner(words) and not is_fork_server(words)}
-        left = {pid: words for pid, words in work.items() if not await_end(pid, 5.0)}
-        self._await_views()
-        for pid, words in processes_of(self.root).items():
-            if not is_fork_server(words):
-                kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
-        for pid, words in processes_of(self.root).items():
-            if not await_end(pid, 5.0):
-                left[pid] = words
-                kill(pid)
+        left = end_processes(self.root)
         assert left == {}, "processes were left behind"
         assert all(check_() for check_ in self.checks)
-        place = MemoryRoot(self.root, SystemClock(), choose, os.environ)
-        # A runner that is ended at a task's end leaves its base pinned for the next one, which takes the ref away.
-        found = {finding.code for finding in check(place, SystemClock(), choose, repair=False)} - {"stale_base_ref"}
-        assert found == self.expected
-
-    def _await_views(self) -> None:
-        """Until the views are exact, by whichever runner; not for ever, since what is wrong is told afterwards."""
-        until = time.monotonic() + BOUND
-        for directory in self.root.glob("orchestrations/*"):
-            reader = Reader(directory / "EVENTS.jsonl")
-            reader.catch_up()
-            reader.close()
-            while not is_exact(directory) and not reader.damage and time.monotonic() < until:
-                with ensure_runner(str(self.root), runner_command(self.root), {"hello": "face"}) as connection:
-                    name = directory.name.encode()
-                    connection.settimeout(1.0)
-                    connection.sendall(b"follow %s\nring %s\n" % (name, name))
-                    with contextlib.suppress(TimeoutError):
-                        while not is_exact(directory) and connection.recv(4096):
-                            pass
+        assert findings(self.root) == self.expected
 
 
 @pytest.fixture
