@@ -169,7 +169,7 @@ class Views:
         inode = os.stat(self._directory / JOURNAL_FILE).st_ino
         idle = all(task.held for task in state.unfinished.values())
         books = Bookkeeping(state.seq, offset, inode, idle, files)
-        if books != self._known and is_last:
+        if is_last and books != read_bookkeeping(self._directory):  # and not what we wrote: somebody may have taken it away
             path = self._directory / VIEWS_FILE
             if path.is_dir() and not path.is_symlink():
                 os.rename(path, unused_name(path, "foreign", nanoseconds(self._clock.now())))

@@ -53,5 +53,5 @@ def _await_views(root: Path) -> None:
                 connection.settimeout(1.0)
                 connection.sendall(b"follow %s\nring %s\n" % (name, name))
                 with contextlib.suppress(TimeoutError):
-                    while not is_exact(directory) and connection.recv(4096):
+                    while not is_exact(directory) and time.monotonic() < until and connection.recv(4096):
                         pass

@@ -12,7 +12,7 @@ import pytest
 
 from devsh_memory_mcp.domain.events import AgentCompleted, AttemptEnded, AttemptStarted, Event
 from devsh_memory_mcp.errors import InvalidRequest
-from devsh_memory_mcp.store.bookkeeping import VIEW_FILES, read_exact
+from devsh_memory_mcp.store.bookkeeping import VIEW_FILES, is_exact, read_exact
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.plan import Edit
 from devsh_memory_mcp.store.views import Views
@@ -178,10 +178,13 @@ async def test_a_view_that_a_crash_left_unrecorded_is_no_edit(desk: Desk, clock:
     assert not list(desk.directory.glob("*.edited-*"))
 
 
-async def test_a_removed_view_is_made_again(desk: Desk) -> None:
-    (desk.directory / "PLAN.json").unlink()
+@pytest.mark.parametrize("name", [*VIEW_FILES, "views.json"])
+async def test_a_removed_view_is_made_again(desk: Desk, name: str) -> None:
+    content = json.loads((desk.directory / name).read_text())
+    (desk.directory / name).unlink()
     assert await desk.write() is None
-    assert desk.plan()["status"] == "running"
+    assert json.loads((desk.directory / name).read_text()).keys() == content.keys()
+    assert is_exact(desk.directory)
 
 
 async def test_the_books_say_when_nothing_is_left_to_do(desk: Desk) -> None:
