@@ -1,6 +1,6 @@
 """What an agent's adapter is: from a task to a command, from output lines to facts, from the exit to a verdict.
 
-Adapters are pure and use the standard library only, since every shim imports them. They start nothing and read no file.
+Adapters use the standard library only, since every shim imports them. They start nothing and read no file.
 Named tuples and not dataclasses: those would double what every attempt pays for its imports.
 """
 
@@ -8,18 +8,36 @@ import types
 import typing
 
 
+class Session(typing.NamedTuple):
+    """The agent's own memory of a conversation. `resumes` is the session that this one goes on from, `cost_usd` what that had cost."""
+
+    id: str
+    resumes: str | None = None
+    cost_usd: float = 0.0
+
+
 class Assignment(typing.NamedTuple):
-    """What an adapter is told. `prompt_path` is a file that holds `prompt`; all paths are absolute."""
+    """What an adapter is told. `prompt_path` is a file that holds `prompt`; all paths are absolute.
+
+    `server` is the command of our MCP server, `permissions` what the agent may do unasked (acceptEdits, bypass).
+    """
 
     agent_name: str
     prompt: str
     prompt_path: str
     workspace: str
     environment: typing.Mapping[str, str]
+    session: Session | None = None
+    permissions: str | None = None
+    cost_basis: str = "unknown"
+    server: tuple[str, ...] = ()
 
 
 class Command(typing.NamedTuple):
-    """How the agent is started. `environment` is added to the assignment's; `stdin` is written and closed, None is /dev/null."""
+    """How the agent is started. `environment` is added to the assignment's.
+
+    `stdin` is what it reads first: None is /dev/null. It is closed behind that, or by the agent's talk where it has one.
+    """
 
     argv: tuple[str, ...]
     environment: typing.Mapping[str, str] = types.MappingProxyType({})
@@ -37,16 +55,61 @@ class Ending(typing.NamedTuple):
 
 
 class Verdict(typing.NamedTuple):
-    """What an adapter makes of an ending. `result` is the agent's answer, `error_message` why it is not a success."""
+    """What an adapter makes of an ending. `result` is the agent's answer, `error_message` why it is not a success.
+
+    `failure` is the class of what went wrong (see `domain.records.Failure`), `retry_at` the epoch seconds before which another try is
+    of no use. `cost_usd` is this attempt's, `session_cost_usd` its whole session's. `needs_input` is what it was not allowed to do.
+    """
 
     succeeded: bool
     result: str | None
     error_message: str | None = None
     result_truncated: bool = False
+    failure: str | None = None
+    retry_at: float | None = None
+    usage: dict[str, int] | None = None
+    cost_usd: float | None = None
+    session_cost_usd: float | None = None
+    cost_basis: str | None = None
+    session_id: str | None = None
+    needs_input: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Fact(typing.NamedTuple):
+    """Something that a line of output says, as a report tells it; the keys of `values` by `kind`:
+
+    session: sessionId, model · activity: words · usage: the verdict's `usage`, with costUsd · needs_input: kind, message ·
+    delivered: messageId.
+    """
+
+    kind: str
+    values: dict[str, typing.Any]
+
+
+class Talk(typing.Protocol):
+    """The conversation with one running agent over its stdin and stdout."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the agent has answered all that was said to it: its stdin is closed then."""
+        ...
+
+    def hear(self, line: bytes) -> typing.Sequence[Fact]:
+        """What a line of its output says; nothing where it is of no known kind."""
+        ...
+
+    def say(self, message_id: int, text: str, *, interrupt: bool = False) -> bytes:
+        """What to write to it for a message. Its receipt is a `delivered` fact."""
+        ...
+
+    def verdict(self, ending: Ending) -> Verdict:
+        """Whether it did its work, by facts and never by the exit code alone."""
+        ...
 
 
 class Adapter(typing.Protocol):
-    """One kind of agent."""
+    """One kind of agent. Those that take messages have a talk; the others are judged by their ending."""
 
     takes_messages: bool
 
@@ -54,6 +117,14 @@ class Adapter(typing.Protocol):
         """How to start it."""
         ...
 
+    def talk(self, assignment: Assignment) -> Talk | None:
+        """The conversation with it, None where it reads nothing."""
+        ...
+
     def verdict(self, ending: Ending) -> Verdict:
-        """Whether it did its work, by facts and never by the exit code alone."""
+        """Whether it did its work, where it has no talk."""
+        ...
+
+    def narrate(self, line: str) -> str | None:
+        """A line of its output as a person would read it, None where there is nothing to read."""
         ...

@@ -3,7 +3,7 @@
 Real work without a key: the demonstration, the tests and every build step that needs no model.
 """
 
-from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Verdict
+from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Talk, Verdict
 
 
 class Shell:
@@ -17,6 +17,13 @@ class Shell:
     def command(self, assignment: Assignment) -> Command:
         """The shell, with the prompt as its script."""
         return Command(argv=(self._shell, assignment.prompt_path))
+
+    def talk(self, assignment: Assignment) -> Talk | None:
+        """A script reads nothing of ours."""
+
+    def narrate(self, line: str) -> str | None:
+        """What it prints is for people already."""
+        return line
 
     def verdict(self, ending: Ending) -> Verdict:
         """Exit code 0 is success; the result is what was printed last, on stderr where stdout is empty."""

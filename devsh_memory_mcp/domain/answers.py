@@ -4,7 +4,17 @@ from datetime import datetime
 
 from pydantic import Field
 
-from devsh_memory_mcp.domain.records import DiffStat, MergeConflict, MessageType, Reason, Record, StatusName
+from devsh_memory_mcp.domain.records import (
+    CostBasis,
+    DiffStat,
+    Failure,
+    MergeConflict,
+    MessageType,
+    Permissions,
+    Reason,
+    Record,
+    StatusName,
+)
 
 
 class Answer(Record):
@@ -27,6 +37,9 @@ class SpawnAnswer(Answer):
     base_commit: str | None = None
     branch: str | None = None
     waiting_for: str | None = None
+    isolation: str | None = None
+    permissions: Permissions | None = None
+    cost_basis: CostBasis | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -40,7 +53,11 @@ class BatchAnswer(Answer):
 
 
 class TaskRecord(Answer):
-    """One task, flat. Times are ISO 8601 in UTC, durations milliseconds; paths are absolute and on the machine that ran it."""
+    """One task, flat. Times are ISO 8601 in UTC, durations milliseconds; paths are absolute and on the machine that ran it.
+
+    `activity` says in words what the running agent does, `needsInput` what it cannot do without help; `failure` is the class of an
+    agent's failure. `costUsd` of a `costBasis` subscription is the list price, which is not billed.
+    """
 
     status: StatusName
     prompt: str
@@ -76,6 +93,11 @@ class TaskRecord(Answer):
     session_id: str | None = None
     usage: dict[str, int] | None = None
     cost_usd: float | None = None
+    cost_basis: CostBasis | None = None
+    permissions: Permissions | None = None
+    failure: Failure | None = None
+    activity: str | None = None
+    needs_input: str | None = None
     pr_title: str | None = None
     last_activity_at: datetime | None = None
     cancel_requested: bool = False
@@ -100,6 +122,9 @@ class TaskRow(Record):
     result: str | None = None
     error_message: str | None = None
     waiting_for: str | None = None
+    activity: str | None = None
+    needs_input: str | None = None
+    cost_usd: float | None = None
     branch: str | None = None
     priority: int = 5
     depends_on: tuple[str, ...] = ()
@@ -163,6 +188,8 @@ class ActiveAgent(Record):
     id: str
     agent_name: str
     last_activity_at: datetime | None = None
+    activity: str | None = None
+    needs_input: str | None = None
 
 
 class Completion(Record):

@@ -109,6 +109,17 @@ class AgentStarted(Event):
     agent_name: str
 
 
+class AgentNeedsInput(Event):
+    """The agent cannot do something that it wants to, and a person or its head could help. `kind` is permission or login."""
+
+    name = "agent_needs_input"
+    orchestration_task_id: str
+    attempt: int
+    n: int
+    kind: str
+    message: str
+
+
 class AttemptEnded(Event):
     """The attempt is over and its place is free."""
 
@@ -186,6 +197,7 @@ class MessageSent(Event):
     reply_to: int | None = None
     priority: str | None = None
     metadata: dict[str, object] = {}
+    interrupt: bool = False
     idempotency_key: str | None = None
     request: str | None = None
 
@@ -244,7 +256,7 @@ class ForeignLines(Event):
 
 ALL: tuple[type[Event], ...] = (
     OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
-    AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested, MessageSent, MessageDelivered,
-    MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
+    AgentNeedsInput, AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested, MessageSent,
+    MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
 )  # fmt: skip
 BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

@@ -19,6 +19,9 @@ DEFAULT_PLACES = 8
 Priority = Annotated[int, Field(ge=0, le=10, description="0 is the highest, 10 the lowest.")]
 MessageType = Literal["handoff", "request", "status", "response"]
 Reason = Literal["exit", "timeout", "lost", "dependency", "cancelled", "setup", "spawn", "verify", "budget", "disk", "oom"]
+Permissions = Literal["acceptEdits", "bypass"]
+CostBasis = Literal["api", "subscription", "unknown"]
+Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "api", "crash"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
@@ -57,8 +60,15 @@ class Repository(Record):
     include: tuple[str, ...] = ()
 
 
+class Credential(Record):
+    """With what an agent's CLI is logged in: the name of a variable of its caller, never its value, or None for its own login."""
+
+    variable: str | None = None
+    cost_basis: CostBasis = "unknown"
+
+
 class TaskSpec(Record):
-    """What was asked for, with all that depends on the caller resolved."""
+    """What was asked for, with all that depends on the caller resolved. `resume` is the orchestrationTaskId of the task continued."""
 
     prompt: str
     agent_name: str
@@ -70,7 +80,11 @@ class TaskSpec(Record):
     repository: Repository | None = None
     setup: str | None = None
     pr_title: str | None = None
+    open_pr: bool = False
     keep: bool = False
+    permissions: Permissions | None = None
+    credential: Credential | None = None
+    resume: str | None = None
     environment: dict[str, str] = {}
     head_agent: str | None = None
     parent: str | None = None
@@ -92,7 +106,7 @@ class DiffStat(Record):
 
 
 class Totals(Record):
-    """What one attempt came to; see `shim.rundir.Outcome`, from which it is made."""
+    """What one attempt came to; see `shim.rundir.Outcome`, from which it is made. `failure` is the class of an agent's failure."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -108,5 +122,9 @@ class Totals(Record):
     duration_ms: int = 0
     usage: dict[str, int] | None = None
     cost_usd: float | None = None
+    cost_basis: CostBasis | None = None
+    session_cost_usd: float | None = None
     session_id: str | None = None
+    failure: Failure | None = None
+    needs_input: str | None = None
     warnings: tuple[str, ...] = ()

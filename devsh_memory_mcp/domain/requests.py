@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Priority, Request
+from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Permissions, Priority, Request
 
 TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
@@ -64,7 +64,10 @@ def fault_in_words(fault: Mapping[str, object]) -> str:
 
 
 class SpawnRequest(Request):
-    """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository."""
+    """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository.
+
+    `resume` is an ended task whose session and work this one continues. `openPr` None leaves it to the settings.
+    """
 
     prompt: Annotated[str, Field(min_length=1)]
     agent_name: str | None = None
@@ -80,6 +83,9 @@ class SpawnRequest(Request):
     setup: Script | None = None
     include_dirty: bool = False
     keep: bool = False
+    permissions: Permissions | None = None
+    open_pr: bool | None = None
+    resume: AnyId | None = None
     max_concurrent: Places | None = None
     idempotency_key: Key | None = None
 
@@ -101,6 +107,8 @@ class BatchTask(Request):
     setup: Script | None = None
     include_dirty: bool = False
     keep: bool = False
+    permissions: Permissions | None = None
+    open_pr: bool | None = None
 
 
 class BatchDefaults(Request):
@@ -121,7 +129,10 @@ class BatchRequest(Request):
 
 
 class MessageRequest(Request):
-    """A message to a task (any of its ids, or an agent name that one task has), to `head` or to everyone (`*`)."""
+    """A message to a task (any of its ids, or an agent name that one task has), to `head` or to everyone (`*`).
+
+    `interrupt` ends what the agent does at the moment, so that it turns to the message at once.
+    """
 
     to: Annotated[str, Field(min_length=1, max_length=200)]
     message: Annotated[str, Field(min_length=1)]
@@ -130,6 +141,7 @@ class MessageRequest(Request):
     reply_to: MessageId | None = None
     priority: Literal["high", "normal", "low"] | None = None
     metadata: Metadata = {}
+    interrupt: bool = False
     idempotency_key: Key | None = None
 
 

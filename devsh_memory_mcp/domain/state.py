@@ -42,6 +42,7 @@ class Task:
     error_message: str | None = None
     reason: Reason | None = None
     branch: str | None = None
+    needs_input: str | None = None
     totals: Totals = field(default_factory=Totals)
     salvage_refs: dict[int, str] = field(default_factory=dict)
     checkouts: set[int] = field(default_factory=set)
@@ -67,6 +68,7 @@ class Message:
     reply_to: int | None = None
     priority: str | None = None
     metadata: dict[str, object] = field(default_factory=dict)
+    interrupt: bool = False
     readers: set[str] = field(default_factory=set)
     failed: str | None = None
 
@@ -207,7 +209,7 @@ def _attempt_started(state: State, seq: int, at: datetime, event: events.Attempt
         return
     task.status = advance(task.status, Trigger.START)
     task.attempt = task.live_attempt = event.attempt
-    task.last_report, task.not_before, task.agent_started = 0, None, False
+    task.last_report, task.not_before, task.agent_started, task.needs_input = 0, None, False, None
     task.started_at = task.started_at or at
     task.checkouts.add(event.attempt)
     task.changed = seq
@@ -219,13 +221,19 @@ def _agent_started(state: State, seq: int, _at: datetime, event: events.AgentSta
         task.last_report, task.agent_started, task.changed = event.n, True, seq
 
 
+def _needs_input(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput) -> None:
+    task = state.tasks.get(event.orchestration_task_id)
+    if task is not None and task.live_attempt == event.attempt:
+        task.last_report, task.needs_input, task.changed = max(task.last_report, event.n), event.message, seq
+
+
 def _attempt_ended(state: State, seq: int, _at: datetime, event: events.AttemptEnded) -> None:
     task = state.tasks.get(event.orchestration_task_id)
     if task is None or task.live_attempt != event.attempt:
         return
     task.live_attempt, task.last_report, task.changed = 0, max(task.last_report, event.n), seq
     task.reason, task.error_message = event.reason, event.error_message
-    task.totals = event.totals
+    task.totals, task.needs_input = event.totals, event.totals.needs_input
     if event.totals.salvage_ref:
         task.salvage_refs[event.attempt] = event.totals.salvage_ref
 
@@ -277,7 +285,7 @@ def _cancel_requested(state: State, seq: int, _at: datetime, event: events.Cance
 def _sent(state: State, seq: int, at: datetime, event: events.MessageSent) -> None:
     message = Message(
         seq, event.sender, event.to, event.type, event.message, at,
-        event.correlation_id, event.reply_to, event.priority, event.metadata,
+        event.correlation_id, event.reply_to, event.priority, event.metadata, event.interrupt,
     )  # fmt: skip
     state.messages[seq] = message
     if message.is_for(HEAD):
@@ -331,6 +339,7 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.PlanEdited: _edited,
     events.AttemptStarted: _attempt_started,
     events.AgentStarted: _agent_started,
+    events.AgentNeedsInput: _needs_input,
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,
     events.AgentCompleted: _completed,

@@ -56,7 +56,7 @@ def branch_of(task: Task) -> str | None:
     return task.spec.repository.branch if task.spec.repository and not task.is_terminal else None
 
 
-def task_row(state: State, task: Task, waiting_for: str | None = None) -> answers.TaskRow:
+def task_row(state: State, task: Task, waiting_for: str | None = None, activity: str | None = None) -> answers.TaskRow:
     """The task as a line of a list."""
     return answers.TaskRow(
         id=task.id,
@@ -70,6 +70,9 @@ def task_row(state: State, task: Task, waiting_for: str | None = None) -> answer
         result=last_words(task.result),
         error_message=cut(task.error_message),
         waiting_for=waiting_for,
+        activity=activity,
+        needs_input=task.needs_input,
+        cost_usd=task.totals.cost_usd,
         branch=branch_of(task),
         priority=task.spec.priority,
         depends_on=plan_ids(state, task),
@@ -79,11 +82,11 @@ def task_row(state: State, task: Task, waiting_for: str | None = None) -> answer
     )
 
 
-def task_record(state: State, task: Task, waiting_for: str | None = None, **places: Any) -> answers.TaskRecord:
-    """The task whole; `places` are the fields that name files of this machine."""
+def task_record(state: State, task: Task, waiting_for: str | None = None, **live: Any) -> answers.TaskRecord:
+    """The task whole; `live` are the fields that name files of this machine, and what a running agent was last seen to do."""
     row, totals, repository = task_row(state, task, waiting_for), task.totals, task.spec.repository
-    return answers.TaskRecord(
-        **row.model_dump(exclude={"prompt", "result", "error_message"}),
+    fields: dict[str, Any] = dict(
+        row.model_dump(exclude={"prompt", "result", "error_message"}),
         prompt=task.spec.prompt,
         result=task.result,
         error_message=task.error_message,
@@ -103,13 +106,15 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **plac
         isolation=totals.isolation,
         session_id=totals.session_id,
         usage=totals.usage,
-        cost_usd=totals.cost_usd,
+        cost_basis=totals.cost_basis or (task.spec.credential.cost_basis if task.spec.credential else None),
+        permissions=task.spec.permissions,
+        failure=totals.failure,
         pr_title=task.spec.pr_title,
         cancel_requested=bool(task.cancel_requested),
         result_truncated=task.result_truncated,
         warnings=totals.warnings,
-        **places,
     )
+    return answers.TaskRecord(**fields | live)
 
 
 def task_result(task: Task, **places: Any) -> answers.TaskResult:

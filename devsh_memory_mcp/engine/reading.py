@@ -13,6 +13,7 @@ from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.rundir import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,29 @@ class Places:
             "workspace": str(run / rundir.WORKSPACE_DIRECTORY) if kept else None,
             "result_path": self.result_path(task),
             "last_activity_at": self.last_activity(task),
+            **self.live(task),
         }
+
+    def live(self, task: Task) -> dict[str, object]:
+        """What the agent of the running attempt has said of itself: activity, session, usage and cost."""
+        run = self.run(task)
+        if run is None or not task.live_attempt:
+            return {}
+        facts = {report.type: report.facts for report in rundir.last_lines(str(run / rundir.REPORT_FILE), Report)}
+        usage = dict(facts.get("usage", {}))
+        cost = usage.pop("costUsd", None)
+        found = {
+            "activity": facts.get("activity", {}).get("words"),
+            "session_id": facts.get("session", {}).get("sessionId"),
+            "cost_usd": cost,
+            "usage": usage or None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def activity(self, task: Task) -> str | None:
+        """What the running agent does now, in words."""
+        words = self.live(task).get("activity")
+        return str(words) if words else None
 
     def result_path(self, task: Task) -> str | None:
         """The file with the whole result, once there is one."""
@@ -80,7 +103,7 @@ def record(state: State, task: Task, directory: Path, now: datetime) -> answers.
 
 def listing(state: State, request: ListRequest, directory: Path, now: datetime) -> answers.ListAnswer:
     """The tasks, newest first, from the cursor on."""
-    reasons = waiting(state, directory, now)
+    reasons, places = waiting(state, directory, now), Places(directory)
     before = _cursor(request.cursor)
     tasks = [
         task
@@ -89,7 +112,7 @@ def listing(state: State, request: ListRequest, directory: Path, now: datetime) 
     ]
     page = tasks[: request.limit]
     return answers.ListAnswer(
-        result=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id)) for task in page),
+        result=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id), places.activity(task)) for task in page),
         next_cursor=str(page[-1].admitted) if len(tasks) > len(page) else None,
     )
 

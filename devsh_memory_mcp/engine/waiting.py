@@ -49,6 +49,7 @@ class Wait:
         tasks = [state.get_task(name) for name in self.request.ids]
         first = next((task for task in tasks if task.is_terminal), tasks[0]) if self.request.mode == "any" else tasks[0]
         finished, waited = self.is_over(state), int((site.clock.monotonic() - self.began) * 1000)
+        places = reading.Places(site.directory)
         reasons = reading.waiting(state, site.directory, site.clock.now())
         return answers.WaitAnswer(
             orchestration_task_id=first.orchestration_task_id,
@@ -57,11 +58,11 @@ class Wait:
             error_message=first.error_message,
             timed_out=not finished and waited >= self.request.timeout,
             finished=finished,
-            tasks=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id)) for task in tasks),
+            tasks=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id), places.activity(task)) for task in tasks),
             unread_messages=len(self._unread(state)),
             wait_duration=waited,
             branch=summary.branch_of(first),
-            result_path=reading.Places(site.directory).result_path(first),
+            result_path=places.result_path(first),
             warnings=tuple(line for task in tasks for line in (*summary.conflict_lines(task), *task.totals.warnings)),
             next=_advice(tasks, finished=finished, mail=self.has_mail(state)),
         )

@@ -29,6 +29,7 @@ SHIM_LOG_FILE = "shim.log"
 RESERVE_FILE = "reserve"
 PROMPT_FILE = "prompt"
 BRIEFING_FILE = "briefing"
+RESULT_FILE = "result.txt"
 SETUP_FILE = "setup.log"
 BUNDLE_FILE = "bundle"
 BUNDLE_LOG_FILE = "bundle.log"
@@ -37,6 +38,7 @@ GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
 
 BRIEFING_VARIABLE = "DEVSH_BRIEFING"  # the path of BRIEFING_FILE, where there is one
+_GLANCE = 32 * 1024
 MOST_BYTES = 16 * 1024 * 1024  # of a file, or of a stream at a time
 
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
@@ -77,10 +79,19 @@ class Checkout(typing.NamedTuple):
     merges: tuple[Merge, ...] = ()
 
 
+class AgentSession(typing.NamedTuple):
+    """The session that the agent is to have; see `agents.adapter.Session`."""
+
+    id: str
+    resumes: str | None = None
+    cost_usd: float = 0.0
+
+
 class Run(typing.NamedTuple):
     """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes.
 
     `briefing` is what a script is told in a file: the results of its dependencies, and what became of the attempt before.
+    `server_command` starts our MCP server for agents that take one. No credential is ever in here.
     """
 
     format: int
@@ -102,6 +113,10 @@ class Run(typing.NamedTuple):
     output_limit: int = 64 * 1024 * 1024
     cancelled: bool = False
     briefing: str | None = None
+    session: AgentSession | None = None
+    permissions: str | None = None
+    cost_basis: str = "unknown"
+    server_command: tuple[str, ...] = ()
 
 
 class Process(typing.NamedTuple):
@@ -117,7 +132,7 @@ class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
     started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
-    activity, session, usage, needs_input: facts.
+    activity, session, usage, needs_input: facts, see `agents.adapter.Fact`.
     """
 
     n: int
@@ -135,6 +150,7 @@ class Letter(typing.NamedTuple):
     type: str
     sender: str = ""
     text: str = ""
+    interrupt: bool = False
 
 
 class Conflict(typing.NamedTuple):
@@ -150,6 +166,7 @@ class Outcome(typing.NamedTuple):
     `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
+    `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -183,7 +200,12 @@ class Outcome(typing.NamedTuple):
     warnings: tuple[str, ...] = ()
     usage: dict[str, int] | None = None
     cost_usd: float | None = None
+    session_cost_usd: float | None = None
+    cost_basis: str | None = None
     session_id: str | None = None
+    failure: str | None = None
+    retry_at: float | None = None
+    needs_input: str | None = None
     unsaved: bool = False
 
 
@@ -337,6 +359,16 @@ def read_lines(path: str, shape: type[Shape], offset: int = 0) -> tuple[list[Sha
         return [], offset
     whole = content[: content.rfind(b"\n") + 1]
     return [shaped for line in whole.splitlines() if (shaped := _parsed(line, shape)) is not None], offset + len(whole)
+
+
+def last_lines(path: str, shape: type[Shape]) -> list[Shape]:
+    """The whole lines in the file's last 32 KB, for what a glance needs."""
+    try:
+        size = os.stat(path).st_size
+    except FileNotFoundError:
+        return []
+    found, _ = read_lines(path, shape, max(0, size - _GLANCE))
+    return found
 
 
 def _parsed(line: bytes, shape: type[Shape]) -> Shape | None:
