@@ -18,11 +18,13 @@ HANDED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
     "no_proxy", "NO_PROXY", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME", "PYENV_ROOT", "NVM_DIR",
+    "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    "DISABLE_TELEMETRY", "DISABLE_ERROR_REPORTING", "DISABLE_AUTOUPDATER",
 )  # fmt: skip
 # The same, but only a plain URL of each: what is handed on is written down, and these are where people keep passwords and tokens.
 HANDED_ON_URLS = (
     "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
-    "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY",
+    "ANTHROPIC_BASE_URL", "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The seams: what faces ask of an orchestration, what the engine asks of a journal, of a backend and of the clock."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -73,8 +73,8 @@ class Start(Enum):
 class Backend(Protocol):
     """Places shims. A run is named by its directory; nothing here assumes that the shim shares this machine's processes."""
 
-    async def start(self, directory: str, run: Run) -> Start:
-        """Launches the attempt, at most once ever. OSError where that fails."""
+    async def start(self, directory: str, run: Run, secrets: Mapping[str, str]) -> Start:
+        """Launches the attempt, at most once ever. OSError where that fails. `secrets` are variables for the agent alone, kept nowhere."""
         ...
 
     async def finish(self, directory: str, run: Run) -> Outcome:

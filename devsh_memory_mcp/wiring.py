@@ -16,11 +16,12 @@ import devsh_memory_mcp
 from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.config import Caller, memory_root
 from devsh_memory_mcp.engine import garbage
+from devsh_memory_mcp.engine.credentials import lendable
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognised
 from devsh_memory_mcp.engine.preparation import choose
-from devsh_memory_mcp.engine.runner import Runner
+from devsh_memory_mcp.engine.runner import Commands, Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
 from devsh_memory_mcp.store.fsck import Finding
@@ -29,6 +30,8 @@ from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.root import MemoryRoot
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.runner import main; sys.exit(main(sys.argv[1:]))"
+
+_SERVER_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.__main__ import main; sys.exit(main())"
 
 
 class SystemClock:
@@ -49,6 +52,12 @@ def runner_command(root: Path) -> tuple[str, ...]:
     return sys.executable, "-I", "-c", _BOOT, package, str(root)
 
 
+def server_command() -> tuple[str, ...]:
+    """How our MCP server is started for an agent, from an installation as from a checkout."""
+    package = str(Path(devsh_memory_mcp.__file__).parent.parent)
+    return sys.executable, "-I", "-c", _SERVER_BOOT, package
+
+
 @asynccontextmanager
 async def open_orchestrations(
     root: Path, caller: Caller, orchestration_id: str | None = None, *, patience: float = ANSWER_WITHIN
@@ -59,7 +68,7 @@ async def open_orchestrations(
     """
     place = MemoryRoot(root, SystemClock(), choose, os.environ)
     caller = await to_thread.run_sync(recognised, place, caller)
-    async with open_link(root, runner_command(root), patience=patience) as link:
+    async with open_link(root, runner_command(root), lent=lendable(caller.environment), patience=patience) as link:
         orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
         try:
             yield orchestrations
@@ -83,7 +92,8 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
 
 def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runner:
     """A runner that starts its agents on this machine."""
-    return Runner(place, clock, runner_command(place.path), partial(LocalBackend, place.path, limits.lock_goes), limits)
+    commands = Commands(runner_command(place.path), server_command())
+    return Runner(place, clock, commands, partial(LocalBackend, place.path, limits.lock_goes), limits)
 
 
 def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> list[Finding]:

@@ -19,7 +19,8 @@ class Session(typing.NamedTuple):
 class Assignment(typing.NamedTuple):
     """What an adapter is told. `prompt_path` is a file that holds `prompt`; all paths are absolute.
 
-    `server` is the command of our MCP server, `permissions` what the agent may do unasked (acceptEdits, bypass).
+    `server` is the command of our MCP server, `permissions` what the agent may do unasked (acceptEdits, bypass), and
+    `allow` the repository's rules beside that.
     """
 
     agent_name: str
@@ -29,6 +30,7 @@ class Assignment(typing.NamedTuple):
     environment: typing.Mapping[str, str]
     session: Session | None = None
     permissions: str | None = None
+    allow: tuple[str, ...] = ()
     cost_basis: str = "unknown"
     server: tuple[str, ...] = ()
 
@@ -108,10 +110,36 @@ class Talk(typing.Protocol):
         ...
 
 
+class Provider(typing.NamedTuple):
+    """The program behind a kind of agents, and how it is logged in.
+
+    `variables` are those that hold a credential, with who pays, in the order in which the program heeds them. Its own login is
+    `login_file` in the directory that `home_variable` names, else in `home` below the user's. `trust_file` (in the former, else in the
+    user's) tells which repositories its user trusts, whose rules are in `settings_files`.
+    """
+
+    program: str
+    install: str
+    login: str
+    token: str
+    token_variable: str
+    variables: tuple[tuple[str, typing.Literal["api", "subscription"]], ...]
+    home_variable: str
+    home: str
+    login_file: str
+    trust_file: str
+    settings_files: tuple[str, ...]
+
+
 class Adapter(typing.Protocol):
     """One kind of agent. Those that take messages have a talk; the others are judged by their ending."""
 
     takes_messages: bool
+
+    @property
+    def provider(self) -> Provider | None:
+        """Its program; None where nothing has to be installed and nobody to log in."""
+        ...
 
     def command(self, assignment: Assignment) -> Command:
         """How to start it."""

@@ -4,11 +4,12 @@ A server that dies takes no shim along. What it was asked for in that instant ma
 """
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,14 +35,24 @@ class ForkServer:
         self._started: asyncio.Future[bool] | None = None
         self._alive: set[str] = set()
 
-    async def start(self, directory: str, lock: int, log: int) -> bool:
-        """Forks a shim that has its own copies of both descriptors; False where it is not known whether there is one."""
+    async def start(self, directory: str, descriptors: tuple[int, ...], secrets: Mapping[str, str]) -> bool:
+        """Forks a shim that has its own copies of the lock and the log; False where it is not known whether there is one.
+
+        OSError (too long) where the secrets do not fit into a pipe.
+        """
+        credentials = _piped(json.dumps(dict(secrets)).encode())
+        try:
+            return await self._ask(directory, [*descriptors, credentials])
+        finally:
+            os.close(credentials)
+
+    async def _ask(self, directory: str, descriptors: list[int]) -> bool:
         async with self._asking:
             connection = self._connection or await self._open()
             self._started = asyncio.get_running_loop().create_future()
             self._alive.add(directory)
             try:
-                socket.send_fds(connection, [os.fsencode(directory) + b"\n"], [lock, log])
+                socket.send_fds(connection, [os.fsencode(directory) + b"\n"], descriptors)
             except OSError:
                 return False  # its end is being heard of
             return await self._started
@@ -88,3 +99,18 @@ class ForkServer:
     def _settle(self, *, known: bool) -> None:
         if self._started is not None and not self._started.done():
             self._started.set_result(known)
+
+
+def _piped(content: bytes) -> int:
+    """A pipe that holds the content and whose writing end is closed; BlockingIOError where it is more than a pipe holds."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        if os.write(writing, content) < len(content):
+            raise BlockingIOError(f"{len(content)} bytes of credentials are more than a pipe holds")
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return reading

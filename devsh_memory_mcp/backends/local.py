@@ -8,7 +8,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,13 +43,13 @@ class LocalBackend:
         self._server = ForkServer(root, tasks, ended)
         self._limiter = CapacityLimiter(_THREADS)
 
-    async def start(self, directory: str, run: Run) -> Start:
+    async def start(self, directory: str, run: Run, secrets: Mapping[str, str]) -> Start:
         """See ports.Backend."""
         start, descriptors = await to_thread.run_sync(_prepare, directory, run, limiter=self._limiter)
         try:
             if not descriptors:
                 return start
-            return Start.STARTED if await self._server.start(directory, *descriptors) else Start.ALIVE
+            return Start.STARTED if await self._server.start(directory, descriptors, secrets) else Start.ALIVE
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

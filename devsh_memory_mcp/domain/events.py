@@ -109,6 +109,14 @@ class AgentStarted(Event):
     agent_name: str
 
 
+class TaskHeld(Event):
+    """The task cannot start though it is its turn, or with None it can again."""
+
+    name = "task_held"
+    orchestration_task_id: str
+    waiting_for: str | None = None
+
+
 class AgentNeedsInput(Event):
     """The agent cannot do something that it wants to, and a person or its head could help. `kind` is permission or login."""
 
@@ -256,7 +264,7 @@ class ForeignLines(Event):
 
 ALL: tuple[type[Event], ...] = (
     OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
-    AgentNeedsInput, AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested, MessageSent,
-    MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
+    TaskHeld, AgentNeedsInput, AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested,
+    MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
 )  # fmt: skip
 BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

@@ -1,6 +1,7 @@
 """Ids and names: their types, their form, and the branch that a task's id and prompt give."""
 
 import re
+import uuid
 from collections.abc import Callable
 from typing import NewType
 
@@ -18,6 +19,7 @@ FALLBACK_BRANCH_PREFIX = "devsh/"
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _OF_OTHERS = re.compile(r"orch_[A-Za-z0-9_-]*|tr_[A-Za-z0-9_-]*|ns[a-z0-9]{10}")
+_SESSIONS = uuid.UUID("5f0c1b5e-1f0f-4c3e-9f38-6a2a0c6f8a11")
 _SLUG_LENGTH = 50
 _BRANCH_LENGTH = 54
 
@@ -66,3 +68,8 @@ def branch_name(prefix: str, prompt: str, task_id: str) -> str:
     words = re.findall(r"[a-z0-9]+", prompt[:2000].lower())
     slug = "-".join(words)[:_SLUG_LENGTH].strip("-") or "feature-update"
     return f"{(prefix + slug)[:_BRANCH_LENGTH].rstrip('-/.')}-{task_id[-5:]}"
+
+
+def session_id(task_run_id: str, attempt: int) -> str:
+    """The UUID of the session that an attempt's agent has, where it has sessions."""
+    return str(uuid.uuid5(_SESSIONS, f"{task_run_id}/{attempt}"))

@@ -64,11 +64,15 @@ class Credential(Record):
     """With what an agent's CLI is logged in: the name of a variable of its caller, never its value, or None for its own login."""
 
     variable: str | None = None
+    fingerprint: str | None = None
     cost_basis: CostBasis = "unknown"
 
 
 class TaskSpec(Record):
-    """What was asked for, with all that depends on the caller resolved. `resume` is the orchestrationTaskId of the task continued."""
+    """What was asked for, with all that depends on the caller resolved. `resume` is the orchestrationTaskId of the task continued.
+
+    `allow` are the repository's own rules for what needs no asking, where the caller trusts it.
+    """
 
     prompt: str
     agent_name: str
@@ -83,6 +87,7 @@ class TaskSpec(Record):
     open_pr: bool = False
     keep: bool = False
     permissions: Permissions | None = None
+    allow: tuple[str, ...] = ()
     credential: Credential | None = None
     resume: str | None = None
     environment: dict[str, str] = {}

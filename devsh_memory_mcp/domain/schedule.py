@@ -72,6 +72,8 @@ def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> 
     open_tasks = [found.id for name in task.spec.depends_on if (found := state.tasks.get(name)) and not found.is_terminal]
     if open_tasks:
         return f"dependencies: {', '.join(open_tasks[:5])}{f' and {len(open_tasks) - 5} more' if len(open_tasks) > 5 else ''}"
+    if task.waiting_for:
+        return task.waiting_for
     if due is not None and due > now:
         return f"back-off: attempt {task.attempt + 1} starts at {due:%H:%M:%S} UTC"
     return None

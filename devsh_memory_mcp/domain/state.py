@@ -28,6 +28,7 @@ class Task:
     created_at: datetime
     status: Status = Status.PENDING
     held: bool = False
+    waiting_for: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
     agent_started: bool = False
@@ -209,7 +210,8 @@ def _attempt_started(state: State, seq: int, at: datetime, event: events.Attempt
         return
     task.status = advance(task.status, Trigger.START)
     task.attempt = task.live_attempt = event.attempt
-    task.last_report, task.not_before, task.agent_started, task.needs_input = 0, None, False, None
+    task.last_report, task.not_before, task.agent_started = 0, None, False
+    task.needs_input = task.waiting_for = None
     task.started_at = task.started_at or at
     task.checkouts.add(event.attempt)
     task.changed = seq
@@ -219,6 +221,12 @@ def _agent_started(state: State, seq: int, _at: datetime, event: events.AgentSta
     task = state.tasks.get(event.orchestration_task_id)
     if task is not None and task.live_attempt == event.attempt:
         task.last_report, task.agent_started, task.changed = event.n, True, seq
+
+
+def _held(state: State, seq: int, _at: datetime, event: events.TaskHeld) -> None:
+    task = state.tasks.get(event.orchestration_task_id)
+    if task is not None and not task.is_terminal:
+        task.waiting_for, task.changed = event.waiting_for, seq
 
 
 def _needs_input(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput) -> None:
@@ -339,6 +347,7 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.PlanEdited: _edited,
     events.AttemptStarted: _attempt_started,
     events.AgentStarted: _agent_started,
+    events.TaskHeld: _held,
     events.AgentNeedsInput: _needs_input,
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,

@@ -10,9 +10,10 @@ import anyio
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
-from devsh_memory_mcp.engine.desk import Attempt, Desk, tell_started
+from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, tell_reports
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
 from devsh_memory_mcp.shim import rundir
@@ -24,11 +25,12 @@ LAUNCHING = 4  # checkouts that are made at the same time
 class Attempts:
     """What is done with each attempt; `wake` turns the runner's loop, which decides."""
 
-    def __init__(self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, limits: Limits) -> None:
+    def __init__(self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, *, vault: Vault, limits: Limits) -> None:
         self._desks = desks
         self._backend = backend
         self._clock = clock
         self._setting = setting
+        self._vault = vault
         self._limits = limits
         self._launching = anyio.Semaphore(LAUNCHING)
 
@@ -44,6 +46,7 @@ class Attempts:
             last_report=task.last_report,
             has_agent=task.agent_started,
             is_launched=known is not None,
+            credential=task.spec.credential,
         )
         desk.pinned.add(task.orchestration_task_id)
         self._desks.add(desk, attempt)
@@ -61,6 +64,8 @@ class Attempts:
             return None
 
     async def _launch(self, desk: Desk, attempt: Attempt) -> None:
+        if not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):  # or its agent has what it needs
+            await self._vault.arrival(attempt.credential)
         if attempt.run.checkout is not None:
             await self._launching.acquire()
             attempt.is_launching = True
@@ -69,7 +74,7 @@ class Attempts:
             return
         attempt.is_launched = True
         try:
-            started = await self._backend.start(attempt.directory, attempt.run)
+            started = await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
         except OSError as error:
             message = f"The attempt could not be started: {error.strerror or error}."
             await self._end_without_shim(desk, attempt, "spawn", message)
@@ -108,15 +113,27 @@ class Attempts:
             self._release(attempt)
         if "agent_started" in kinds:
             self._desks.begin(desk, self._heed_deadline, attempt)
-            await self._tell_started(desk, attempt, reports)
+        if kinds & TOLD:
+            await self._tell(desk, attempt, reports)
         attempt.last_report = reports[-1].n
 
-    async def _tell_started(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> None:
+    async def _tell(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> None:
         try:
-            await desk.transact(lambda state, _now: tell_started(state, attempt, reports))
-        except Unavailable as error:  # it runs; its end will say the rest
-            self._desks.log(f"the start of {attempt.task_id} is not recorded: {error}")
+            await desk.transact(lambda state, _now: tell_reports(state, attempt, reports))
+        except Unavailable as error:  # it runs; its end will say the rest, and a message is delivered once more
+            self._desks.log(f"what {attempt.task_id} reports is not recorded: {error}")
         desk.wake()
+
+    async def deliver(self, attempt: Attempt, letters: list[Letter]) -> None:
+        """Messages for a running agent; its receipts come as reports."""
+        for letter in letters:
+            try:
+                await self._backend.send(attempt.directory, letter)
+            except OSError as error:  # a full disk: the next turn tries again
+                attempt.sent.discard(letter.id)
+                self._desks.log(f"message {letter.id} does not reach {attempt.task_id} yet: {error}")
+        if attempt.ring is not None:
+            attempt.ring()
 
     def hear_end(self, attempt: Attempt) -> None:
         """Its shim has ended, or is about to."""

@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.domain.names import session_id
 from devsh_memory_mcp.domain.records import Repository
-from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.summary import cut
-from devsh_memory_mcp.shim.rundir import FORMAT, Checkout, Identity, Merge, Run
+from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Identity, Merge, Run
 
 _RESULT_LENGTH = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all shims of a runner are told: the memory root, the runner's socket, and how another runner is started."""
+    """What all shims of a runner are told: the memory root, the runner's socket, how another runner and our MCP server are started."""
 
     root: Path
     socket: str
     runner_command: tuple[str, ...]
+    server_command: tuple[str, ...]
 
 
 def make_run(state: State, task: Task, setting: Setting) -> Run:
@@ -31,6 +33,7 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
     spec = task.spec
     preamble = _preamble(state, task)
     is_script = not find_adapter(spec.agent_name).takes_messages
+    session = None if is_script else AgentSession(session_id(task.task_run_id, task.attempt))
     return Run(
         format=FORMAT,
         orchestration_id=state.orchestration_id,
@@ -48,6 +51,11 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,
         cancelled=bool(task.cancel_requested),
         briefing=f"{preamble}\n" if is_script and preamble else None,
+        session=session,
+        permissions=spec.permissions,
+        allow=spec.allow,
+        cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
+        server_command=() if is_script else setting.server_command,
     )
 
 
@@ -111,12 +119,17 @@ def _preamble(state: State, task: Task) -> str | None:
     ]
     if task.attempt > 1:
         refs = ", ".join(task.salvage_refs.values())
-        parts.insert(
-            0, f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
-        )
+        told = [f"- message {message.id} from {message.sender}: {message.text}" for message in _read_before(state, task)]
+        begun = f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
+        parts.insert(0, "\n".join([begun, *(["It had been told:", *told] if told else [])]))
     if not parts and not mentioned:
         return None
     return "\n\n".join(["Results of earlier tasks:", *parts, *mentioned])
+
+
+def _read_before(state: State, task: Task) -> list[Message]:
+    reader = task.orchestration_task_id
+    return [message for message in state.messages.values() if message.is_for(reader) and reader in message.readers]
 
 
 def _account(dependency: Task) -> str:

@@ -27,6 +27,7 @@ def decide_message(state: State, request: MessageRequest, sender: str) -> Decisi
         reply_to=request.reply_to,
         priority=request.priority,
         metadata=request.metadata,
+        interrupt=request.interrupt,
         idempotency_key=request.idempotency_key,
         request=fingerprint(request),
     )
@@ -68,6 +69,13 @@ def _only_one(state: State, agent_name: str) -> Task:
 def to_show(text: str) -> str:
     """A caller's text in a message of ours."""
     return repr(text[:80])
+
+
+def message_text(message: Message) -> str:
+    """A message as an agent reads it in its session."""
+    answer = f'Answer with send_message to "{message.sender}", replyTo {message.id}.' if message.type == "request" else ""
+    about = f", in answer to message {message.reply_to}" if message.reply_to else ""
+    return f"[Message {message.id} from {message.sender} ({message.type}{about}). {answer}]\n{message.text}".replace(". ]", ".]")
 
 
 def letters_for(state: State, reader: str, *, include_read: bool, type_: str | None, correlation_id: str | None) -> list[Message]:

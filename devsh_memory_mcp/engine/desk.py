@@ -12,16 +12,22 @@ from typing import TypeVar
 
 from anyio import CancelScope, Event
 
+from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.domain.events import AgentStarted, AttemptStarted, RunnerStarted
+from devsh_memory_mcp.domain.events import AgentNeedsInput, AgentStarted, AttemptStarted, RunnerStarted, TaskHeld
+from devsh_memory_mcp.domain.events import Event as JournalEvent
+from devsh_memory_mcp.domain.records import Credential
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.engine.correspondence import mark_read, message_text
+from devsh_memory_mcp.engine.vault import missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
-from devsh_memory_mcp.shim.rundir import Report, Run
+from devsh_memory_mcp.shim.rundir import Letter, Report, Run
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.views import Views
 
 Value = TypeVar("Value")
+TOLD = frozenset({"agent_started", "needs_input", "delivered"})  # the reports that the journal has a line for
 
 
 class Fenced(Exception):
@@ -47,6 +53,7 @@ class Attempt:
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
+    credential: Credential | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -102,17 +109,56 @@ def start_attempts(state: State, task_ids: list[str], is_ready: Callable[[Task],
     return Decision(tuple(events), [event.orchestration_task_id for event in events])
 
 
-def tell_started(state: State, attempt: Attempt, reports: list[Report]) -> Decision[None]:
-    """The event for an agent that has begun to run; nothing where it is known, or no longer the current attempt."""
+def tell_reports(state: State, attempt: Attempt, reports: list[Report]) -> Decision[None]:
+    """The events for what a shim reports of its agent: that it runs, which messages it has, what it cannot do without help.
+
+    Nothing for what is known, or comes from another attempt than the current one.
+    """
     task = state.tasks.get(attempt.task_id)
-    started = next((report for report in reports if report.type == "agent_started"), None)
-    if started is None or task is None or task.live_attempt != attempt.number or task.agent_started:
+    if task is None or task.live_attempt != attempt.number:
         return Decision((), None)
-    event = AgentStarted(
-        orchestration_task_id=attempt.task_id,
-        task_run_id=task.task_run_id,
-        attempt=attempt.number,
-        n=started.n,
-        agent_name=task.spec.agent_name,
-    )
-    return Decision((event,), None)
+    events: list[JournalEvent] = []
+    had: list[int] = []
+    for report in reports:
+        if report.type == "agent_started" and not task.agent_started:
+            names = {"orchestration_task_id": attempt.task_id, "task_run_id": task.task_run_id, "agent_name": task.spec.agent_name}
+            events.append(AgentStarted(attempt=attempt.number, n=report.n, **names))
+        elif report.type == "needs_input" and report.n > task.last_report:
+            kind, message = str(report.facts.get("kind")), str(report.facts.get("message"))
+            events.append(
+                AgentNeedsInput(orchestration_task_id=attempt.task_id, attempt=attempt.number, n=report.n, kind=kind, message=message)
+            )
+        elif report.type == "delivered" and report.message_id is not None:
+            had.append(report.message_id)
+    return Decision((*events, *mark_read(state, attempt.task_id, tuple(had), "push").events), None)
+
+
+def hold_back(state: State, task_ids: list[str], has: Callable[[Credential | None], bool]) -> Decision[list[str]]:
+    """The events for tasks whose credential is not there, and for held ones whose credential is; the value are those that may start."""
+    events: list[JournalEvent] = []
+    for task in state.unfinished.values():
+        if task.waiting_for and has(task.spec.credential):
+            events.append(TaskHeld(orchestration_task_id=task.orchestration_task_id))
+    lacking = [name for name in task_ids if name in state.tasks and not has(state.tasks[name].spec.credential)]
+    for name in lacking:
+        credential = state.tasks[name].spec.credential
+        if credential is not None and not state.tasks[name].waiting_for:
+            events.append(TaskHeld(orchestration_task_id=name, waiting_for=missing(credential)))
+    return Decision(tuple(events), [name for name in task_ids if name not in lacking])
+
+
+def letters_due(state: State, attempt: Attempt) -> list[Letter]:
+    """The messages that its agent has not had and that were not sent to its shim by this runner."""
+    task = state.tasks[attempt.task_id]
+    reader = task.orchestration_task_id
+    if task.is_terminal or not find_adapter(task.spec.agent_name).takes_messages:
+        return []
+    return [
+        Letter(message.id, "message", message.sender, message_text(message), message.interrupt)
+        for message in state.messages.values()
+        if message.is_for(reader)
+        and message.id > task.admitted
+        and message.id not in attempt.sent
+        and reader not in message.readers
+        and message.failed is None
+    ]

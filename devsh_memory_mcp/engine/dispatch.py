@@ -15,10 +15,11 @@ from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, choose, has_work
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.attempts import Attempts
-from devsh_memory_mcp.engine.desk import Desk, start_attempts
+from devsh_memory_mcp.engine.desk import Desk, hold_back, letters_due, start_attempts
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.garbage import forget_base
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
@@ -30,12 +31,21 @@ class Dispatcher:
     """Starts what is due on the desks that have work. `changed` is told of each orchestration that has news."""
 
     def __init__(
-        self, root: Path, desks: Desks, attempts: Attempts, clock: Clock, *, limits: Limits, changed: Callable[[str], Awaitable[None]]
+        self,
+        root: Path,
+        desks: Desks,
+        attempts: Attempts,
+        clock: Clock,
+        *,
+        vault: Vault,
+        limits: Limits,
+        changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._root = root
         self._desks = desks
         self._attempts = attempts
         self._clock = clock
+        self._vault = vault
         self._limits = limits
         self._changed = changed
         self._woken = anyio.Event()
@@ -96,6 +106,10 @@ class Dispatcher:
             if seq and seq not in attempt.sent:
                 attempt.sent.add(seq)
                 self._desks.begin(desk, self._attempts.cancel, desk, attempt, seq)
+            letters = letters_due(state, attempt) if attempt.is_launched and not attempt.is_ending else []
+            if letters:
+                attempt.sent.update(letter.id for letter in letters)
+                self._desks.begin(desk, self._attempts.deliver, attempt, letters)
         for task_id in [name for name in desk.pinned if state.tasks[name].is_terminal]:
             desk.pinned.discard(task_id)
             self._desks.begin(desk, to_thread.run_sync, forget_base, state.tasks[task_id])
@@ -112,7 +126,7 @@ class Dispatcher:
         try:
             if found.doomed:
                 await self._settle(desk)
-            if chosen:
+            if chosen or any(task.waiting_for for task in state.unfinished.values()):
                 await self._start(desk, [task.orchestration_task_id for task in chosen])
         except JournalDamaged:
             raise
@@ -130,6 +144,15 @@ class Dispatcher:
         self.wake(desk.orchestration_id)
 
     async def _start(self, desk: Desk, task_ids: list[str]) -> None:
+        """Starts them, but for those whose credential is not there; what was held for one that came goes on in the next turn."""
+        if hold_back(await desk.journal.read(), task_ids, self._vault.has).events:
+            held = await desk.transact(lambda state, _now: hold_back(state, task_ids, self._vault.has))
+            task_ids = held.value
+            self.wake(desk.orchestration_id)
+        if task_ids:
+            await self._begin(desk, task_ids)
+
+    async def _begin(self, desk: Desk, task_ids: list[str]) -> None:
         def decide(state: State, now: datetime) -> Decision[list[str]]:
             ready = {task.orchestration_task_id for task in assess(state, now).ready}
             return start_attempts(state, task_ids, lambda task: task.orchestration_task_id in ready)

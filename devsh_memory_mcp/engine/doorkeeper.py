@@ -5,7 +5,7 @@ What a shim's connection says is only that there is something to read; its end s
 
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 from anyio.abc import SocketStream
@@ -16,18 +16,27 @@ from devsh_memory_mcp.engine.attempts import Attempts
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.shim.doorbell import FORMAT
 
-_LONGEST_LINE = 4096
+_LONGEST_LINE = 65536
 
 
 class Doorkeeper:
     """Serves the connections of faces and shims."""
 
-    def __init__(self, desks: Desks, attempts: Attempts, hear_of: Callable[[str], Awaitable[None]], take_leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        desks: Desks,
+        attempts: Attempts,
+        hear_of: Callable[[str], Awaitable[None]],
+        *,
+        take_leave: Callable[[], None],
+        borrow: Callable[[Mapping[str, str]], Awaitable[None]],
+    ) -> None:
         self.adopted = anyio.Event()  # set when the attempts of earlier runners are known: a shim may call before that
         self._desks = desks
         self._attempts = attempts
         self._hear_of = hear_of
         self._take_leave = take_leave
+        self._borrow = borrow
         self._followers: dict[str, set[SocketStream]] = {}
 
     async def receive(self, stream: SocketStream) -> None:
@@ -53,14 +62,16 @@ class Doorkeeper:
     async def _serve_face(self, stream: SocketStream, lines: BufferedByteReceiveStream) -> None:
         try:
             while True:
-                word, _, orchestration_id = (await lines.receive_until(b"\n", _LONGEST_LINE)).decode().partition(" ")
+                word, _, rest = (await lines.receive_until(b"\n", _LONGEST_LINE)).decode().partition(" ")
                 if word == "ping":
                     await stream.send(b"pong\n")
+                elif word == "lend":
+                    await self._borrow({str(name): str(value) for name, value in json.loads(rest).items()})
                 elif word == "follow":
-                    self._followers.setdefault(orchestration_id, set()).add(stream)
+                    self._followers.setdefault(rest, set()).add(stream)
                 elif word == "ring":
-                    await self._hear_of(orchestration_id)
-                    await stream.send(b"heard %s\n" % orchestration_id.encode())
+                    await self._hear_of(rest)
+                    await stream.send(b"heard %s\n" % rest.encode())
         finally:
             for streams in self._followers.values():
                 streams.discard(stream)

@@ -5,7 +5,8 @@ reader ever sees half of it.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import get_args
 
 from devsh_memory_mcp.domain.events import (
     AgentCancelled,
@@ -18,7 +19,7 @@ from devsh_memory_mcp.domain.events import (
     MessageFailed,
     RetryScheduled,
 )  # fmt: skip
-from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, DiffStat, MergeConflict, Reason, Totals
+from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals
 from devsh_memory_mcp.domain.schedule import retry_delay
 from devsh_memory_mcp.domain.state import State, Task, instant_text
 from devsh_memory_mcp.domain.status import Status
@@ -33,6 +34,11 @@ _REASONS: dict[str, Reason] = {
     "setup": "setup",
     "spawn": "spawn",
 }
+
+
+_LASTING = ("auth", "refusal", "context", "permission", "turns")  # what failed so fails again
+_COST_BASES: dict[str | None, CostBasis] = {name: name for name in get_args(CostBasis)}
+_FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)}
 
 
 def end_attempt(state: State, now: datetime, task_id: str, outcome: Outcome, *, jitter: float, rebooted: bool = False) -> Decision[None]:
@@ -68,8 +74,8 @@ def _after(state: State, now: datetime, task: Task, outcome: Outcome, jitter: fl
         yield from (completed, *_undeliverable(state, task))
     elif outcome.cause == "cancelled" or (task.cancel_requested and outcome.cause != "exit"):
         yield from cancelled(state, task)
-    elif task.attempt <= task.spec.retries and not task.cancel_requested and not (rebooted and outcome.cause == "lost"):
-        delay = retry_delay(task.attempt, jitter)
+    elif _is_worth_another(task, outcome) and not (rebooted and outcome.cause == "lost"):
+        delay = max(retry_delay(task.attempt, jitter), _until(outcome.retry_at, now))
         yield RetryScheduled(
             orchestration_task_id=task.orchestration_task_id,
             attempt=task.attempt + 1,
@@ -80,6 +86,17 @@ def _after(state: State, now: datetime, task: Task, outcome: Outcome, jitter: fl
     else:
         message = outcome.error_message or f"The attempt ended: {outcome.cause}."
         yield from failed(state, task, _REASONS.get(outcome.cause, "lost"), message, outcome)
+
+
+def _is_worth_another(task: Task, outcome: Outcome) -> bool:
+    """Whether there is a try left, and nothing that the next one would run into as well."""
+    return task.attempt <= task.spec.retries and not task.cancel_requested and outcome.failure not in _LASTING
+
+
+def _until(instant: float | None, now: datetime) -> timedelta:
+    """How long it is until that instant (epoch seconds), at most a day."""
+    seconds = 0.0 if instant is None else instant - now.timestamp()
+    return timedelta(seconds=min(max(seconds, 0.0), 86400.0))
 
 
 def failed(state: State, task: Task, reason: Reason, message: str, outcome: Outcome | None = None) -> Iterator[Event]:
@@ -193,6 +210,10 @@ def totals_of(outcome: Outcome) -> Totals:
         duration_ms=outcome.duration_ms,
         usage=outcome.usage,
         cost_usd=outcome.cost_usd,
+        cost_basis=_COST_BASES.get(outcome.cost_basis),
+        session_cost_usd=outcome.session_cost_usd,
+        failure=_FAILURES.get(outcome.failure),
+        needs_input=outcome.needs_input,
         session_id=outcome.session_id,
         warnings=outcome.warnings,
     )

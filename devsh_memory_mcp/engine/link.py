@@ -5,10 +5,11 @@ Losing the connection means that the runner has died or left: while somebody fol
 """
 
 import asyncio
+import json
 import random
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,10 +46,11 @@ class Follower:
 class RunnerLink:
     """The doorbell as faces use it; opened once per process with `open_link`."""
 
-    def __init__(self, root: Path, command: tuple[str, ...], tasks: TaskGroup, patience: float) -> None:
+    def __init__(self, root: Path, command: tuple[str, ...], tasks: TaskGroup, *, lent: Mapping[str, str], patience: float) -> None:
         self._root = root
         self._command = command
         self._tasks = tasks
+        self._lent = dict(lent)
         self._patience = patience
         self._writer: StreamWriter | None = None
         self._connecting = anyio.Lock()
@@ -98,6 +100,8 @@ class RunnerLink:
                 connection.setblocking(False)
                 # Not anyio's stream: cancelling its receive in the turn in which something arrives is an error in the loop.
                 reader, self._writer = await asyncio.open_unix_connection(sock=connection)
+                if self._lent:
+                    self._writer.write(b"lend %s\n" % json.dumps(self._lent).encode())
                 self._answered = True
                 self._tasks.start_soon(self._listen, reader, self._writer)
             return self._writer
@@ -158,12 +162,14 @@ class RunnerLink:
 
 
 @asynccontextmanager
-async def open_link(root: Path, command: tuple[str, ...], *, patience: float = ANSWER_WITHIN) -> AsyncIterator[RunnerLink]:
+async def open_link(
+    root: Path, command: tuple[str, ...], *, lent: Mapping[str, str], patience: float = ANSWER_WITHIN
+) -> AsyncIterator[RunnerLink]:
     """A link for as long as the context lasts; nothing is started or connected before it is needed.
 
-    A runner that is silent for `patience` seconds is replaced.
+    `lent` are the caller's credentials by variable. A runner that is silent for `patience` seconds is replaced.
     """
     async with alongside() as tasks:
-        link = RunnerLink(root, command, tasks, patience)
+        link = RunnerLink(root, command, tasks, lent=lent, patience=patience)
         yield link
         await link.settle()

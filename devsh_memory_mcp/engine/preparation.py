@@ -11,6 +11,7 @@ from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Repository, TaskSp
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
+from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_credential, login_warnings, trusted_rules
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
 from devsh_memory_mcp.errors import InvalidRequest
 
@@ -55,9 +56,15 @@ class Preparation:
         if name is not None:
             check_name(state, name)
         agent_name = request.agent_name or self.caller.environment.get("CMUX_DEFAULT_CODING_AGENT") or DEFAULT_AGENT
-        find_adapter(agent_name)
+        adapter = find_adapter(agent_name)
+        permissions = checked_permissions(adapter, agent_name, request.permissions)
+        check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         repository, warnings = await self._repository(request, inherited, task_id)
+        credential = None
+        if adapter.provider is not None:
+            credential = find_credential(adapter.provider, self.caller.environment)
+            warnings += login_warnings(state, adapter.provider, credential)
         spec = TaskSpec(
             prompt=request.prompt,
             agent_name=agent_name,
@@ -69,6 +76,9 @@ class Preparation:
             setup=request.setup,
             pr_title=request.pr_title,
             keep=request.keep,
+            permissions=permissions,
+            allow=trusted_rules(adapter.provider, repository, self.caller.environment) if adapter.provider else (),
+            credential=credential,
             environment=self.caller.handed_on(),
             head_agent=self.caller.head_agent,
             parent=_parent(state, self.caller),
@@ -140,4 +150,6 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         setup=task.setup,
         include_dirty=task.include_dirty,
         keep=task.keep,
+        permissions=task.permissions,
+        open_pr=task.open_pr,
     )

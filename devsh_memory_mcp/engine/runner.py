@@ -9,10 +9,11 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -28,6 +29,7 @@ from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
+from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Backend, Clock
 from devsh_memory_mcp.shim.doorbell import socket_path
@@ -39,16 +41,24 @@ from devsh_memory_mcp.store.views import Views
 LOCK_FILE = "runner.lock"
 
 
+class Commands(NamedTuple):
+    """How another runner of this root is started, and our MCP server for an agent."""
+
+    runner: tuple[str, ...]
+    server: tuple[str, ...]
+
+
 MakeBackend = Callable[[TaskGroup, Callable[[str], None]], Backend]  # the second is told of the directory of each shim that has ended
 
 
 class Runner:
     """Serves one memory root until nothing is left to do."""
 
-    def __init__(self, root: MemoryRoot, clock: Clock, command: tuple[str, ...], make_backend: MakeBackend, limits: Limits = USUAL) -> None:
+    def __init__(self, root: MemoryRoot, clock: Clock, commands: Commands, make_backend: MakeBackend, limits: Limits = USUAL) -> None:
         self._root = root
         self._clock = clock
-        self._command = command
+        self._commands = commands
+        self._vault = Vault()
         self._make_backend = make_backend
         self._limits = limits
         self._id = ""
@@ -101,13 +111,26 @@ class Runner:
         """Makes what one stay at the socket needs."""
         self._desks = Desks(self._tasks, self._log)
         backend = self._make_backend(self._tasks, self._hear_exit)
-        setting = Setting(self._root.path, address, self._command)
-        self._attempts = Attempts(self._desks, backend, self._clock, setting, self._limits)
-        keeper = Doorkeeper(self._desks, self._attempts, self._hear_of, self._take_leave)
+        setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
+        self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=self._vault, limits=self._limits)
+        keeper = Doorkeeper(self._desks, self._attempts, self._hear_of, take_leave=self._take_leave, borrow=self._borrow)
         self._dispatcher = Dispatcher(
-            self._root.path, self._desks, self._attempts, self._clock, limits=self._limits, changed=keeper.tell_followers
+            self._root.path,
+            self._desks,
+            self._attempts,
+            self._clock,
+            vault=self._vault,
+            limits=self._limits,
+            changed=keeper.tell_followers,
         )
         return keeper
+
+    async def _borrow(self, variables: Mapping[str, str]) -> None:
+        """A face lends credentials: what was held for want of one may start, wherever it waits."""
+        self._vault.lend(variables)
+        for found in await to_thread.run_sync(self._root.all):
+            if found.orchestration_id in self._desks.open or await to_thread.run_sync(_has_held, found.directory):
+                await self._hear_of(found.orchestration_id)
 
     def _hear_exit(self, directory: str) -> None:
         self._attempts.hear_exit(directory)
@@ -170,6 +193,10 @@ class Runner:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 self._take_leave()
+
+
+def _has_held(directory: Path) -> bool:
+    return any(task.waiting_for for task in fold_file(directory / JOURNAL_FILE).unfinished.values())
 
 
 def _is_quiet(directory: Path, clock: Clock) -> bool:

@@ -7,6 +7,8 @@ somebody else's · 5 there is no outcome, and recovery has to be tried (again).
 import fcntl
 import os
 import sys
+import types
+import typing
 
 from devsh_memory_mcp.shim import kernel, recovery, rundir
 from devsh_memory_mcp.shim.attempt import Attempt, Place
@@ -25,25 +27,25 @@ class Refusal(Exception):
         self.code = code
 
 
-def main(arguments: list[str]) -> int:
-    """The whole process; its exit code."""
+def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.MappingProxyType({})) -> int:
+    """The whole process; its exit code. `secrets` are variables that the agent gets beside those in run.json."""
     try:
         directory, is_recovery, inherited = _parse(arguments)
         lock = _hold(f"{directory}/{rundir.LOCK_FILE}", inherited)
         if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}"):
             return DONE if is_recovery else BEGUN
-        return _work(_load(directory), directory, lock, is_recovery=is_recovery)
+        return _work(_load(directory), directory, lock, secrets, is_recovery=is_recovery)
     except Refusal as refusal:
         os.write(2, f"{refusal}\n".encode(errors="replace"))
         return refusal.code
 
 
-def _work(run: Run, directory: str, lock: int, *, is_recovery: bool) -> int:
+def _work(run: Run, directory: str, lock: int, secrets: typing.Mapping[str, str], *, is_recovery: bool) -> int:
     os.umask(0o022)  # what git and the agent make is the user's; the run directory itself is private
     kernel.adopt_orphans()
     loop = Loop()
     log = os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    place = Place(directory, lock, loop, Door(loop, log), rundir.VERSION)
+    place = Place(directory, lock, loop, Door(loop, log), rundir.VERSION, secrets)
     try:
         done = recovery.recover(run, place) if is_recovery else Attempt(run, place).conduct()
     except FileExistsError as error:

@@ -5,12 +5,14 @@ The first cause of an end wins: what an agent has done by itself is never called
 
 import os
 import time
+import types
 import typing
 
-from devsh_memory_mcp.agents.adapter import Adapter, Assignment, Ending, Verdict
+from devsh_memory_mcp.agents.adapter import Adapter, Assignment, Ending, Session, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
+from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import End, Facts
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
@@ -27,13 +29,17 @@ from devsh_memory_mcp.shim.workspace import Prepared
 
 
 class Place(typing.NamedTuple):
-    """Where an attempt happens: its run directory, the descriptor of its lock, and the loop and door of this process."""
+    """Where an attempt happens: its run directory, the descriptor of its lock, and the loop and door of this process.
+
+    `secrets` are what the agent is logged in with, which stands in no file.
+    """
 
     directory: str
     lock: int
     loop: Loop
     door: Door
     version: str
+    secrets: typing.Mapping[str, str] = types.MappingProxyType({})
 
 
 class Attempt:
@@ -49,6 +55,7 @@ class Attempt:
         self._reports = Reports(place.directory, self._relief)
         self._inbox = Inbox(place.directory)
         self._pulse = Pulse(place.loop, run, place.version, self._read_inbox)
+        self._conversation = Conversation(place.loop, self._reports, self._pulse, place.door.note)
         self._cause: str | None = "cancelled" if run.cancelled else None
         self._wall: Wall | None = None  # the guard that stands now
         self._agent: Wall | None = None  # the agent's own
@@ -128,18 +135,38 @@ class Attempt:
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
-        command = adapter.command(Assignment(run.agent_name, run.prompt, prompt_path, self._workspace, self._environment))
-        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit)
+        assignment = self._assignment(prompt_path)
+        command, talk = adapter.command(assignment), adapter.talk(assignment)
+        out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
-        environment = {**self._environment, **command.environment}
-        self._agent = wall = self._stand(Task(command.argv, environment, self._workspace, out, error, command.stdin))
+        environment = {**self._environment, **command.environment, **self._place.secrets}
+        task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
+        self._agent = wall = self._stand(task)
+        if talk is not None:
+            self._conversation.begin(talk, wall)
         self._supervise(wall)
+        self._conversation.end()
         if wall.failure is not None:
             return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
         code, number = decode_status(wall.status)
-        verdict = adapter.verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
-        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason())
+        verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
+        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason(), failure=None)
+
+    def _assignment(self, prompt_path: str) -> Assignment:
+        run = self._run
+        return Assignment(
+            run.agent_name,
+            run.prompt,
+            prompt_path,
+            self._workspace,
+            self._environment,
+            session=Session(*run.session) if run.session else None,
+            permissions=run.permissions,
+            allow=run.allow,
+            cost_basis=run.cost_basis,
+            server=run.server_command,
+        )
 
     def _stand(self, task: Task) -> Wall:
         """A guard, on disk before anything can run behind it."""
@@ -202,8 +229,11 @@ class Attempt:
             self._cause = cause
 
     def _read_inbox(self) -> None:
-        if any(letter.type == "cancel" for letter in self._inbox.take()):
-            self._note_cause("cancelled")
+        for letter in self._inbox.take():
+            if letter.type == "cancel":
+                self._note_cause("cancelled")
+            elif letter.type == "message":
+                self._conversation.deliver(letter)
 
     def _leave(self) -> None:
         """SIGTERM: an orderly end, which is a cancel only if one was asked for."""

@@ -6,6 +6,7 @@ Standard library only and synchronous; shims call it directly, faces from a thre
     client → runner   {"hello": "shim"|"face", "format", "version", "taskRunId"?, "attempt"?}, answered by {"pid", "format", "version"}
     client → runner   ring <orchestrationId>  the journal has grown (face; answered by heard <orchestrationId>), my report has grown (shim)
     client → runner   follow <orchestrationId>  ring me when its journal has grown (face)
+    client → runner   lend <JSON>             credentials of the caller, by variable; kept in memory alone (face)
     client → runner   ping                    answered by pong
     runner → client   ring <orchestrationId>  read the journal (face), read your inbox (shim)
 """

@@ -105,8 +105,16 @@ class End:
             changed_files=changes.files,
             changed_file_count=changes.file_count,
             unsaved=saved.unsaved,
+            usage=verdict.usage,
+            cost_usd=verdict.cost_usd,
+            session_cost_usd=verdict.session_cost_usd,
+            cost_basis=verdict.cost_basis,
+            session_id=verdict.session_id,
+            failure=verdict.failure,
+            retry_at=verdict.retry_at,
+            needs_input=verdict.needs_input,
             merge_conflicts=prepared.conflicts if prepared else (),
-            warnings=(*(prepared.warnings if prepared else ()), *saved.warnings),
+            warnings=(*(prepared.warnings if prepared else ()), *verdict.warnings, *saved.warnings),
             **facts._asdict(),
         )
 

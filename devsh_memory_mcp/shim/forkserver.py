@@ -2,13 +2,15 @@
 
 It belongs to one runner and ends with it; the shims go on without both. Single-threaded, so that forking is safe. Over one stream:
 
-    runner → server   <directory>             with two descriptors: the run's lock, held, and the shim's log
+    runner → server   <directory>             with three descriptors: the run's lock, held, the shim's log, and a pipe with the
+                                              agent's credentials as a JSON object of variables, which stand nowhere else
     server → runner   started <directory>     the shim has its own copy of the lock
     server → runner   ended <directory>       the shim has ended
 """
 
 import array
 import gc
+import json
 import os
 import select
 import signal
@@ -20,7 +22,7 @@ from devsh_memory_mcp.shim import kernel
 from devsh_memory_mcp.shim.__main__ import main as run_shim
 
 _LONGEST = 65536
-_DESCRIPTORS = 2
+_DESCRIPTORS = 3
 
 
 def main(arguments: list[str]) -> int:
@@ -59,12 +61,11 @@ class _Server:
         if not content:
             return False
         directory = os.fsdecode(content.rstrip(b"\n"))
-        lock, log = descriptors
         child = os.fork()
         if not child:
-            self._become(directory, lock, log)
-        os.close(lock)
-        os.close(log)
+            self._become(directory, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
         self._children[child] = directory
         return self._tell(f"started {directory}\n")
 
@@ -84,7 +85,7 @@ class _Server:
             return False
         return True
 
-    def _become(self, directory: str, lock: int, log: int) -> None:
+    def _become(self, directory: str, lock: int, log: int, credentials: int) -> None:
         """The child: as if it had been started by itself, in its own session and with nothing of the server's."""
         try:
             os.setsid()
@@ -101,7 +102,9 @@ class _Server:
             os.close(nothing)
             os.close(log)
             os.chdir(directory)
-            os._exit(run_shim([directory, "--lock-fd", str(lock)]))
+            with open(credentials, encoding="utf-8") as file:
+                secrets = json.load(file)
+            os._exit(run_shim([directory, "--lock-fd", str(lock)], secrets))
         except BaseException:  # noqa: BLE001  the top of a process: whatever it was, the log has it and the server's loop is not entered
             traceback.print_exc(file=sys.stderr)
             sys.stderr.flush()

@@ -49,10 +49,14 @@ class Loop:
         self._callbacks[descriptor] = callback
         self._poll.register(descriptor, select.POLLOUT)
 
-    def close(self, descriptor: int) -> None:
-        """Forgets the descriptor and closes it."""
+    def forget(self, descriptor: int) -> None:
+        """Calls back no more for the descriptor, which stays open."""
         if self._callbacks.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Forgets the descriptor and closes it."""
+        self.forget(descriptor)
         os.close(descriptor)
 
     def child(self, pid: int, callback: typing.Callable[[int], None]) -> None:

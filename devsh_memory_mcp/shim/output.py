@@ -2,17 +2,25 @@
 
 import contextlib
 import os
+import typing
 
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.loop import Loop
 
 TAIL = 64 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+
+Listener = typing.Callable[[bytes], object]
 
 
 class Stream:
-    """One output. The file holds the first half of `limit`, then a line that says what is missing, then the end."""
+    """One output. The file holds the first half of `limit`, then a line that says what is missing, then the end.
 
-    def __init__(self, path: str, limit: int) -> None:
+    `listener` is called with each whole line, also of what the file does not hold.
+    """
+
+    def __init__(self, path: str, limit: int, listener: Listener | None = None) -> None:
+        self._lines = Lines(listener) if listener else None
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._head = limit // 2
         self._tail_size = min(TAIL, limit - self._head)
@@ -72,6 +80,8 @@ class Stream:
     def _keep(self, content: bytes) -> None:
         head = content[: max(0, self._head - self._written)] if self._written == self.total else b""
         self.total += len(content)
+        if self._lines is not None:
+            self._lines.take(content)
         self._tail += content
         if len(self._tail) > self._tail_size:
             del self._tail[: -self._tail_size]
@@ -88,6 +98,33 @@ class Stream:
         if self._reading is not None and self._loop is not None:
             self._loop.close(self._reading)
             self._reading = None
+
+
+class Lines:
+    """Cuts what comes into lines; one that is longer than 16 MB is left out."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._begun = bytearray()
+        self._is_too_long = False
+
+    def take(self, content: bytes) -> None:
+        """The next bytes."""
+        *ends, begun = content.split(b"\n")
+        for end in ends:
+            self._add(end)
+            if not self._is_too_long:
+                self._listener(bytes(self._begun))
+            self._begun.clear()
+            self._is_too_long = False
+        self._add(begun)
+
+    def _add(self, content: bytes) -> None:
+        self._is_too_long = self._is_too_long or len(self._begun) + len(content) > _LONGEST_LINE
+        if self._is_too_long:
+            self._begun.clear()
+        else:
+            self._begun += content
 
 
 class Relief:

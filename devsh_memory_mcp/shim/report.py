@@ -26,9 +26,11 @@ class Reports:
         self._relief = relief
         self.last = 0
 
-    def add(self, kind: str, *, process: Process | None = None, facts: dict[str, typing.Any] | None = None) -> None:
+    def add(
+        self, kind: str, *, process: Process | None = None, message_id: int | None = None, facts: dict[str, typing.Any] | None = None
+    ) -> None:
         """Writes the next record. OSError where the disk takes it not even after the reserve was freed."""
-        report = Report(self.last + 1, kind, now(), process=process, facts=facts or {})
+        report = Report(self.last + 1, kind, now(), process=process, message_id=message_id, facts=facts or {})
         start = os.fstat(self._descriptor).st_size
         try:
             rundir.append_line(self._descriptor, report)

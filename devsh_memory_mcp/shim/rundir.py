@@ -115,6 +115,7 @@ class Run(typing.NamedTuple):
     briefing: str | None = None
     session: AgentSession | None = None
     permissions: str | None = None
+    allow: tuple[str, ...] = ()
     cost_basis: str = "unknown"
     server_command: tuple[str, ...] = ()
 

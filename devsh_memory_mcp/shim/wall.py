@@ -8,6 +8,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import census, guard, tree
+from devsh_memory_mcp.shim.feed import Feed
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
 from devsh_memory_mcp.shim.rundir import RUN_MARKER, Process
@@ -17,7 +18,7 @@ _DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tre
 
 
 class Task(typing.NamedTuple):
-    """A command of the agent's, and where its input comes from and its output goes."""
+    """A command of the agent's, and where its input comes from and its output goes. With `is_spoken_to` more input can follow."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -25,6 +26,7 @@ class Task(typing.NamedTuple):
     stdout: Stream
     stderr: Stream
     stdin: bytes | None = None
+    is_spoken_to: bool = False
 
 
 class Wall:
@@ -40,6 +42,7 @@ class Wall:
         self.failure: int | None = None  # the errno for which it could not be started
         self.is_empty = False  # nobody is left behind the guard
         self.is_gone = False  # the guard itself has ended
+        self._feed: Feed | None = None
         guard_pid = self._fork(task, lock)
         loop.keep_going(guard_pid)  # or what it guards could keep its own end from being told
         self.process: Process | None = census.identify(guard_pid)
@@ -63,8 +66,18 @@ class Wall:
             stream.attach(self._loop, reading)
         self._loop.read(self._status, self._listen)
         if feed is not None and task.stdin is not None:
-            _Feed(self._loop, feed, task.stdin)
+            self._feed = Feed(self._loop, feed, task.stdin, stays_open=task.is_spoken_to)
         return pid
+
+    def say(self, content: bytes) -> None:
+        """More input for the command."""
+        if self._feed is not None:
+            self._feed.write(content)
+
+    def hush(self) -> None:
+        """The command's input ends here."""
+        if self._feed is not None:
+            self._feed.close()
 
     @property
     def has_ended(self) -> bool:
@@ -101,6 +114,8 @@ class Wall:
         self._loop.wait(lambda: all(stream.is_closed for stream in self._streams), time.monotonic() + _DRAIN_SECONDS)
         for stream in self._streams:
             stream.finish()
+        if self._feed is not None:
+            self._feed.abandon()
         self._loop.close(self._orders)
 
     def _end_orphans(self, spared: typing.Container[int]) -> None:
@@ -170,24 +185,3 @@ def _open_input(content: bytes | None) -> tuple[int, int | None]:
     if content is None:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), None
     return os.pipe()
-
-
-class _Feed:
-    """Writes a command's input as it is read, and closes it."""
-
-    def __init__(self, loop: Loop, descriptor: int, content: bytes) -> None:
-        self._loop = loop
-        self._descriptor = descriptor
-        self._rest = memoryview(content)
-        os.set_blocking(descriptor, False)
-        loop.write(descriptor, self._push)
-
-    def _push(self) -> None:
-        try:
-            self._rest = self._rest[os.write(self._descriptor, self._rest[:65536]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:  # it reads no further, which is its own affair
-            self._rest = self._rest[:0]
-        if not self._rest:
-            self._loop.close(self._descriptor)

@@ -2,6 +2,7 @@
 
 import collections.abc
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -28,11 +29,15 @@ class Server:
         with theirs:
             self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], start_new_session=True, umask=0o077)
 
-    def start(self, directory: pathlib.Path) -> None:
+    def start(self, directory: pathlib.Path, secrets: dict[str, str] | None = None) -> None:
         lock = os.open(directory / rundir.LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         log = os.open(directory / rundir.SHIM_LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        socket.send_fds(self._connection, [os.fsencode(directory) + b"\n"], [lock, log])
+        credentials, writing = os.pipe()
+        os.write(writing, json.dumps(secrets or {}).encode())
+        os.close(writing)
+        socket.send_fds(self._connection, [os.fsencode(directory) + b"\n"], [lock, log, credentials])
+        os.close(credentials)
         os.close(lock)
         os.close(log)
         self.await_word(f"started {directory}")
@@ -98,3 +103,13 @@ def test_a_runner_that_such_a_shim_has_started_is_outside_its_tree(stage: Stage,
     server.await_word(f"ended {directory}")
     os.kill(pid, signal.SIGKILL)  # it is still there to be ended
     runner.await_end()
+
+
+def test_a_credential_is_in_the_agents_environment_and_in_no_file(stage: Stage, server: Server) -> None:
+    directory = stage.directory('test "$SOME_KEY" = sesame')
+    server.start(directory, {"SOME_KEY": "sesame"})
+    server.await_word(f"ended {directory}")
+    assert outcome_of(directory).succeeded
+    files = [path for path in directory.rglob("*") if path.is_file() and path.name != "prompt"]
+    assert not [path for path in files if b"=sesame" in path.read_bytes() or b'"sesame"' in path.read_bytes()]
+    assert "run.json" in [path.name for path in files]

@@ -1,0 +1,84 @@
+"""`claude/<model>`: Claude Code, spoken to in stream-json over its stdin and stdout.
+
+It runs outside of any sandbox yet, so it may edit its checkout, commit and run tests, and is refused the rest; what it was refused is
+told. It sees our MCP server alone, under the run's identity.
+"""
+
+import json
+import typing
+
+from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Provider, Talk, Verdict
+from devsh_memory_mcp.agents.claude_model import model_name
+from devsh_memory_mcp.agents.claude_talk import ClaudeTalk, user_line
+from devsh_memory_mcp.agents.claude_words import narrate
+
+SERVER = "devsh-memory"
+PERMISSION_MODES = {"acceptEdits": "acceptEdits", "bypass": "bypassPermissions"}
+PROVIDER = Provider(
+    program="claude",
+    install="npm install -g @anthropic-ai/claude-code",
+    login="run `claude` and type /login, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN",
+    token="claude setup-token",
+    token_variable="CLAUDE_CODE_OAUTH_TOKEN",
+    variables=(("ANTHROPIC_AUTH_TOKEN", "api"), ("ANTHROPIC_API_KEY", "api"), ("CLAUDE_CODE_OAUTH_TOKEN", "subscription")),
+    home_variable="CLAUDE_CONFIG_DIR",
+    home=".claude",
+    login_file=".credentials.json",
+    trust_file=".claude.json",
+    settings_files=(".claude/settings.json", ".claude/settings.local.json"),
+)
+# What needs no asking beside edits and what the CLI itself takes for reading: to commit, and to run a project's own tests.
+ALLOWED = (
+    f"mcp__{SERVER}", "Bash(git add:*)", "Bash(git commit:*)",
+    "Bash(npm test:*)", "Bash(npm run test:*)", "Bash(yarn test:*)", "Bash(pnpm test:*)", "Bash(npx vitest:*)", "Bash(npx jest:*)",
+    "Bash(pytest:*)", "Bash(python -m pytest:*)", "Bash(python3 -m pytest:*)", "Bash(python -m unittest:*)",
+    "Bash(python3 -m unittest:*)", "Bash(uv run pytest:*)", "Bash(tox:*)", "Bash(go test:*)", "Bash(go vet:*)", "Bash(cargo test:*)",
+    "Bash(cargo check:*)", "Bash(make test:*)", "Bash(make check:*)", "Bash(just test:*)", "Bash(just check:*)", "Bash(mvn test:*)",
+    "Bash(gradle test:*)", "Bash(./gradlew test:*)", "Bash(dotnet test:*)", "Bash(bundle exec rspec:*)", "Bash(mix test:*)",
+)  # fmt: skip
+_RETRIES = "4"  # of the API within the CLI; its own ten last three minutes where a key is refused
+
+
+class Claude:
+    """Runs `claude -p` with one model."""
+
+    takes_messages = True
+    provider = PROVIDER
+
+    def __init__(self, model: str) -> None:
+        self._model = model_name(model)
+
+    def command(self, assignment: Assignment) -> Command:
+        """The command, with the prompt as the first line of its input."""
+        session = assignment.session
+        argv = ["claude", "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose", "--replay-user-messages"]
+        argv += ["--model", self._model, "--permission-mode", PERMISSION_MODES[assignment.permissions or "acceptEdits"]]
+        argv += ["--strict-mcp-config", "--mcp-config", json.dumps(_servers(assignment.server))]
+        if session is not None:
+            argv += ["--session-id", session.id]
+            if session.resumes:
+                argv += ["--resume", session.resumes, "--fork-session"]
+        argv += ["--allowedTools", *ALLOWED, *assignment.allow]  # it takes all that follows
+        usual = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_MAX_RETRIES": _RETRIES, "ENABLE_TOOL_SEARCH": "false"}
+        environment = {name: value for name, value in usual.items() if name not in assignment.environment}
+        return Command(tuple(argv), environment, user_line(assignment.prompt, session, 0))
+
+    def talk(self, assignment: Assignment) -> Talk | None:
+        """The conversation that begins with the prompt."""
+        return ClaudeTalk(assignment.session, assignment.cost_basis)
+
+    def verdict(self, ending: Ending) -> Verdict:
+        """Its talk knows; without one nothing was ever said."""
+        return ClaudeTalk(None, "unknown").verdict(ending)
+
+    def narrate(self, line: str) -> str | None:
+        """A line of stream-json in words."""
+        return narrate(line)
+
+
+def _servers(command: typing.Sequence[str]) -> dict[str, object]:
+    """Our server; it has no use for the credentials that claude would hand on to it."""
+    if not command:
+        return {"mcpServers": {}}
+    program, *arguments = command
+    return {"mcpServers": {SERVER: {"command": program, "args": arguments, "env": {variable: "" for variable, _ in PROVIDER.variables}}}}

@@ -1,0 +1,97 @@
+"""With what an agent's CLI is logged in, who pays for it, and what its caller should know of that."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from devsh_memory_mcp.agents.adapter import Adapter, Provider
+from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.engine.vault import fingerprint
+from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
+from devsh_memory_mcp.shim.wall import find_program
+
+# Every variable that may hold one; what a face lends to the runner.
+VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+
+
+def lendable(environment: Mapping[str, str]) -> dict[str, str]:
+    """The credentials in an environment."""
+    return {name: environment[name] for name in VARIABLES if environment.get(name)}
+
+
+def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:
+    """What its CLI would use by itself, in its own order: a variable, else the login that it keeps; None where none is seen."""
+    for variable, basis in provider.variables:
+        if value := environment.get(variable):
+            return Credential(variable=variable, fingerprint=fingerprint(value), cost_basis=basis)
+    return Credential(cost_basis="subscription") if (_home(provider, environment) / provider.login_file).is_file() else None
+
+
+def _home(provider: Provider, environment: Mapping[str, str]) -> Path:
+    return Path(environment.get(provider.home_variable) or os.path.join(environment.get("HOME", ""), provider.home))
+
+
+def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What the repository's own settings allow, where its user accepted them: of a checkout's path nobody was asked."""
+    if repository is None or repository.work_tree is None:
+        return ()
+    given = environment.get(provider.home_variable)
+    places = _at(_document(Path(given or environment.get("HOME", "")) / provider.trust_file), "projects")
+    if not _at(places, repository.work_tree).get("hasTrustDialogAccepted"):
+        return ()
+    tree = Path(repository.work_tree)
+    found = [_at(_document(tree / name), "permissions").get("allow") for name in provider.settings_files]
+    return tuple(str(rule) for rules in found if isinstance(rules, list) for rule in rules)
+
+
+def _document(path: Path) -> dict[str, object]:
+    """The JSON object in a file of the program's; what is none says nothing."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _at(document: dict[str, object], key: str) -> dict[str, object]:
+    found = document.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def check_program(adapter: Adapter, agent_name: str, environment: Mapping[str, str]) -> None:
+    """NotAvailable where the agent's program is not on the caller's PATH."""
+    provider = adapter.provider
+    if provider is not None and find_program(provider.program, environment) == provider.program:
+        raise NotAvailable(
+            f"{agent_name} needs the program {provider.program!r}, which is not on your PATH.",
+            next_step=f"Install it: {provider.install}. `devsh doctor` shows what else is missing.",
+        )
+
+
+def login_warnings(state: State, provider: Provider, credential: Credential | None) -> tuple[str, ...]:
+    """What there is to say of a login before the agent starts."""
+    if credential is None:
+        return (f"No login of {provider.program} was found; if it fails: {provider.login}.",)
+    if credential.variable is not None:
+        return ()
+    others = [task for task in state.unfinished.values() if task.spec.credential is not None and task.spec.credential.variable is None]
+    if not others:
+        return ()
+    told = f"{len(others) + 1} agents use {provider.program}'s one login at a time, which can log you out of your own session"
+    return (f"{told}; `{provider.token}` gives a token for many: put it into {provider.token_variable}.",)
+
+
+def checked_permissions(adapter: Adapter, agent_name: str, wanted: Permissions | None) -> Permissions | None:
+    """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for."""
+    if adapter.provider is None:
+        if wanted is not None:
+            raise InvalidRequest(f"{agent_name} runs a script, which is asked for no permission.", next_step="Leave `permissions` out.")
+        return None
+    if wanted == "bypass" and os.geteuid() == 0:
+        raise InvalidRequest(
+            f"{adapter.provider.program} refuses to bypass permissions as root.",
+            next_step="Run as another user, or allow what it needs in .claude/settings.json.",
+        )
+    return wanted or "acceptEdits"

@@ -1,0 +1,93 @@
+"""The talk with a running agent: its output becomes reports, the runner's letters become its input.
+
+A report that the disk does not take costs a fact and not the agent.
+"""
+
+import time
+import typing
+
+from devsh_memory_mcp.agents.adapter import Fact, Talk
+from devsh_memory_mcp.shim.loop import Loop, Timer
+from devsh_memory_mcp.shim.pulse import Pulse
+from devsh_memory_mcp.shim.report import Reports
+from devsh_memory_mcp.shim.rundir import Letter
+from devsh_memory_mcp.shim.wall import Wall
+
+_BETWEEN = 1.0  # seconds between two reports of what it does
+_MOST = 40_000  # of them in an attempt
+_LIVE = ("activity", "usage")
+_NEWS = ("delivered", "needs_input")
+
+
+class Conversation:
+    """One agent's. Letters that come before it runs wait for it."""
+
+    def __init__(self, loop: Loop, reports: Reports, pulse: Pulse, note: typing.Callable[[str], object]) -> None:
+        self._loop = loop
+        self._reports = reports
+        self._pulse = pulse
+        self._note = note
+        self._talk: Talk | None = None
+        self._wall: Wall | None = None
+        self._waiting: list[Letter] = []
+        self._due: dict[str, Fact] = {}
+        self._timer: Timer | None = None
+        self._told = 0
+
+    def begin(self, talk: Talk, wall: Wall) -> None:
+        """The agent stands behind this wall and can be spoken to."""
+        self._talk, self._wall = talk, wall
+        waiting, self._waiting = self._waiting, []
+        for letter in waiting:
+            self.deliver(letter)
+
+    def deliver(self, letter: Letter) -> None:
+        """Says what a letter says; the receipt comes later, from the agent."""
+        if self._talk is None or self._wall is None:
+            self._waiting.append(letter)
+        else:
+            self._wall.say(self._talk.say(letter.id, letter.text, interrupt=letter.interrupt))
+
+    def hear(self, line: bytes) -> None:
+        """A line of the agent's output."""
+        if self._talk is None:
+            return
+        for fact in self._talk.hear(line):
+            if fact.kind in _LIVE:
+                self._due[fact.kind] = fact
+            else:
+                self._tell(fact)
+        self._tell_due()
+        if self._talk.is_over and self._wall is not None:
+            self._wall.hush()
+
+    def end(self) -> None:
+        """What was not told yet, now that nothing follows."""
+        self._flush()
+
+    def _tell_due(self) -> None:
+        """The newest of each at most once a second: these reports are for looking at, and stay few."""
+        if self._due and self._timer is None and self._told < _MOST:
+            self._flush()
+            self._timer = self._loop.at(time.monotonic() + _BETWEEN, self._later)
+
+    def _later(self) -> None:
+        self._timer = None
+        self._tell_due()
+
+    def _flush(self) -> None:
+        due, self._due = self._due, {}
+        for fact in due.values():
+            self._told += 1
+            self._write(fact)
+
+    def _tell(self, fact: Fact) -> None:
+        self._write(fact)
+        if fact.kind in _NEWS:
+            self._pulse.ring()
+
+    def _write(self, fact: Fact) -> None:
+        try:
+            self._reports.add(fact.kind, message_id=fact.values.get("messageId"), facts=fact.values)
+        except OSError as error:
+            self._note(f"not in the report ({error}): {fact.kind}")
