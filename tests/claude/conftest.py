@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.claude.binary import FOUND, HOW_TO_GET_IT
+from tests.claude.binary import FOUND, get_claude
 from tests.doubles.model_api import ModelApi
 
 
@@ -20,21 +20,24 @@ def model_api() -> Iterator[ModelApi]:
 
 @pytest.fixture(scope="session")
 def claude() -> Path:
-    """The real program. Where continuous integration has none, nothing would be proved: that fails."""
-    if FOUND is None and os.environ.get("CI") == "true":
-        pytest.fail(HOW_TO_GET_IT)
-    return FOUND or pytest.skip(HOW_TO_GET_IT)
+    """The real program."""
+    return get_claude(FOUND, os.environ)
 
 
 @pytest.fixture
 def claude_home(own_surroundings: Path) -> Path:
-    """The HOME of the test's own, in which nobody has ever logged in."""
+    """The test's own HOME, in which nobody has logged in."""
     return own_surroundings
 
 
 @pytest.fixture
 def claude_environment(claude: Path, claude_home: Path, model_api: ModelApi) -> dict[str, str]:
-    """All that claude gets: it speaks to the scripted model, and whatever wants to go elsewhere goes there too and fails the test."""
+    """The whole environment of a claude that speaks to the scripted model.
+
+    The model is its proxy too: whoever wants to go elsewhere ends there, and fails the test.
+    """
+    temporary = claude_home / "tmp"
+    temporary.mkdir()
     return {
         "PATH": os.pathsep.join([str(claude.parent), os.environ["PATH"]]),
         "HOME": str(claude_home),
@@ -43,9 +46,11 @@ def claude_environment(claude: Path, claude_home: Path, model_api: ModelApi) -> 
         "ANTHROPIC_BASE_URL": model_api.address,
         "ANTHROPIC_API_KEY": "sk-test",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_TELEMETRY": "1",
-        "DISABLE_ERROR_REPORTING": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "2",
+        "CLAUDE_CODE_TMPDIR": str(temporary),
         "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        "DISABLE_TELEMETRY": "1",
         "HTTP_PROXY": model_api.address,
         "HTTPS_PROXY": model_api.address,
         "NO_PROXY": "127.0.0.1,localhost",

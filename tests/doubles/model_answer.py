@@ -16,6 +16,14 @@ def refusal(kind: str) -> Error:
     return Error(401, "authentication_error", _REFUSALS[kind])
 
 
+def limit_headers(status: str, resets_at: int, claim: str = "five_hour") -> dict[str, str]:
+    """What a subscription's answers say about its limit: `allowed`, `allowed_warning` or `rejected`, and when it is over (Unix time)."""
+    own = {"status": status, "reset": str(resets_at), "representative-claim": claim}
+    if status == "allowed_warning":
+        own |= {"5h-utilization": "0.93", "5h-reset": str(resets_at), "5h-surpassed-threshold": "0.9"}
+    return {f"anthropic-ratelimit-unified-{name}": value for name, value in own.items()}
+
+
 def error_body(error: Error) -> dict[str, Any]:
     return {"type": "error", "error": {"type": error.type, "message": error.message}, "request_id": "req_scripted"}
 
