@@ -17,6 +17,7 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 @command(
     "message",
     'devsh orchestrate message tr_xyz789abc123 "Please also update the tests" --type request',
+    'devsh orchestrate message ns7abc12345 "Stop, the spec changed: …" --type request --interrupt',
     'devsh orchestrate message head "The schema is ready" --type handoff',
     short_help="Say something to a running agent.",
 )
@@ -27,6 +28,7 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 )
 @click.option("--reply-to", type=int, metavar="MESSAGE-ID", help="The message that this one answers.")
 @click.option("--correlation-id", metavar="ID", help="Your own mark, to find the answer by.")
+@click.option("--interrupt", is_flag=True, help="Stop what the agent does now, so that it reads this at once.")
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]))
 @click.pass_context
 def message(context: click.Context, /, to: str, text: str, *, type_: str, as_json: bool, **fields: object) -> None:

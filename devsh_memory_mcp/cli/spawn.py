@@ -71,6 +71,11 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--setup", metavar="COMMAND", help="Run in the checkout before the agent, e.g. 'npm ci'.")
 @click.option("--include-dirty", is_flag=True, help="Start from your uncommitted changes too.")
+@click.option(
+    "--permissions",
+    type=click.Choice(["acceptEdits", "bypass"]),
+    help="What a coding agent may do unasked (default: acceptEdits); bypass is anything, and there is no sandbox around it.",
+)
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
 @click.option(

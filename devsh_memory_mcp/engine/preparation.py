@@ -65,6 +65,8 @@ class Preparation:
         if adapter.provider is not None:
             credential = find_credential(adapter.provider, self.caller.environment)
             warnings += login_warnings(state, adapter.provider, credential)
+        if permissions == "bypass":
+            warnings += (f"{agent_name} may do anything on this machine: it is in no sandbox and is asked for no permission.",)
         spec = TaskSpec(
             prompt=request.prompt,
             agent_name=agent_name,

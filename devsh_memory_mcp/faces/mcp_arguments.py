@@ -112,6 +112,7 @@ class SendArguments(Arguments):
     reply_to: Annotated[requests.MessageId | None, Field(description="id of the message that this answers.")] = None
     priority: Annotated[Literal["high", "normal", "low"] | None, Field(description="How urgent it is.")] = None
     metadata: Annotated[requests.Metadata, Field(description="Anything else, as an object.")] = {}
+    interrupt: Annotated[bool, Field(description="Stop what the agent does now, so that it reads this at once.")] = False
     idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key sends nothing new.")] = None
 
     def request(self) -> requests.MessageRequest:

@@ -8,6 +8,9 @@ import pytest
 
 from tests.claude.binary import FOUND, get_claude
 from tests.doubles.model_api import ModelApi
+from tests.engine.house import house, repository
+
+__all__ = ["house", "repository"]
 
 
 @pytest.fixture

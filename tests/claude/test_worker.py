@@ -12,9 +12,7 @@ from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
 from devsh_memory_mcp.ports import Orchestration
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
-from tests.engine.conftest import House, ended, events_of, git, until_event
-
-pytest_plugins = ["tests.engine.conftest"]
+from tests.engine.house import House, ended, events_of, git, until_event
 
 
 class Team:

@@ -21,6 +21,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
     words = "--agent shell/sh --repo owner/repo --branch next --pr-title Title --priority 0 --depends-on ns1 --depends-on ns2 --name mine"
     more = (
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
+        " --permissions bypass"
     )
     assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
@@ -38,6 +39,9 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "setup": "make",
         "include_dirty": True,
         "keep": True,
+        "permissions": "bypass",
+        "open_pr": None,
+        "resume": None,
         "max_concurrent": 3,
         "idempotency_key": "k",
     }

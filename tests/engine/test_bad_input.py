@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest, WaitRequest
 from devsh_memory_mcp.errors import DevshError, InvalidRequest
-from tests.engine.conftest import House, ended, events_of, git, shell, until_event, view
+from tests.engine.house import House, ended, events_of, git, shell, until_event, view
 
 LARGE = 10 * 1024 * 1024
 

@@ -8,7 +8,7 @@ import pytest
 
 from devsh_memory_mcp.domain.events import AttemptStarted, RetryScheduled
 from tests.doubles.processes import await_end
-from tests.engine.conftest import House, ended, events_of, git, reported_pid, shell, until_event
+from tests.engine.house import House, ended, events_of, git, reported_pid, shell, until_event
 
 TREE = "trap '' TERM; (setsid sh -c 'sleep 1000 & sleep 1000' &); setsid sleep 1000 & "
 

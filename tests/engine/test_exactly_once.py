@@ -11,7 +11,7 @@ import pytest
 from devsh_memory_mcp.domain.events import AgentSpawned, MessageSent
 from devsh_memory_mcp.domain.requests import BatchRequest, MessageRequest
 from devsh_memory_mcp.errors import DependencyCycle, IdempotencyConflict, InvalidRequest, UnknownDependency
-from tests.engine.conftest import House, ended, events_of, shell, view
+from tests.engine.house import House, ended, events_of, shell, view
 
 PROGRAM = Path(__file__).with_name("caller.py")
 

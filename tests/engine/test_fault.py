@@ -11,7 +11,7 @@ import pytest
 from devsh_memory_mcp.domain.events import AttemptEnded, AttemptStarted, RunnerStarted
 from devsh_memory_mcp.domain.requests import BatchRequest
 from tests.doubles.processes import await_end, kill
-from tests.engine.conftest import BOUND, House, ended, events_of, git, reported_pid, run_directory, shell, until_event
+from tests.engine.house import BOUND, House, ended, events_of, git, reported_pid, run_directory, shell, until_event
 
 # A tree that a signal to one process, group or session would not end.
 TREE = "(setsid sh -c 'sleep 1000 & sleep 1000' &); setsid sleep 1000 & "

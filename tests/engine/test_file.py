@@ -18,7 +18,7 @@ from devsh_memory_mcp.errors import DiskFull, JournalDamaged, MemoryRootUnusable
 from devsh_memory_mcp.store.mount import is_remote, kind_of
 from devsh_memory_mcp.wiring import SystemClock
 from tests.doubles.processes import await_end
-from tests.engine.conftest import House, ended, reported_pid, shell, until_event, view
+from tests.engine.house import House, ended, reported_pid, shell, until_event, view
 
 NOBODY = 65534
 

@@ -14,7 +14,7 @@ from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.shim.rundir import Outcome
 from devsh_memory_mcp.store.journal import fold_file
 from devsh_memory_mcp.wiring import collect_garbage
-from tests.engine.conftest import House, ended, events_of, git, run_directory, shell
+from tests.engine.house import House, ended, events_of, git, run_directory, shell
 
 NOW = timedelta(0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from devsh_memory_mcp.shim.doorbell import socket_path
 from tests.doubles.processes import await_end, kill
-from tests.engine.conftest import House, ended, git, reported_pid, run_directory, shell, until_event
+from tests.engine.house import House, ended, git, reported_pid, run_directory, shell, until_event
 
 
 async def test_a_run_file_that_an_agent_spoils_is_kept_aside_and_stops_nobody(house: House) -> None:

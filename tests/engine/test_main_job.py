@@ -6,7 +6,7 @@ import pytest
 
 from devsh_memory_mcp.domain.events import AgentFailed, AttemptStarted
 from devsh_memory_mcp.domain.requests import BatchRequest
-from tests.engine.conftest import House, ended, events_of, git, run_directory, shell, until_event
+from tests.engine.house import House, ended, events_of, git, run_directory, shell, until_event
 
 
 def commit_of(name: str) -> str:

@@ -11,7 +11,7 @@ import devsh_memory_mcp
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from devsh_memory_mcp.ports import Orchestration
-from tests.engine.conftest import House, ended, shell
+from tests.engine.house import House, ended, shell
 
 # What a worker's script can do with nothing but its own environment.
 WORKER = """

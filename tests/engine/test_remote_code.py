@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from devsh_memory_mcp.errors import BaseNotFound, RepositoryUnusable
-from tests.engine.conftest import House, ended, git, shell
+from tests.engine.house import House, ended, git, shell
 
 
 @pytest.fixture

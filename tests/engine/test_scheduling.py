@@ -9,7 +9,7 @@ import anyio
 from devsh_memory_mcp.domain.events import RetryScheduled
 from devsh_memory_mcp.domain.requests import BatchRequest
 from devsh_memory_mcp.domain.schedule import FIRST_RETRY
-from tests.engine.conftest import House, ended, events_of, shell, until_event, view
+from tests.engine.house import House, ended, events_of, shell, until_event, view
 
 
 async def test_no_more_agents_run_than_there_are_places(house: House) -> None:

@@ -14,7 +14,7 @@ from devsh_memory_mcp.errors import InvalidId, NotFound
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import collect_garbage, open_orchestrations, runner_command
 from tests.doubles.clock import StoppedClock
-from tests.engine.conftest import House, ended, git, shell
+from tests.engine.house import House, ended, git, shell
 
 NOW = timedelta(0)
 

@@ -16,7 +16,7 @@ from devsh_memory_mcp.store.journal import FileJournal, create
 from devsh_memory_mcp.store.lock import try_lock
 from devsh_memory_mcp.store.views import Views
 from devsh_memory_mcp.wiring import SystemClock
-from tests.engine.conftest import House, ended, events_of, shell, view
+from tests.engine.house import House, ended, events_of, shell, view
 
 
 class Told:
