@@ -64,7 +64,10 @@ class Places:
     def result_path(self, task: Task) -> str | None:
         """The file with the whole result, once there is one."""
         run = self.run(task)
-        return str(run / rundir.STDOUT_FILE) if run and task.is_terminal and task.result is not None else None
+        if run is None or not task.is_terminal or task.result is None:
+            return None
+        own = run / rundir.RESULT_FILE
+        return str(own if own.exists() else run / rundir.STDOUT_FILE)
 
     def last_activity(self, task: Task) -> datetime | None:
         """When the running attempt last printed or reported something."""

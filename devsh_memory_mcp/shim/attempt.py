@@ -151,7 +151,16 @@ class Attempt:
             return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
+        if talk is not None and verdict.result is not None:
+            self._keep_result(verdict.result)
         return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason(), failure=None)
+
+    def _keep_result(self, text: str) -> None:
+        """The whole answer, for people: what the agent prints is for programs."""
+        try:
+            rundir.write_file(f"{self._place.directory}/{rundir.RESULT_FILE}", text.encode(errors="replace"))
+        except OSError as error:
+            self._place.door.note(f"the result has no file of its own: {error}")
 
     def _assignment(self, prompt_path: str) -> Assignment:
         run = self._run

@@ -77,6 +77,7 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
     assert (record.status, record.result, record.error_message) == ("completed", "All done.", None)
     assert git(repository, "show", f"{record.branch}:made.txt") == "made"
     assert git(repository, "log", "-1", "--format=%s", str(record.branch)) == "made"
+    assert Path(str(record.result_path)).read_text() == "All done."
     assert record.usage is not None
     assert (record.usage["outputTokens"] >= 70, record.cost_basis, (record.cost_usd or 0) > 0) == (True, "api", True)
     assert model_api.turns()[0].session_id == record.session_id
