@@ -12,6 +12,7 @@ from devsh_memory_mcp.agents.claude_words import activity, narrate
 from devsh_memory_mcp.agents.plain import plain, shortened
 
 HERE = Path(__file__).parent
+LONG = "python3/packages/deep/one/of/its/file.py"
 CHECKOUT = "/home/someone/.local/state/devsh/orchestrations/orch_1/runs/tr_1/2/workspace"
 
 
@@ -25,7 +26,7 @@ def test_a_whole_run_reads_as_it_happened() -> None:
     [
         ("Edit", {"file_path": f"{CHECKOUT}/src/app.py"}, "edits src/app.py"),
         ("Read", {"file_path": "/etc/hosts"}, "reads /etc/hosts"),
-        ("Write", {"file_path": "/usr/lib/python3/packages/a/very/deep/one/file.py"}, "writes …/lib/python3/packages/a/very/deep/one/file.py"),
+        ("Write", {"file_path": f"/usr/lib/{LONG}"}, f"writes …/lib/{LONG}"),
         ("Read", {}, "reads a file"),
         ("Bash", {"command": "npm test"}, "runs `npm test`"),
         ("Bash", {"command": f"cd {CHECKOUT}\npytest"}, "runs `cd . …`"),
