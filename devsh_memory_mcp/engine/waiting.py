@@ -58,7 +58,7 @@ class Wait:
             error_message=first.error_message,
             timed_out=not finished and waited >= self.request.timeout,
             finished=finished,
-            tasks=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id), places.activity(task)) for task in tasks),
+            tasks=reading.rows(state, tasks, reasons, site.directory),
             unread_messages=len(self._unread(state)),
             wait_duration=waited,
             branch=summary.branch_of(first),
