@@ -1,6 +1,5 @@
 """What is read rather than changed: records with their live facts, lists, results, reasons. From a state to answers."""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,8 +188,3 @@ def _ended(task: Task) -> list[str]:
     elif task.salvage_refs:
         sentences.append(f"Its work was saved: git checkout {list(task.salvage_refs.values())[-1]}")
     return sentences
-
-
-def output_files(run: Path) -> tuple[Path, ...]:
-    """The attempt's output, what it printed before what it complained of."""
-    return tuple(path for path in (run / rundir.STDOUT_FILE, run / rundir.STDERR_FILE) if os.path.exists(path))
