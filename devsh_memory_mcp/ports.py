@@ -111,6 +111,14 @@ class Change:
     task: answers.TaskRow | None
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Bytes as an agent printed them, on stdout or on stderr."""
+
+    is_error: bool
+    content: bytes
+
+
 class Orchestration(Protocol):
     """All that a face can ask; answered from this machine's files or by a server."""
 
@@ -191,8 +199,15 @@ class Orchestration(Protocol):
         """Every event behind `after`, as it is committed, without end."""
         ...
 
-    def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
-        """The output of a task's newest attempt; with `follow` until the task has ended."""
+    def output(self, any_id: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[str]:
+        """The output of a task's newest attempt as people read it, in whole lines; with `follow` until the task has ended.
+
+        `last` leaves out what stands more than so many bytes before the end.
+        """
+        ...
+
+    def printed(self, any_id: str, *, follow: bool = False) -> AsyncIterator[Printed]:
+        """The same as it was printed, byte by byte."""
         ...
 
 

@@ -68,7 +68,7 @@ def _deed(name: str, given: Document) -> str:
 
 def near(path: str) -> str:
     """A path as seen from the checkout, and the end of one that is long."""
-    inside = _WORKSPACE.sub("", path) or "."
+    inside = _near_all(path)
     if len(inside) <= _PATH:
         return inside
     tail = inside[-_PATH + 2 :]
@@ -76,10 +76,10 @@ def near(path: str) -> str:
 
 
 def _command(text: str) -> str:
-    lines = [line.strip() for line in _WORKSPACE.sub("", text).splitlines() if line.strip()]
+    lines = [line.strip() for line in _near_all(text).splitlines() if line.strip()]
     if not lines:
         return "…"
-    return shortened(lines[0] + (" …" if len(lines) > 1 else ""), MOST - len("runs ``"))
+    return shortened(lines[0].removeprefix("cd . && ") + (" …" if len(lines) > 1 else ""), MOST - len("runs ``"))
 
 
 def narrate(line: str) -> str | None:
@@ -185,7 +185,7 @@ def _some(text: str, most: int) -> list[str]:
 
 
 def _near_all(text: str) -> str:
-    return _WORKSPACE.sub("", text)
+    return _WORKSPACE.sub(lambda found: "" if found[0].endswith("/") else ".", text)
 
 
 def _spoken(content: object) -> str:

@@ -15,7 +15,7 @@ _SELECTORS = "\ufe0e\ufe0f"  # they say how wide a symbol is, and every terminal
 
 def plain(text: str) -> str:
     """One line of printable characters; the breaks and control characters of `text` are spaces in it."""
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
     bare = _SEQUENCE.sub("", text).expandtabs(_TAB)
     return "".join(_harmless(character) for character in bare)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from devsh_memory_mcp.cli.board import ENDED, Line
-from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, PLAN_FILE, Document, read_exact
+from devsh_memory_mcp.shim.vitals import Vitals, vitals
+from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, PLAN_FILE, Document, read_exact
 
 STALE_AFTER = timedelta(hours=1)  # as in the engine: what ended longer ago is the past, unless it is the newest
 CUT = 200
@@ -59,14 +60,17 @@ def _plan(directory: Path) -> tuple[list[Document], datetime | None] | None:
     if views is None:
         return None
     plan = views[PLAN_FILE]
-    tasks, changed = plan.get("tasks"), plan.get("updatedAt")
-    if not isinstance(tasks, list):
+    tasks, agents, changed = plan.get("tasks"), views[AGENTS_FILE].get("agents"), plan.get("updatedAt")
+    if not isinstance(tasks, list) or not isinstance(agents, list):
         return None
-    rows = [_row(task, str(plan["orchestrationId"])) for task in tasks]
+    spawned = {agent["orchestrationTaskId"]: agent for agent in agents}
+    rows = [_row(task, spawned.get(task["orchestrationTaskId"], {}), str(plan["orchestrationId"]), directory) for task in tasks]
     return rows, datetime.fromisoformat(changed) if isinstance(changed, str) else None
 
 
-def _row(task: Document, orchestration_id: str) -> Document:
+def _row(task: Document, agent: Document, orchestration_id: str, directory: Path) -> Document:
+    run = directory / "runs" / str(task["taskRunId"]) / str(agent.get("attempt"))
+    seen = vitals(str(run)) if task["status"] == "running" else Vitals()
     row = {
         "id": task["id"],
         "prompt": _cut(task["prompt"]),
@@ -79,6 +83,12 @@ def _row(task: Document, orchestration_id: str) -> Document:
         "result": _last_words(task.get("result")),
         "errorMessage": _cut(task.get("errorMessage")),
         "waitingFor": task.get("waitingFor"),
+        "activity": seen.activity,
+        "needsInput": task.get("needsInput"),
+        "costUsd": agent.get("costUsd") if seen.cost_usd is None else seen.cost_usd,
+        "costBasis": agent.get("costBasis"),
+        "attempt": agent.get("attempt", 0),
+        "diffStat": agent.get("diffStat") if agent.get("commits") else None,
         "branch": task.get("branch"),
     }
     return row | {name: task.get(name) for name in FIELDS} | {"dependsOn": task.get("dependsOn") or []}

@@ -125,6 +125,9 @@ class TaskRow(Record):
     activity: str | None = None
     needs_input: str | None = None
     cost_usd: float | None = None
+    cost_basis: CostBasis | None = None
+    attempt: int = 0
+    diff_stat: DiffStat | None = None
     branch: str | None = None
     priority: int = 5
     depends_on: tuple[str, ...] = ()

@@ -10,9 +10,9 @@ from pydantic import Field, PlainSerializer
 
 from devsh_memory_mcp.domain.answers import StatusCounts
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.records import DiffStat, MessageType, Priority, Reason, Record, StatusName
+from devsh_memory_mcp.domain.records import CostBasis, DiffStat, Failure, MessageType, Priority, Reason, Record, StatusName
 from devsh_memory_mcp.domain.state import Message, State, Task, instant_text
-from devsh_memory_mcp.domain.summary import branch_of, overall_status, plan_ids, status_counts
+from devsh_memory_mcp.domain.summary import branch_of, cost_basis_of, overall_status, plan_ids, status_counts
 
 BACKEND = "local"
 
@@ -63,6 +63,7 @@ class PlanTask(Record):
     error_message: str | None = None
     branch: str | None = None
     waiting_for: str | None = None
+    needs_input: str | None = None
     held: bool | None = None
 
 
@@ -104,7 +105,11 @@ class Agent(Record):
     diff_stat: DiffStat | None = None
     salvage_refs: tuple[str, ...] | None = None
     exit_code: int | None = None
+    failure: Failure | None = None
     isolation: str | None = None
+    session_id: str | None = None
+    cost_usd: float | None = None
+    cost_basis: CostBasis | None = None
 
 
 class AgentsDocument(Record):
@@ -173,6 +178,7 @@ def _plan_task(state: State, task: Task, waiting_for: str | None) -> dict[str, o
             error_message=task.error_message,
             branch=branch_of(task),
             waiting_for=waiting_for,
+            needs_input=task.needs_input,
             held=task.held or None,
         )
     )
@@ -207,7 +213,11 @@ def _agent(task: Task) -> Agent:
         diff_stat=totals.diff_stat if totals.diff_stat != DiffStat() else None,
         salvage_refs=tuple(task.salvage_refs.values()) or None,
         exit_code=totals.exit_code,
+        failure=totals.failure,
         isolation=totals.isolation,
+        session_id=totals.session_id,
+        cost_usd=totals.cost_usd,
+        cost_basis=cost_basis_of(task),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.records import CostBasis
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 
@@ -56,8 +57,16 @@ def branch_of(task: Task) -> str | None:
     return task.spec.repository.branch if task.spec.repository and not task.is_terminal else None
 
 
-def task_row(state: State, task: Task, waiting_for: str | None = None, activity: str | None = None) -> answers.TaskRow:
-    """The task as a line of a list."""
+def cost_basis_of(task: Task) -> CostBasis | None:
+    """Who pays: what the agent said, else what its credential means."""
+    return task.totals.cost_basis or (task.spec.credential.cost_basis if task.spec.credential else None)
+
+
+def task_row(
+    state: State, task: Task, waiting_for: str | None = None, activity: str | None = None, cost_usd: float | None = None
+) -> answers.TaskRow:
+    """The task as a line of a list; `activity` and `cost_usd` are its running agent's."""
+    totals = task.totals
     return answers.TaskRow(
         id=task.id,
         prompt=cut(task.spec.prompt) or "",
@@ -72,7 +81,10 @@ def task_row(state: State, task: Task, waiting_for: str | None = None, activity:
         waiting_for=waiting_for,
         activity=activity,
         needs_input=task.needs_input,
-        cost_usd=task.totals.cost_usd,
+        cost_usd=totals.cost_usd if cost_usd is None else cost_usd,
+        cost_basis=cost_basis_of(task),
+        attempt=task.attempt,
+        diff_stat=totals.diff_stat if totals.commits else None,
         branch=branch_of(task),
         priority=task.spec.priority,
         depends_on=plan_ids(state, task),
@@ -91,12 +103,10 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         result=task.result,
         error_message=task.error_message,
         reason=task.reason,
-        attempt=task.attempt,
         repo=repository.name if repository else None,
         base_branch=repository.base_branch if repository else None,
         base_commit=repository.base_commit if repository else None,
         commits=totals.commits,
-        diff_stat=totals.diff_stat if totals.commits else None,
         changed_files=totals.changed_files,
         merge_conflicts=totals.merge_conflicts,
         salvage_refs=tuple(task.salvage_refs.values()),
@@ -106,7 +116,6 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         isolation=totals.isolation,
         session_id=totals.session_id,
         usage=totals.usage,
-        cost_basis=totals.cost_basis or (task.spec.credential.cost_basis if task.spec.credential else None),
         permissions=task.spec.permissions,
         failure=totals.failure,
         pr_title=task.spec.pr_title,

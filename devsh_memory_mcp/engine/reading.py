@@ -1,6 +1,5 @@
 """What is read rather than changed: records with their live facts, lists, results, reasons. From a state to answers."""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.rundir import Report
+from devsh_memory_mcp.shim.vitals import Vitals, vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +41,16 @@ class Places:
 
     def live(self, task: Task) -> dict[str, object]:
         """What the agent of the running attempt has said of itself: activity, session, usage and cost."""
-        run = self.run(task)
-        if run is None or not task.live_attempt:
-            return {}
-        facts = {report.type: report.facts for report in rundir.last_lines(str(run / rundir.REPORT_FILE), Report)}
-        usage = dict(facts.get("usage", {}))
-        cost = usage.pop("costUsd", None)
-        found = {
-            "activity": facts.get("activity", {}).get("words"),
-            "session_id": facts.get("session", {}).get("sessionId"),
-            "cost_usd": cost,
-            "usage": usage or None,
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in self.vitals(task)._asdict().items() if value is not None}
 
     def activity(self, task: Task) -> str | None:
         """What the running agent does now, in words."""
-        words = self.live(task).get("activity")
-        return str(words) if words else None
+        return self.vitals(task).activity
+
+    def vitals(self, task: Task) -> Vitals:
+        """The running attempt's vitals; all None where none runs."""
+        run = self.run(task)
+        return vitals(str(run)) if run and task.live_attempt else Vitals()
 
     def result_path(self, task: Task) -> str | None:
         """The file with the whole result, once there is one."""
@@ -106,7 +97,7 @@ def record(state: State, task: Task, directory: Path, now: datetime) -> answers.
 
 def listing(state: State, request: ListRequest, directory: Path, now: datetime) -> answers.ListAnswer:
     """The tasks, newest first, from the cursor on."""
-    reasons, places = waiting(state, directory, now), Places(directory)
+    reasons = waiting(state, directory, now)
     before = _cursor(request.cursor)
     tasks = [
         task
@@ -115,8 +106,17 @@ def listing(state: State, request: ListRequest, directory: Path, now: datetime) 
     ]
     page = tasks[: request.limit]
     return answers.ListAnswer(
-        result=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id), places.activity(task)) for task in page),
+        result=rows(state, page, reasons, directory),
         next_cursor=str(page[-1].admitted) if len(tasks) > len(page) else None,
+    )
+
+
+def rows(state: State, tasks: list[Task], reasons: dict[str, str], directory: Path) -> tuple[answers.TaskRow, ...]:
+    """The tasks as lines of a list, with what their agents do; `reasons` say what they wait for."""
+    places = Places(directory)
+    found = ((task, places.vitals(task)) for task in tasks)
+    return tuple(
+        summary.task_row(state, task, reasons.get(task.orchestration_task_id), seen.activity, seen.cost_usd) for task, seen in found
     )
 
 
@@ -191,8 +191,3 @@ def _ended(task: Task) -> list[str]:
     elif task.salvage_refs:
         sentences.append(f"Its work was saved: git checkout {list(task.salvage_refs.values())[-1]}")
     return sentences
-
-
-def output_files(run: Path) -> tuple[Path, ...]:
-    """The attempt's output, what it printed before what it complained of."""
-    return tuple(path for path in (run / rundir.STDOUT_FILE, run / rundir.STDERR_FILE) if os.path.exists(path))

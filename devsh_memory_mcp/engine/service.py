@@ -13,11 +13,12 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, endings, reading
 from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
+from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
 from devsh_memory_mcp.engine.site import Site
-from devsh_memory_mcp.engine.waiting import changes_of, output_of, wait_for, wait_until_exact
+from devsh_memory_mcp.engine.waiting import changes_of, wait_for, wait_until_exact
 from devsh_memory_mcp.errors import Conflict, InvalidRequest
-from devsh_memory_mcp.ports import Change, Decision, Progress
+from devsh_memory_mcp.ports import Change, Decision, Printed, Progress
 
 CANCEL_PATIENCE = 5.0  # seconds
 
@@ -280,6 +281,10 @@ class LocalOrchestration:
         """Every event behind `after`, without end."""
         return changes_of(self.site, after)
 
-    def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
-        """What a task's newest attempt printed."""
-        return output_of(self.site, any_id, follow=follow)
+    def output(self, any_id: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[str]:
+        """What a task's newest attempt printed, as people read it."""
+        return output_of(self.site, any_id, follow=follow, last=last)
+
+    def printed(self, any_id: str, *, follow: bool = False) -> AsyncIterator[Printed]:
+        """The bytes that it printed."""
+        return printed_by(self.site, any_id, follow=follow)

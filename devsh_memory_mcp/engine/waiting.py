@@ -1,10 +1,8 @@
 """Waiting and watching: subscriptions to a journal. Nothing here ends an agent, and nothing polls."""
 
-import codecs
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 
@@ -58,7 +56,7 @@ class Wait:
             error_message=first.error_message,
             timed_out=not finished and waited >= self.request.timeout,
             finished=finished,
-            tasks=tuple(summary.task_row(state, task, reasons.get(task.orchestration_task_id), places.activity(task)) for task in tasks),
+            tasks=reading.rows(state, tasks, reasons, site.directory),
             unread_messages=len(self._unread(state)),
             wait_duration=waited,
             branch=summary.branch_of(first),
@@ -145,44 +143,3 @@ async def changes_of(site: Site, after: int) -> AsyncIterator[Change]:
                 seq = entry.seq
             if not entries:
                 await follower.wait()
-
-
-async def output_of(site: Site, any_id: str, *, follow: bool) -> AsyncIterator[str]:
-    """What the task's newest attempt printed; with `follow` until the task has ended, attempt after attempt."""
-    async with site.link.follow(site.orchestration_id) if follow else _nobody() as follower:
-        tail, shown = _Tail(), None
-        while True:
-            task = (await site.journal.read()).get_task(any_id)
-            run = reading.Places(site.directory).run(task)
-            if run != shown:
-                tail, shown = _Tail(), run
-            for text in tail.read(run) if run else ():
-                yield text
-            if follower is None or task.is_terminal:
-                return
-            await follower.wait()
-
-
-@asynccontextmanager
-async def _nobody() -> AsyncIterator[None]:
-    yield None
-
-
-class _Tail:
-    """Where in each output file reading goes on."""
-
-    def __init__(self) -> None:
-        self._offsets: dict[Path, int] = {}
-        self._decoders: dict[Path, codecs.IncrementalDecoder] = {}
-
-    def read(self, run: Path) -> list[str]:
-        """The new text of each file."""
-        return [text for path in reading.output_files(run) if (text := self._read(path))]
-
-    def _read(self, path: Path) -> str:
-        decoder = self._decoders.setdefault(path, codecs.getincrementaldecoder("utf-8")("replace"))
-        with path.open("rb") as file:
-            file.seek(self._offsets.get(path, 0))
-            content = file.read()
-            self._offsets[path] = file.tell()
-        return decoder.decode(content)

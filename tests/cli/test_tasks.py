@@ -95,6 +95,14 @@ def test_logs_are_whole_lines_with_the_id_where_there_are_several(devsh, orchest
     assert devsh("orchestrate", "logs").out == "ns1  one\nns1  two\nns2  one\nns2  two\n"
 
 
+def test_raw_logs_are_the_bytes_of_one_task_on_the_streams_where_they_were_printed(devsh, orchestration):
+    orchestration.add("ns1").add("ns2")
+    said = devsh("orchestrate", "logs", "ns1", "--raw")
+    assert (said.out, said.err) == ("one\r\n\x1b[31m", "oh")
+    assert devsh("orchestrate", "logs", "--raw").code == 2
+    assert devsh("orchestrate", "logs", "ns1", "--raw", "--json").code == 2
+
+
 def test_explain_gives_sentences(devsh, orchestration):
     orchestration.add("ns1")
     assert "It runs." in devsh("orchestrate", "explain", "ns1").out

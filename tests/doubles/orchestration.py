@@ -9,7 +9,7 @@ import anyio
 
 from devsh_memory_mcp.domain import answers, requests
 from devsh_memory_mcp.errors import NotFound, UnknownDependency
-from devsh_memory_mcp.ports import Change
+from devsh_memory_mcp.ports import Change, Printed
 
 AT = datetime(2025, 2, 23, 12, 0, tzinfo=UTC)
 
@@ -100,9 +100,13 @@ class FakeOrchestration:
             yield Change(seq=number, event="changed", task=self._row(self.tasks[task_id]))
         await anyio.sleep_forever()
 
-    async def output(self, any_id, *, follow=False):
+    async def output(self, any_id, *, follow=False, last=None):
         yield "one\ntw"
         yield "o\n"
+
+    async def printed(self, any_id, *, follow=False):
+        yield Printed(False, b"one\r\n\x1b[31m")
+        yield Printed(True, b"oh")
 
 
 class FakeOrchestrations:
