@@ -58,6 +58,7 @@ _COMMANDS = {
     "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
     "cli.results.use-env-jwt": "results --use-env-jwt",
     "cli.results.json": "results --json",
+    "cli.results.conflicts": "results say which published branches conflict with each other, and in which files",
     "cli.list": "orchestrate list: all sub-agents and their status",
     "cli.list.status": "list --status pending|running|completed|failed",
     "cli.list.json": "list --json: an array whose items have orchestrationTaskId",

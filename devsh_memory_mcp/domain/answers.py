@@ -293,19 +293,34 @@ class TaskResult(Record):
     merge_conflicts: tuple[MergeConflict, ...] = ()
     salvage_refs: tuple[str, ...] = ()
     pr_title: str | None = None
+    repo: str | None = None
+    session_id: str | None = None
     workspace: str | None = None
     result_path: str | None = None
     warnings: tuple[str, ...] = ()
 
 
+class BranchConflict(Record):
+    """Two published branches of one repository that cannot both be merged without help, and the files in which they meet."""
+
+    branches: tuple[str, str]
+    orchestration_task_ids: tuple[str, str]
+    files: tuple[str, ...] = ()
+
+
 class ResultsAnswer(Answer):
-    """All results of an orchestration. `status` is pending, running, completed, failed or partial."""
+    """All results of an orchestration. `status` is pending, running, completed, failed or partial.
+
+    `conflicts` are the pairs of branches that conflict with each other; `warnings` say where that could not be told.
+    """
 
     orchestration_id: str
     status: str
     total_tasks: int
     completed_tasks: int
     results: tuple[TaskResult, ...]
+    conflicts: tuple[BranchConflict, ...] = ()
+    warnings: tuple[str, ...] = ()
     directory: str | None = None
 
 

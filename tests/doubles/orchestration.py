@@ -17,7 +17,7 @@ AT = datetime(2025, 2, 23, 12, 0, tzinfo=UTC)
 class FakeOrchestration:
     def __init__(self, orchestration_id="orch_abc123", script=()):
         self.orchestration_id, self.directory = orchestration_id, Path("/memory/orchestrations") / orchestration_id
-        self.tasks, self.requests, self.script, self.begun = {}, [], list(script), None
+        self.tasks, self.requests, self.script, self.begun, self.conflicts = {}, [], list(script), None, []
 
     def add(self, task_id, status="running", **more):
         fields = {"prompt": "Do it", "agent_name": "shell/bash", "priority": 5, "created_at": AT, "started_at": AT, "id": task_id, **more}
@@ -58,7 +58,7 @@ class FakeOrchestration:
         )
         completed = sum(1 for each in found if each.status == "completed")
         whole = {"orchestration_id": self.orchestration_id, "status": "partial", "directory": str(self.directory)}
-        return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found)
+        return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found, conflicts=self.conflicts)
 
     async def wait(self, request, progress=None):
         rows = tuple(self._row(self._get(name)) for name in request.ids)
