@@ -68,6 +68,8 @@ _COMMANDS = {
     "cli.message": 'orchestrate message TASK_RUN_ID "message": to a running agent, through the mailbox',
     "cli.message.type": "message --type handoff|request|status, required",
     "cli.cancel": "orchestrate cancel ID",
+    "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
+    "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
 }
 
 _TOOLS = {

@@ -324,6 +324,31 @@ class ResultsAnswer(Answer):
     directory: str | None = None
 
 
+class WorkAnswer(Answer):
+    """Where a task's work is on the machine that ran it, for whoever looks at it, merges it or goes on in its checkout.
+
+    `ref` is the published branch or, without one, the newest salvage ref, and `tip` where it stands now: null where there is no work.
+    It is to be compared with `baseCommit`. `workspace` is null before there is a checkout and once it was removed; `session` is what
+    starts the agent's own interactive session there, null for agents that have none.
+    """
+
+    orchestration_task_id: str
+    id: str
+    agent_name: str
+    status: StatusName
+    repo: str | None = None
+    git_directory: str | None = None
+    url: str | None = None
+    base_branch: str | None = None
+    base_commit: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    tip: str | None = None
+    run_directory: str | None = None
+    workspace: str | None = None
+    session: tuple[str, ...] | None = None
+
+
 class Explanation(Answer):
     """Why a task is where it is: `because` are sentences, the most important first."""
 

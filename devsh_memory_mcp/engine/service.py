@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import aftermath, answers, requests, summary
@@ -11,7 +12,7 @@ from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.engine import admission, endings, radar, reading
+from devsh_memory_mcp.engine import admission, endings, radar, reading, work
 from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
 from devsh_memory_mcp.engine.site import Site
@@ -153,6 +154,13 @@ class LocalOrchestration:
         seen = await radar.look(branches, self._caller.environment)
         found = {"conflicts": seen.conflicts, "warnings": seen.warnings, "next": aftermath.advice(answer.results, seen.conflicts)}
         return answer.model_copy(update=found)
+
+    async def work(self, any_id: str) -> answers.WorkAnswer:
+        """Where a task's work is."""
+        state = await self._journal.read()
+        answer, task = work.describe(state, state.get_task(any_id), self.directory), state.get_task(any_id)
+        found = await to_thread.run_sync(work.find, task)
+        return answer.model_copy(update={"ref": found.ref, "tip": found.tip}) if found else answer
 
     async def summary(self) -> answers.SummaryAnswer:
         """The whole at a glance."""
