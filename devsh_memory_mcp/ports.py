@@ -152,6 +152,10 @@ class Orchestration(Protocol):
         """What all tasks came to."""
         ...
 
+    async def work(self, any_id: str) -> answers.WorkAnswer:
+        """Where a task's work is, as the user's repository has it now."""
+        ...
+
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
         """Until the condition holds or the time is over; cancelling it cancels no agent."""
         ...

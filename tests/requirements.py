@@ -58,6 +58,7 @@ _COMMANDS = {
     "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
     "cli.results.use-env-jwt": "results --use-env-jwt",
     "cli.results.json": "results --json",
+    "cli.results.conflicts": "results say which published branches conflict with each other, and in which files",
     "cli.list": "orchestrate list: all sub-agents and their status",
     "cli.list.status": "list --status pending|running|completed|failed",
     "cli.list.json": "list --json: an array whose items have orchestrationTaskId",
@@ -67,6 +68,8 @@ _COMMANDS = {
     "cli.message": 'orchestrate message TASK_RUN_ID "message": to a running agent, through the mailbox',
     "cli.message.type": "message --type handoff|request|status, required",
     "cli.cancel": "orchestrate cancel ID",
+    "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
+    "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
 }
 
 _TOOLS = {

@@ -156,3 +156,7 @@ class Adapter(typing.Protocol):
     def narrate(self, line: str) -> str | None:
         """A line of its output as a person would read it, None where there is nothing to read."""
         ...
+
+    def reopen(self, session_id: str) -> tuple[str, ...] | None:
+        """The command of its own interactive session, None where it has none."""
+        ...

@@ -39,3 +39,6 @@ class Shell:
             error_message=f"{self._shell}: {how}{': ' + last[:500] if last else ''}",
             result_truncated=ending.truncated,
         )
+
+    def reopen(self, session_id: str) -> tuple[str, ...] | None:
+        """A script remembers nothing."""

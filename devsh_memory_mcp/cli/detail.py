@@ -64,17 +64,6 @@ def show_conflicts(shown: TaskResult | TaskRecord) -> None:
         click.echo(f"  {name} {conflict.branch} could not be merged, and is not in this: {', '.join(conflict.files[:5])}")
 
 
-def next_commands(result: TaskResult) -> list[str]:
-    """What brings the task's work into the user's hands."""
-    if result.branch is None or result.status != "completed":
-        return [quoted("git", "checkout", ref) for ref in result.salvage_refs[-1:]]
-    lines = [quoted("git", "diff", f"{result.base_branch or 'HEAD'}...{result.branch}"), quoted("git", "merge", result.branch)]
-    if result.pr_title:
-        push, create = ("git", "push", "origin", result.branch), ("gh", "pr", "create", "--head", result.branch, "--title", result.pr_title)
-        lines.append(f"{quoted(*push)} && {quoted(*create)}")
-    return lines
-
-
 def diff_text(commits: int, stat: DiffStat | None) -> str:
     """`  2 commits, 3 files, +10 −2`, empty where nothing was changed."""
     if not commits or stat is None:

@@ -11,6 +11,8 @@ MEMBERS = {
     "list": "listing:list_tasks",
     "wait": "wait:wait",
     "results": "results:results",
+    "diff": "diff:diff",
+    "merge": "merge:merge",
     "message": "message:message",
     "cancel": "cancel:cancel",
     "logs": "logs:logs",

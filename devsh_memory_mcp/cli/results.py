@@ -4,10 +4,11 @@ import click
 
 from devsh_memory_mcp.cli.asking import ask, find
 from devsh_memory_mcp.cli.board import counts
-from devsh_memory_mcp.cli.detail import next_commands, show_result
+from devsh_memory_mcp.cli.detail import show_result
 from devsh_memory_mcp.cli.group import command
-from devsh_memory_mcp.cli.output import where, write_json
+from devsh_memory_mcp.cli.output import warn, where, write_json
 from devsh_memory_mcp.cli.session import session_of
+from devsh_memory_mcp.domain.aftermath import advice, conflict_text, lines_after
 from devsh_memory_mcp.domain.answers import ResultsAnswer
 from devsh_memory_mcp.errors import NotFound
 from devsh_memory_mcp.ports import Orchestrations
@@ -44,13 +45,14 @@ def show(answer: ResultsAnswer) -> None:
     click.echo(f"{click.style(answer.orchestration_id, bold=True)}  {answer.status}: {found}\n")
     for result in answer.results:
         show_result(result)
-    commands = [line for result in answer.results for line in next_commands(result)]
-    if commands:
+    for conflict in answer.conflicts:
+        click.echo(f"{click.style('conflict', fg='yellow')}  {conflict_text(conflict)}: the second of them to be merged needs your hand")
+    warn(answer.warnings)
+    lines = lines_after(answer.results)
+    if lines:
         click.echo(click.style("\nNext:", bold=True))
-        for line in commands:
-            click.echo(f"  {line}")
-    if answer.next:
-        click.echo(answer.next)
+    for line in lines:
+        click.echo(f"  {line}")
     where(answer.directory)
 
 
@@ -60,5 +62,6 @@ def _only(answer: ResultsAnswer, any_id: str) -> ResultsAnswer:
         raise NotFound(f"There is no task {any_id!r}.")
     status = "failed" if found[0].status == "cancelled" else found[0].status
     completed = sum(1 for result in found if result.status == "completed")
-    changed = {"results": tuple(found), "status": status, "total_tasks": 1, "completed_tasks": completed}
-    return answer.model_copy(update=changed)
+    conflicts = tuple(each for each in answer.conflicts if found[0].orchestration_task_id in each.orchestration_task_ids)
+    changed = {"results": tuple(found), "status": status, "total_tasks": 1, "completed_tasks": completed, "conflicts": conflicts}
+    return answer.model_copy(update=changed | {"next": advice(found, conflicts)})

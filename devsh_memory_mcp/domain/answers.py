@@ -296,20 +296,60 @@ class TaskResult(Record):
     merge_conflicts: tuple[MergeConflict, ...] = ()
     salvage_refs: tuple[str, ...] = ()
     pr_title: str | None = None
+    repo: str | None = None
+    session_id: str | None = None
     workspace: str | None = None
     result_path: str | None = None
     warnings: tuple[str, ...] = ()
 
 
+class BranchConflict(Record):
+    """Two published branches of one repository that cannot both be merged without help, and the files in which they meet."""
+
+    branches: tuple[str, str]
+    orchestration_task_ids: tuple[str, str]
+    files: tuple[str, ...] = ()
+
+
 class ResultsAnswer(Answer):
-    """All results of an orchestration. `status` is pending, running, completed, failed or partial."""
+    """All results of an orchestration. `status` is pending, running, completed, failed or partial.
+
+    `conflicts` are the pairs of branches that conflict with each other; `warnings` say where that could not be told.
+    """
 
     orchestration_id: str
     status: str
     total_tasks: int
     completed_tasks: int
     results: tuple[TaskResult, ...]
+    conflicts: tuple[BranchConflict, ...] = ()
+    warnings: tuple[str, ...] = ()
     directory: str | None = None
+
+
+class WorkAnswer(Answer):
+    """Where a task's work is on the machine that ran it, for whoever looks at it, merges it or goes on in its checkout.
+
+    `ref` is the published branch or, without one, the newest salvage ref, and `tip` where it stands now: null where there is no work.
+    It is to be compared with `baseCommit`. `workspace` is null before there is a checkout and once it was removed; `session` is what
+    starts the agent's own interactive session there, null for agents that have none.
+    """
+
+    orchestration_task_id: str
+    id: str
+    agent_name: str
+    status: StatusName
+    repo: str | None = None
+    git_directory: str | None = None
+    url: str | None = None
+    base_branch: str | None = None
+    base_commit: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    tip: str | None = None
+    run_directory: str | None = None
+    workspace: str | None = None
+    session: tuple[str, ...] | None = None
 
 
 class Explanation(Answer):

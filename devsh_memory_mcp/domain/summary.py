@@ -146,6 +146,8 @@ def task_result(task: Task, **places: Any) -> answers.TaskResult:
         merge_conflicts=totals.merge_conflicts,
         salvage_refs=tuple(task.salvage_refs.values()),
         pr_title=task.spec.pr_title,
+        repo=repository.name if repository else None,
+        session_id=totals.session_id,
         warnings=totals.warnings,
         **places,
     )

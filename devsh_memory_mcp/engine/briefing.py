@@ -46,7 +46,7 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         memory_root=str(setting.root),
         control_socket=setting.socket,
         runner_command=setting.runner_command,
-        checkout=_checkout(state, task) if spec.repository else None,
+        checkout=checkout_of(state, task),
         setup=spec.setup,
         timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,
         cancelled=bool(task.cancel_requested),
@@ -76,7 +76,7 @@ def _parent_run(state: State, task: Task) -> str:
     return parent.task_run_id if parent else ""
 
 
-def _checkout(state: State, task: Task) -> Checkout | None:
+def checkout_of(state: State, task: Task) -> Checkout | None:
     """The base is the followed dependency's published branch where it has one; the other dependencies' branches are merged."""
     repository = task.spec.repository
     if repository is None:

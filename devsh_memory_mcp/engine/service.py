@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.domain import answers, requests, summary
+from devsh_memory_mcp.domain import aftermath, answers, requests, summary
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.engine import admission, endings, reading
+from devsh_memory_mcp.engine import admission, endings, radar, reading, work
 from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
@@ -151,8 +152,19 @@ class LocalOrchestration:
         return reading.listing(await self._journal.read(), request, self.directory, self.site.clock.now())
 
     async def results(self) -> answers.ResultsAnswer:
-        """What all tasks came to."""
-        return reading.results(await self._journal.read(), self.directory)
+        """What all tasks came to, and which of their branches conflict with each other."""
+        state = await self._journal.read()
+        answer, branches = reading.results(state, self.directory), radar.published(state)
+        seen = await radar.look(branches, self._caller.environment)
+        found = {"conflicts": seen.conflicts, "warnings": seen.warnings, "next": aftermath.advice(answer.results, seen.conflicts)}
+        return answer.model_copy(update=found)
+
+    async def work(self, any_id: str) -> answers.WorkAnswer:
+        """Where a task's work is."""
+        state = await self._journal.read()
+        answer, task = work.describe(state, state.get_task(any_id), self.directory), state.get_task(any_id)
+        found = await to_thread.run_sync(work.find, task)
+        return answer.model_copy(update={"ref": found.ref, "tip": found.tip}) if found else answer
 
     async def summary(self) -> answers.SummaryAnswer:
         """The whole at a glance."""

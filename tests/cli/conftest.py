@@ -20,7 +20,7 @@ def orchestration():
 
 
 @pytest.fixture
-def devsh(orchestration, capsys, tmp_path):
+def devsh(orchestration, capfd, tmp_path):
     """Types a command line; `devsh.world` are the orchestrations it finds."""
     world = FakeOrchestrations(orchestration)
 
@@ -29,7 +29,7 @@ def devsh(orchestration, capsys, tmp_path):
             environment={"DEVSH_MEMORY_DIR": str(tmp_path), **(environment or {})}, directory=tmp_path, open=world.open
         )
         code = run([str(word) for word in words], surroundings)
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return Said(code, captured.out, captured.err)
 
     typed.world = world

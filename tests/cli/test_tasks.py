@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from devsh_memory_mcp.domain.answers import BranchConflict
 from devsh_memory_mcp.domain.records import DiffStat
 
 
@@ -44,13 +45,17 @@ def test_results_end_with_the_lines_to_type_next(devsh, orchestration):
         "result": "Done.",
     }
     orchestration.add("ns1", "completed", pr_title="It's done", **done)
-    orchestration.add("ns2", "failed", salvage_refs=("refs/devsh/salvage/ns2/1",), error_message="boom")
+    orchestration.add("ns2", "failed", salvage_refs=("refs/devsh/salvage/ns2/1",), error_message="boom", workspace="/w")
+    orchestration.add("ns3", "completed", **{**done, "branch": "dev/other-00003"}, session_id="s")
     said = devsh("orchestrate", "results", "orch_abc123")
     for line in (
-        "git diff main...dev/do-it-00001",
-        "git merge dev/do-it-00001",
+        "devsh orchestrate diff ns1",
+        "devsh orchestrate diff ns3",
+        "devsh orchestrate merge ns1 ns3",
         "gh pr create --head dev/do-it-00001 --title 'It'\"'\"'s done'",
         "git checkout refs/devsh/salvage/ns2/1",
+        "devsh orchestrate open ns2",
+        'devsh orchestrate spawn --resume ns3 "…"',
         "1 commit, 1 file, +4 -0",
         "│ Done.",
     ):
@@ -64,6 +69,19 @@ def test_results_with_json_are_an_object_also_for_one_task(devsh, orchestration)
     assert len(json.loads(devsh("orchestrate", "results", "--json").out)["results"]) == 2
     answer = json.loads(devsh("orchestrate", "results", "ns1", "--json").out)
     assert (answer["status"], answer["totalTasks"], answer["completedTasks"]) == ("completed", 1, 1)
+
+
+@pytest.mark.promise("cli.results.conflicts")
+def test_results_name_the_branches_that_conflict_for_one_task_only_its_own(devsh, orchestration):
+    orchestration.add("ns1", "completed", branch="dev/a").add("ns2", "completed", branch="dev/b").add("ns3", "completed", branch="dev/c")
+    files = tuple(f"file{number}" for number in range(8))
+    orchestration.conflicts = [BranchConflict(branches=("dev/a", "dev/b"), orchestration_task_ids=("ns1", "ns2"), files=files)]
+    said = devsh("orchestrate", "results")
+    assert "dev/a and dev/b in file0, file1, file2, file3, file4 and 3 more" in said.out
+    assert "conflict" not in devsh("orchestrate", "results", "ns3").out
+    answer = json.loads(devsh("orchestrate", "results", "ns2", "--json").out)
+    assert answer["conflicts"] == [{"branches": ["dev/a", "dev/b"], "orchestrationTaskIds": ["ns1", "ns2"], "files": list(files)}]
+    assert "`devsh orchestrate merge ns2`" in answer["next"]
 
 
 @pytest.mark.promise("cli.message", "cli.message.type")
@@ -123,7 +141,7 @@ def test_a_batch_that_cannot_be_read_is_refused_in_words(devsh, tmp_path, plan):
 
 @pytest.mark.parametrize(
     "command",
-    ["spawn", "spawn-batch", "status", "list", "wait", "results", "message", "cancel", "logs", "explain", "new"],
+    ["spawn", "spawn-batch", "status", "list", "wait", "results", "diff", "merge", "message", "cancel", "logs", "explain", "new"],
 )
 def test_every_command_teaches_by_example(devsh, command):
     said = devsh("orchestrate", command, "--help")

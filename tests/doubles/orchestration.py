@@ -17,7 +17,7 @@ AT = datetime(2025, 2, 23, 12, 0, tzinfo=UTC)
 class FakeOrchestration:
     def __init__(self, orchestration_id="orch_abc123", script=()):
         self.orchestration_id, self.directory = orchestration_id, Path("/memory/orchestrations") / orchestration_id
-        self.tasks, self.requests, self.script, self.begun = {}, [], list(script), None
+        self.tasks, self.requests, self.script, self.conflicts, self.works = {}, [], list(script), [], {}
 
     def add(self, task_id, status="running", **more):
         fields = {"prompt": "Do it", "agent_name": "shell/bash", "priority": 5, "created_at": AT, "started_at": AT, "id": task_id, **more}
@@ -48,6 +48,11 @@ class FakeOrchestration:
     async def status(self, any_id):
         return self._get(any_id)
 
+    async def work(self, any_id):
+        task = self._get(any_id)
+        names = ("orchestration_task_id", "id", "agent_name", "status", "repo", "base_commit", "branch", "workspace", "run_directory")
+        return answers.WorkAnswer(**{name: getattr(task, name) for name in names}).model_copy(update=self.works.get(any_id, {}))
+
     async def list_tasks(self, request: requests.ListRequest):
         rows = [self._row(task) for task in self.tasks.values() if request.status in (None, task.status)]
         return answers.ListAnswer(result=tuple(rows[::-1]))
@@ -58,7 +63,7 @@ class FakeOrchestration:
         )
         completed = sum(1 for each in found if each.status == "completed")
         whole = {"orchestration_id": self.orchestration_id, "status": "partial", "directory": str(self.directory)}
-        return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found)
+        return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found, conflicts=self.conflicts)
 
     async def wait(self, request, progress=None):
         rows = tuple(self._row(self._get(name)) for name in request.ids)

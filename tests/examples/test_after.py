@@ -1,0 +1,43 @@
+"""After the work: from results to a merged branch, with what a person types, at a terminal and in a pipe."""
+
+import json
+
+import pytest
+
+SPAWN = "devsh orchestrate spawn --agent shell/bash"
+
+
+@pytest.mark.promise("cli.diff", "cli.merge", "cli.results.conflicts")
+def test_results_lead_to_merged_branches(terminal):
+    for name, script in {"one": "echo one > README.txt", "two": "echo two > README.txt", "new": "echo new > new.txt"}.items():
+        assert terminal.run(f"{SPAWN} --name {name} '{script}'").code == 0
+    assert terminal.run("devsh orchestrate wait").code == 0
+    answer = terminal.json("devsh orchestrate results")
+    ids = {result["id"]: result["orchestrationTaskId"] for result in answer["results"]}
+    shown = terminal.run("devsh orchestrate results").out
+    assert f"devsh orchestrate merge {' '.join(ids.values())}" in shown
+    assert "in README.txt: the second of them to be merged needs your hand" in shown
+    (conflict,) = answer["conflicts"]
+    assert set(conflict["orchestrationTaskIds"]) == {ids["one"], ids["two"]}
+    assert "+one" in terminal.run("devsh orchestrate diff one").out
+    assert "\x1b[32mone" in terminal.typed("GIT_PAGER=cat devsh orchestrate diff one").out
+    merged = terminal.typed("devsh orchestrate merge one new")
+    assert (merged.code, terminal.run("cat README.txt new.txt").out) == (0, "one\nnew\n")
+    stopped = terminal.typed("devsh orchestrate merge two")
+    assert stopped.code == 5
+    assert "git add README.txt && git merge --continue" in stopped.out
+    resolved = "echo both > README.txt && git add README.txt && GIT_EDITOR=true git merge --continue"
+    assert terminal.run(f"{resolved} && git status --porcelain").out.splitlines()[1:] == []
+
+
+def test_the_work_of_a_remote_repository_is_fetched_from_where_it_is(terminal, tmp_path, own_surroundings):
+    (tmp_path / "host" / "octo").mkdir(parents=True)
+    assert terminal.run(f"git clone -q --bare . {tmp_path}/host/octo/tools.git").code == 0
+    with (own_surroundings / ".gitconfig").open("a") as file:
+        file.write(f'[url "file://{tmp_path}/host/"]\n\tinsteadOf = https://github.com/\n')
+    task = terminal.json(f"{SPAWN} --repo octo/tools 'echo new > new.txt'")["orchestrationTaskId"]
+    assert terminal.run(f"devsh orchestrate wait {task}").code == 0
+    assert terminal.json(f"devsh orchestrate diff {task}")["files"] == [{"path": "new.txt", "insertions": 1, "deletions": 0}]
+    refused = json.loads(terminal.run(f"devsh orchestrate merge {task} --json").out)["error"]
+    line = refused["next"].partition(": ")[2]
+    assert (line.startswith("git fetch "), terminal.run(f"{line} && cat new.txt").out.endswith("new\n")) == (True, True)
