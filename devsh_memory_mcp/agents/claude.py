@@ -63,6 +63,10 @@ class Claude:
         environment = {name: value for name, value in usual.items() if name not in assignment.environment}
         return Command(tuple(argv), environment, user_line(assignment.prompt, session, 0))
 
+    def reopen(self, session_id: str) -> tuple[str, ...] | None:
+        """The same session for a person at a terminal."""
+        return ("claude", "--resume", session_id)
+
     def talk(self, assignment: Assignment) -> Talk | None:
         """The conversation that begins with the prompt."""
         return ClaudeTalk(assignment.session, assignment.cost_basis)
