@@ -179,6 +179,14 @@ class Orchestration(Protocol):
         """What changed since the caller's last pull, with PLAN.json on disk at least as new."""
         ...
 
+    async def brief(self) -> str:
+        """What a head that lost its memory has to know: who runs, what is owed, unread mail, the next calls."""
+        ...
+
+    async def plan(self) -> dict[str, object]:
+        """PLAN.json as it would be written now."""
+        ...
+
     async def explain(self, any_id: str) -> answers.Explanation:
         """Why a task is where it is."""
         ...
@@ -191,8 +199,8 @@ class Orchestration(Protocol):
         """Every event behind `after`, as it is committed, without end."""
         ...
 
-    def output(self, any_id: str, *, follow: bool = False) -> AsyncIterator[str]:
-        """The output of a task's newest attempt; with `follow` until the task has ended."""
+    def output(self, any_id: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[str]:
+        """The output of a task's newest attempt, or of each of its files the `last` bytes; with `follow` until the task has ended."""
         ...
 
 

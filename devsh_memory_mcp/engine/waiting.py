@@ -147,15 +147,15 @@ async def changes_of(site: Site, after: int) -> AsyncIterator[Change]:
                 await follower.wait()
 
 
-async def output_of(site: Site, any_id: str, *, follow: bool) -> AsyncIterator[str]:
-    """What the task's newest attempt printed; with `follow` until the task has ended, attempt after attempt."""
+async def output_of(site: Site, any_id: str, *, follow: bool, last: int | None = None) -> AsyncIterator[str]:
+    """What the task's newest attempt printed, of each file its `last` bytes; with `follow` attempt after attempt, until the end."""
     async with site.link.follow(site.orchestration_id) if follow else _nobody() as follower:
-        tail, shown = _Tail(), None
+        tail, shown = _Tail(last), None
         while True:
             task = (await site.journal.read()).get_task(any_id)
             run = reading.Places(site.directory).run(task)
             if run != shown:
-                tail, shown = _Tail(), run
+                tail, shown = _Tail(last), run
             for text in tail.read(run) if run else ():
                 yield text
             if follower is None or task.is_terminal:
@@ -169,9 +169,10 @@ async def _nobody() -> AsyncIterator[None]:
 
 
 class _Tail:
-    """Where in each output file reading goes on."""
+    """Where in each output file reading goes on; at first at its beginning, or `last` bytes before its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int | None = None) -> None:
+        self._last = last
         self._offsets: dict[Path, int] = {}
         self._decoders: dict[Path, codecs.IncrementalDecoder] = {}
 
@@ -182,7 +183,10 @@ class _Tail:
     def _read(self, path: Path) -> str:
         decoder = self._decoders.setdefault(path, codecs.getincrementaldecoder("utf-8")("replace"))
         with path.open("rb") as file:
-            file.seek(self._offsets.get(path, 0))
+            file.seek(self._offsets.get(path, self._start(path)))
             content = file.read()
             self._offsets[path] = file.tell()
         return decoder.decode(content)
+
+    def _start(self, path: Path) -> int:
+        return max(0, path.stat().st_size - self._last) if self._last is not None else 0

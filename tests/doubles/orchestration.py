@@ -90,6 +90,15 @@ class FakeOrchestration:
         task = self._get(any_id)
         return answers.Explanation(orchestration_task_id=task.orchestration_task_id, id=task.id, status=task.status, because=("It runs.",))
 
+    async def brief(self):
+        return f"# Brief of orchestration {self.orchestration_id}"
+
+    async def plan(self):
+        return {
+            "orchestrationId": self.orchestration_id,
+            "tasks": [self._row(task).model_dump(mode="json") for task in self.tasks.values()],
+        }
+
     async def position(self):
         return 0
 
@@ -100,7 +109,7 @@ class FakeOrchestration:
             yield Change(seq=number, event="changed", task=self._row(self.tasks[task_id]))
         await anyio.sleep_forever()
 
-    async def output(self, any_id, *, follow=False):
+    async def output(self, any_id, *, follow=False, last=None):
         yield "one\ntw"
         yield "o\n"
 
