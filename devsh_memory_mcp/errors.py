@@ -21,6 +21,7 @@ DevshError
 │   ├── RemoteFileSystem      remote_file_system
 │   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
+    └── NotAllowed            not_allowed            only the head may do that
 """
 
 
@@ -170,3 +171,10 @@ class Refused(DevshError):
     """Credentials or permissions are missing."""
 
     code = "refused"
+
+
+class NotAllowed(Refused):
+    """Only the head may do that."""
+
+    code = "not_allowed"
+    next_step = "Tell the head what is needed: send_message with to `head`."

@@ -191,6 +191,14 @@ class Orchestration(Protocol):
         """What changed since the caller's last pull, with PLAN.json on disk at least as new."""
         ...
 
+    async def brief(self) -> str:
+        """What a head that lost its memory has to know: who runs, what is owed, unread mail, the next calls."""
+        ...
+
+    async def plan(self) -> dict[str, object]:
+        """PLAN.json as it would be written now."""
+        ...
+
     async def explain(self, any_id: str) -> answers.Explanation:
         """Why a task is where it is."""
         ...

@@ -98,6 +98,11 @@ _TOOLS = {
     "mcp.pull_orchestration_updates.plan": "a pull brings PLAN.json up to date: statuses, unread messages, counts",
     "mcp.send_message": "send_message sends a message to another agent",
     "mcp.get_my_messages": "get_my_messages answers the messages addressed to this agent",
+    "mcp.spawn_batch": "spawn_batch admits tasks with dependencies among them in one commit, or none",
+    "mcp.worker": "a worker's server offers messages and status only",
+    "mcp.brief": "devsh://brief restores a head that lost its memory in at most 1,500 tokens",
+    "mcp.resources": "devsh://plan, devsh://agents, devsh://agents/{id}, devsh://runs/{id}/log",
+    "mcp.prompts": "the four patterns as prompts",
     "mcp.example.parallel": "the example of parallel tasks works as printed",
     "mcp.example.pipeline": "the example of a sequential pipeline works as printed",
 }

@@ -33,6 +33,7 @@ EXIT_CODES: dict[type[DevshError], int] = {
     errors.RemoteFileSystem: UNAVAILABLE,
     errors.FormatTooNew: UNAVAILABLE,
     errors.Refused: REFUSED,
+    errors.NotAllowed: REFUSED,
 }
 
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from devsh_memory_mcp.domain import answers, summary
+from devsh_memory_mcp.domain.brief import Facts
+from devsh_memory_mcp.domain.brief import brief as make_brief
 from devsh_memory_mcp.domain.requests import ListRequest
 from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, live_count
 from devsh_memory_mcp.domain.state import State, Task
@@ -88,6 +90,13 @@ def waiting(state: State, directory: Path, now: datetime) -> dict[str, str]:
         elif taken >= state.max_concurrent:
             reasons[task.orchestration_task_id] = f"a free place: {taken} of {state.max_concurrent} are taken"
     return reasons
+
+
+def brief(state: State, merged: frozenset[str], directory: Path, now: datetime) -> str:
+    """What a head that lost its memory has to know; `merged` are the tasks whose branch it has already."""
+    places = Places(directory)
+    activity = {name: words for name, task in state.unfinished.items() if (words := places.activity(task))}
+    return make_brief(state, Facts(now, waiting(state, directory, now), activity, merged))
 
 
 def record(state: State, task: Task, directory: Path, now: datetime) -> answers.TaskRecord:

@@ -8,11 +8,12 @@ from anyio import to_thread
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import aftermath, answers, requests, summary
+from devsh_memory_mcp.domain.documents import plan_document
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.engine import admission, endings, radar, reading, work
+from devsh_memory_mcp.engine import admission, branches, endings, radar, reading, work
 from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
@@ -85,6 +86,7 @@ class LocalOrchestration:
             total=len(ids),
             tasks=tuple(self._spawned(state, state.get_task(task.id).orchestration_task_id, ()) for task in request.tasks),
             warnings=warnings,
+            next=None if self._caller.is_shell else "Call wait_for_agent once with all ids and mode any.",
         )
 
     async def _admit(
@@ -172,6 +174,16 @@ class LocalOrchestration:
         places = reading.Places(self.directory)
         running = {name: at for name, task in state.unfinished.items() if (at := places.last_activity(task))}
         return summary.summary(state, running)
+
+    async def brief(self) -> str:
+        """What a head that lost its memory has to know."""
+        merged = await branches.merged(branches.published(await self._journal.read()), self._caller.environment)
+        return reading.brief(await self._journal.read(), merged, self.directory, self.site.clock.now())
+
+    async def plan(self) -> dict[str, object]:
+        """PLAN.json as it would be written now."""
+        state = await self._journal.read()
+        return plan_document(state, reading.waiting(state, self.directory, self.site.clock.now()))
 
     async def explain(self, any_id: str) -> answers.Explanation:
         """Why a task is where it is."""

@@ -3,14 +3,18 @@
 A list that arrives as a JSON string is read as the list (some clients send them so); an explicit null counts as absent.
 """
 
+import difflib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from devsh_memory_mcp.domain import requests
 from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, StatusName
+from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
+from devsh_memory_mcp.errors import InvalidRequest
 
 TaskId = Annotated[requests.AnyId, Field(description="An agent's orchestrationTaskId (or taskRunId, or name).")]
 
@@ -19,6 +23,18 @@ def _listed(value: object) -> object:
     if isinstance(value, str):
         return json.loads(value) if value.lstrip().startswith("[") else [value]
     return value
+
+
+def _read(value: object) -> object:
+    """Objects, also those that arrive as JSON text; a null in one counts as absent."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if isinstance(found, list):
+        return [_read(item) if isinstance(item, dict) else item for item in found]
+    return {name: item for name, item in found.items() if item is not None} if isinstance(found, dict) else found
+
+
+def _in_ms(sent: dict[str, Any]) -> dict[str, Any]:
+    return {"timeout_ms" if name == "timeout" else name: value for name, value in sent.items()}
 
 
 Ids = Annotated[tuple[requests.AnyId, ...], BeforeValidator(_listed)]
@@ -58,7 +74,57 @@ class SpawnArguments(Arguments):
 
     def request(self) -> requests.SpawnRequest:
         """The same as the engine takes it."""
-        return requests.SpawnRequest(**{"timeout_ms" if name == "timeout" else name: value for name, value in self.sent().items()})
+        return requests.SpawnRequest(**_in_ms(self.sent()))
+
+
+class BatchItem(Arguments):
+    """One task of spawn_batch; what is not described here is as in spawn_agent, so that a model reads it once."""
+
+    id: requests.AnyId
+    prompt: Annotated[str, Field(min_length=1)]
+    agent_name: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    depends_on: Annotated[requests.Dependencies, BeforeValidator(_listed)] = ()
+    priority: Annotated[int, Field(ge=0, le=10)] = DEFAULT_PRIORITY
+    on_dependency_failure: Literal["fail", "run"] = "fail"
+    retries: requests.Retries = 0
+    timeout: requests.TimeoutMs | None = None
+    pr_title: requests.Title | None = None
+    setup: requests.Script | None = None
+    include_dirty: bool = False
+
+    def task(self) -> requests.BatchTask:
+        """The same as the engine takes it."""
+        return requests.BatchTask(**_in_ms(self.sent()))
+
+
+class BatchDefaults(Arguments):
+    """What the tasks of a batch have where they say nothing themselves."""
+
+    agent_name: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+
+
+class BatchArguments(Arguments):
+    """Arguments of spawn_batch."""
+
+    tasks: Annotated[
+        tuple[BatchItem, ...],
+        BeforeValidator(_read),
+        Field(min_length=1, max_length=500, description="As in spawn_agent; id is a name of yours, which dependsOn of others may name."),
+    ]
+    defaults: Annotated[BatchDefaults | None, BeforeValidator(_read), Field(description="For tasks that say nothing themselves.")] = None
+    max_concurrent: Annotated[requests.Places | None, Field(description="At most so many run at once.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key spawns nothing new.")] = None
+
+    def request(self) -> requests.BatchRequest:
+        """The same as the engine takes it."""
+        sent = self.sent() | {"tasks": tuple(item.task() for item in self.tasks)}
+        if self.defaults is not None:
+            sent["defaults"] = requests.BatchDefaults(**self.defaults.sent())
+        return requests.BatchRequest(**sent)
 
 
 class TaskArguments(Arguments):
@@ -91,8 +157,10 @@ class WaitArguments(Arguments):
     timeout: Annotated[requests.WaitMs, Field(description="Longest wait in ms; 0 answers at once.")] = DEFAULT_WAIT_MS
 
 
-class NoArguments(Arguments):
+class SummaryArguments(Arguments):
     """Arguments of get_orchestration_summary."""
+
+    brief: Annotated[bool, Field(description="Adds `brief`, all that a head needs to know who lost its memory.")] = False
 
 
 class PullArguments(Arguments):
@@ -127,3 +195,31 @@ class MessagesArguments(Arguments):
     include_read: Annotated[bool, Field(description="Also those you had already.")] = False
     type: Annotated[MessageType | None, Field(description="Only this type.")] = None
     correlation_id: Annotated[requests.CorrelationId | None, Field(description="Only those with this correlationId.")] = None
+
+
+_INSIDE: dict[object, type[Arguments]] = {"tasks": BatchItem, "defaults": BatchDefaults}
+
+
+def parsed(takes: type[Arguments], given: Mapping[str, object]) -> Arguments:
+    """The arguments, checked. InvalidRequest names every wrong one, and the nearest where a name is unknown."""
+    known = _names(takes)
+    try:
+        return takes.model_validate({name: value for name, value in given.items() if value is not None or name not in known})
+    except ValidationError as error:
+        faults = [_fault(fault, takes) for fault in faults_of(error)]
+        raise InvalidRequest("; ".join(faults) + ".", next_step="Correct the arguments and call again.") from error
+
+
+def _names(takes: type[Arguments]) -> set[str]:
+    return {field.alias or name for name, field in takes.model_fields.items()}
+
+
+def _fault(fault: Mapping[str, Any], takes: type[Arguments]) -> str:
+    *inside, last = fault["loc"] or ("",)
+    where = ".".join(str(part) for part in (*inside, last))[:80]
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault_in_words(fault)}"
+    known = _names(_INSIDE[inside[0]] if inside else takes)
+    near = difflib.get_close_matches(str(last), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+    return f"{where}: unknown argument, {hint}"

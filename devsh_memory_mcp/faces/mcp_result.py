@@ -18,7 +18,22 @@ TERMINAL = ("completed", "failed", "cancelled")
 # Kept even when there is no value in them: the documented fields of the answers.
 ALWAYS = frozenset({"result", "errorMessage", "tasks", "messages", "activeAgents", "agents", "recentCompletions", "nextCursor"})
 # Never cut in the middle: half of one is worth nothing.
-WHOLE = ("id", "Id", "ids", "Path", "Directory", "Cursor", "workspace", "branch", "Branch", "salvageRefs", "At", "timestamp", "next")
+WHOLE = (
+    "id",
+    "Id",
+    "ids",
+    "Path",
+    "Directory",
+    "Cursor",
+    "workspace",
+    "branch",
+    "Branch",
+    "salvageRefs",
+    "At",
+    "timestamp",
+    "next",
+    "brief",
+)
 
 # What comes last in them is what counts.
 LAST_WORDS = frozenset({"result", "errorMessage"})
@@ -26,9 +41,9 @@ LAST_WORDS = frozenset({"result", "errorMessage"})
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
-def result_of(answer: BaseModel, *, rest: str | None = None) -> CallToolResult:
+def result_of(answer: BaseModel | dict[str, Json], *, rest: str | None = None) -> CallToolResult:
     """The answer as a result; `rest` names the file with the whole of what may be cut."""
-    return _result(fitted(plain(answer), rest=rest))
+    return _result(fitted(plain(answer) if isinstance(answer, BaseModel) else answer, rest=rest))
 
 
 def rows_result(rows: list[Json], next_cursor: str | None) -> CallToolResult:
@@ -57,21 +72,21 @@ def dumped(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def fits(value: Json) -> bool:
+def fits(value: Json, limit: int = LIMIT) -> bool:
     """Whether a result of it stays within the limit."""
-    return len(dumped(value).encode()) <= LIMIT
+    return len(dumped(value).encode()) <= limit
 
 
-def fitted(value: dict[str, Json], *, rest: str | None = None) -> dict[str, Json]:
+def fitted(value: dict[str, Json], *, rest: str | None = None, limit: int = LIMIT) -> dict[str, Json]:
     """The value itself where it fits, else with its texts cut, else with its lists cut too."""
-    if fits(value):
+    if fits(value, limit):
         return value
     cut = value
     for cap in CAPS:
         cut = _pointing(_cut_texts(cut, cap), rest)
-        if fits(cut):
+        if fits(cut, limit):
             return cut
-    return _cut_lists(value, cut)
+    return _cut_lists(value, cut, limit)
 
 
 def _pointing(cut: dict[str, Json], rest: str | None) -> dict[str, Json]:
@@ -109,10 +124,10 @@ def _clipped(text: str, size: int) -> str:
     return kept + "…"
 
 
-def _cut_lists(value: dict[str, Json], cut: dict[str, Json]) -> dict[str, Json]:
+def _cut_lists(value: dict[str, Json], cut: dict[str, Json], limit: int) -> dict[str, Json]:
     """Halves the longest list until all fits, keeping the tasks that have ended longest; says how many are left out."""
     cut = dict(cut)
-    while not fits(cut):
+    while not fits(cut, limit):
         sizes = {key: len(dumped(item)) for key, item in cut.items() if isinstance(item, list | dict) and item}
         if not sizes:
             return {key: item for key, item in cut.items() if not isinstance(item, str) or len(item) <= 500}

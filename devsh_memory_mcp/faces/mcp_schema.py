@@ -7,10 +7,17 @@ from pydantic import BaseModel
 
 Schema = dict[str, Any]
 
+# Checked all the same, and refused in words: no model needs to know how long a title may be, nor that absent means no.
+_UNSHOWN = frozenset({"title", "$defs", "minLength", "maxLength", "minItems", "maxItems"})
+_SMALL_RANGE = 1000
+_EMPTY: tuple[Any, ...] = (None, False, [], {})
+
 
 def input_schema(arguments: type[BaseModel]) -> Schema:
-    """What a tool takes; closed."""
-    schema = _compact(arguments.model_json_schema(by_alias=True))
+    """What a tool takes; closed. Of a record inside only the fields' names and types are shown."""
+    full = arguments.model_json_schema(by_alias=True)
+    definitions = {name: _sketched(record) for name, record in full.get("$defs", {}).items()}
+    schema = _compact(_inlined(full, definitions))
     schema.setdefault("properties", {})
     schema["additionalProperties"] = False
     return schema
@@ -29,14 +36,34 @@ def _outlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     small = _compact({key: item for key, item in schema.items() if key != "default"})
-    kept: Schema = {key: small[key] for key in ("type", "enum", "anyOf") if key in small}
+    kept: Schema = {key: small[key] for key in ("type", "anyOf") if key in small}
     if schema.get("type") == "array":
         kept["items"] = _outlined(schema.get("items", {}), definitions)
     return kept
 
 
+def _sketched(record: Schema) -> Schema:
+    fields = {name: _outlined(_nullable(field | {"default": None}), {}) for name, field in record["properties"].items()}
+    required = {"required": record["required"]} if "required" in record else {}
+    return {"type": "object", "properties": fields, **required, "additionalProperties": False}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Schema]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return {**definitions[schema["$ref"].rpartition("/")[2]], **{key: item for key, item in schema.items() if key != "$ref"}}
+    return {key: _inlined(item, definitions) for key, item in schema.items() if key != "$defs"}
+
+
 def _compact(schema: Schema) -> Schema:
-    small = {key: _compacted(item) for key, item in schema.items() if key not in ("title", "$defs")}
+    small = {key: _compacted(item) for key, item in schema.items() if key not in _UNSHOWN}
+    if "default" in small and small["default"] in _EMPTY and "anyOf" not in small:
+        del small["default"]
+    if schema.get("maximum", 2 * _SMALL_RANGE) > _SMALL_RANGE:
+        small = {key: item for key, item in small.items() if key not in ("minimum", "maximum")}
     if "properties" in schema:
         small["properties"] = {name: _compact(item) for name, item in schema["properties"].items()}
         small.pop("description", None)

@@ -1,25 +1,26 @@
 """The MCP server of one caller: his tools over his orchestrations. Parse, call, render; every failure says what to do next."""
 
-import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.caching import CacheHint
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import UnexpectedToolError
+from mcp.server.mcpserver.exceptions import ResourceError, UnexpectedResourceError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp.types import CallToolResult
-from pydantic import PrivateAttr, ValidationError
+from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Prompt, Resource, ResourceTemplate
+from pydantic import PrivateAttr
 
 from devsh_memory_mcp.agents import catalogue
 from devsh_memory_mcp.config import VERSION, Caller
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
-from devsh_memory_mcp.errors import DevshError, InvalidId, InvalidRequest, NotFound, UnknownDependency
-from devsh_memory_mcp.faces.mcp_arguments import Arguments
+from devsh_memory_mcp.errors import DevshError, InvalidId, NotAllowed, NotFound, UnknownDependency
+from devsh_memory_mcp.faces import mcp_prompts, mcp_resources
+from devsh_memory_mcp.faces.mcp_arguments import parsed
+from devsh_memory_mcp.faces.mcp_instructions import AGENT_INSTRUCTIONS, INSTRUCTIONS
 from devsh_memory_mcp.faces.mcp_result import error_result
 from devsh_memory_mcp.faces.mcp_schema import Schema, input_schema, output_schema
 from devsh_memory_mcp.faces.mcp_session import Open, Session
@@ -27,31 +28,6 @@ from devsh_memory_mcp.faces.mcp_tools import FACES, Call, Face
 from devsh_memory_mcp.ports import Orchestrations
 
 SERVER_NAME = "devsh-memory"
-
-INSTRUCTIONS = """\
-You lead sub-agents. Each works in its own checkout of this project, on a branch of its own that is made from the base branch; \
-it never touches your files.
-
-1. spawn_agent for every piece of work, all of them before you wait. A prompt must stand alone: the agent sees only the prompt and \
-its checkout, not this conversation, not your uncommitted changes (includeDirty gives them to it). Name files, the goal, and how to \
-check it. dependsOn orders work: a dependent starts when all it names have completed, with their branches merged into its checkout; \
-naming another agent's id in a prompt tells its agent that one's branch and outcome.
-2. ONE wait_for_agent with the ids of all and mode "any"; act on those that ended, then wait for the rest. Never poll with \
-get_agent_status. If the answer says to call it again, do so; nothing is lost, and agents go on meanwhile. It answers early when a \
-message for you arrives (unreadMessages): read it with get_my_messages.
-3. A result is the agent's last words; its code is on `branch` (merge or inspect it with git). Failed: read errorMessage, then spawn \
-again with a better prompt, or a `retries` number.
-
-Answers are at most 8 KB: longer texts are cut (resultTruncated; resultPath is the file with all), longer lists have nextCursor. \
-`next` in an answer is what to do now. An id is any of orchestrationTaskId, taskRunId or the name you gave.
-
-agentName is provider/model. With shell/bash and shell/sh the prompt is not a wish but a script, run as it is in the checkout: good \
-for tests, builds and checks, free of charge; its result is what it printed."""
-
-AGENT_INSTRUCTIONS = """\
-You are a sub-agent in your own checkout. get_my_messages shows what the head and other agents sent you; send_message answers \
-(to "head" for the one who leads, type "response" with correlationId where you were asked something). get_agent_status tells how \
-another agent fares and on which branch its work is. You cannot spawn agents: if work is missing, tell the head."""
 
 # What the CLI's next steps are in terms of tools.
 _NEXT_STEPS: dict[type[DevshError], str] = {
@@ -67,23 +43,71 @@ def build_server(orchestrations: Orchestrations | Open, caller: Caller, *, asks_
     """A server for `caller` over what is open already, or over what `Open` opens once the client is known.
 
     An empty `caller.head_agent` becomes the client's name; `asks_roots` takes the directory from the client's roots where it has any.
-    Agents get the three tools with which they talk; heads get all nine.
+    Agents get the three tools with which they talk; heads get all tools, resources and prompts.
     """
-    session = Session(orchestrations, caller, asks_roots=asks_roots)
-    is_head = caller.identity == HEAD
-    server = MCPServer(
-        SERVER_NAME,
-        title="devsh orchestrator",
-        version=VERSION,
-        instructions=INSTRUCTIONS if is_head else AGENT_INSTRUCTIONS,
-        tools=[_tool(face, session) for face in FACES if is_head or face.is_for_agents],
-        lifespan=session.lifespan,
-        cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
-        log_level="WARNING",
-    )
-    # Spans for nobody and sealed state that no tool uses: together a tenth of a call's time.
-    server.middleware.clear()
-    return server
+    return OwnServer(Session(orchestrations, caller, asks_roots=asks_roots))
+
+
+class OwnServer(MCPServer[None]):
+    """What one session is offered: all of it where a head speaks, the way to talk where an agent does."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._is_head = session.caller.identity == HEAD
+        super().__init__(
+            SERVER_NAME,
+            title="devsh orchestrator",
+            version=VERSION,
+            instructions=INSTRUCTIONS if self._is_head else AGENT_INSTRUCTIONS,
+            tools=[_tool(face, session) for face in FACES if self._is_head or face.is_for_agents],
+            lifespan=session.lifespan,
+            cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
+            log_level="WARNING",
+        )
+        # Spans for nobody and sealed state that no tool uses: together a tenth of a call's time.
+        self.middleware.clear()
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """The tool's answer; an agent who calls a head's tool is told whom to ask."""
+        if not self._is_head and any(face.name == name and not face.is_for_agents for face in FACES):
+            return error_result(refused := NotAllowed(f"{name} is for heads, and you are a sub-agent."), refused.next_step)
+        return await super().call_tool(name, arguments, context)
+
+    async def list_resources(self) -> list[Resource]:
+        """The addresses that stand for one thing."""
+        return [offer.resource() for offer in mcp_resources.OFFERS if self._is_head and not offer.is_template]
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """The addresses that stand for many."""
+        return [offer.template() for offer in mcp_resources.OFFERS if self._is_head and offer.is_template]
+
+    async def read_resource(self, uri: object, context: Context[Any, Any] | None = None) -> Iterable[ReadResourceContents]:
+        """What is at an address. ResourceError says what to do instead."""
+        if not self._is_head or context is None:
+            raise mcp_resources.unknown(str(uri))
+        try:
+            text, mime_type = await mcp_resources.read(await self._session.orchestrations(context), str(uri))
+        except ResourceError:
+            raise
+        except DevshError as error:
+            raise ResourceError(f"{error.code}: {error}") from error
+        except Exception as error:  # the face's outer rim, as for tools
+            raise UnexpectedResourceError(f"{str(uri)[:200]} cannot be read; the server's log has the reason.") from error
+        return [ReadResourceContents(content=text, mime_type=mime_type)]
+
+    async def list_prompts(self) -> list[Prompt]:
+        """The patterns."""
+        return [pattern.listed() for pattern in mcp_prompts.PATTERNS if self._is_head]
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult:
+        """One pattern."""
+        if not self._is_head:
+            raise mcp_prompts.unknown(name)
+        return mcp_prompts.get_prompt(name, arguments)
 
 
 def _tool(face: Face, session: Session) -> Tool:
@@ -123,25 +147,6 @@ class OwnTool(Tool):
             return error_result(error, next_step(error))
         except Exception as error:  # the face's outer rim: what nobody expected is logged, and not told
             raise UnexpectedToolError(f"Error executing tool {self.name}; the server's log has the reason.") from error
-
-
-def parsed(takes: type[Arguments], given: Mapping[str, object]) -> Arguments:
-    """The arguments, checked. InvalidRequest names every wrong one, and the nearest where a name is unknown."""
-    known = {field.alias or name for name, field in takes.model_fields.items()}
-    try:
-        return takes.model_validate({name: value for name, value in given.items() if value is not None or name not in known})
-    except ValidationError as error:
-        faults = [_fault(fault, known) for fault in faults_of(error)]
-        raise InvalidRequest("; ".join(faults) + ".", next_step="Correct the arguments and call again.") from error
-
-
-def _fault(fault: Mapping[str, Any], known: set[str]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])[:80]
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault_in_words(fault)}"
-    near = difflib.get_close_matches(where, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
-    return f"{where}: unknown argument, {hint}"
 
 
 def next_step(error: DevshError) -> str:

@@ -1,4 +1,4 @@
-"""The nine tools: what each asks of an orchestration, and how each presents itself to a model."""
+"""The ten tools: what each asks of an orchestration, and how each presents itself to a model."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,12 +14,20 @@ from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import ListRequest, WaitRequest
 from devsh_memory_mcp.errors import InvalidRequest, NotFound
 from devsh_memory_mcp.faces import mcp_arguments as arguments
-from devsh_memory_mcp.faces.mcp_result import LIMIT, Json, dumped, fitted, plain, result_of, rows_result
+from devsh_memory_mcp.faces.mcp_resources import brief_of
+from devsh_memory_mcp.faces.mcp_result import LIMIT, Json, dumped, fits, fitted, plain, result_of, rows_result
 from devsh_memory_mcp.faces.mcp_session import Session
 from devsh_memory_mcp.faces.mcp_wait import wait_in_slice
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 _OTHER_FIELDS = 500  # bytes
+
+# What is told of each task of a batch, the most that fits.
+_OF_A_BATCH = (
+    ("taskId", "orchestrationTaskId", "taskRunId", "agentName", "status", "waitingFor", "branch", "repo", "baseBranch"),
+    ("taskId", "orchestrationTaskId", "status", "branch"),
+    ("taskId", "orchestrationTaskId", "status"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,18 @@ async def spawn_agent(call: Call, given: arguments.SpawnArguments) -> CallToolRe
     """Admits one agent."""
     orchestration = await call.orchestrations.current(create=True)
     return result_of(await orchestration.spawn(given.request()))
+
+
+async def spawn_batch(call: Call, given: arguments.BatchArguments) -> CallToolResult:
+    """Admits all of them, or none. Of each as much is told as there is room for: first of all its id."""
+    orchestration = await call.orchestrations.current(create=True)
+    answer = await orchestration.spawn_batch(given.request())
+    whole = plain(answer)
+    for fields in _OF_A_BATCH:
+        rows: list[Json] = [{name: row[name] for name in fields if name in row} for row in map(plain, answer.tasks)]
+        if fits(whole | {"tasks": rows}):
+            break
+    return result_of(whole | {"tasks": rows}, rest=_journal(orchestration))
 
 
 async def get_agent_status(call: Call, given: arguments.TaskArguments) -> CallToolResult:
@@ -77,10 +97,14 @@ async def cancel_agent(call: Call, given: arguments.CancelArguments) -> CallTool
     return result_of(await orchestration.cancel(given.orchestration_task_id, cascade=given.cascade))
 
 
-async def get_orchestration_summary(call: Call, _given: arguments.NoArguments) -> CallToolResult:
-    """The whole at a glance."""
-    orchestration = await call.orchestrations.current()
-    return result_of(await orchestration.summary(), rest=_journal(orchestration))
+async def get_orchestration_summary(call: Call, given: arguments.SummaryArguments) -> CallToolResult:
+    """The whole at a glance, and where it is asked for the brief: not every client shows its model resources."""
+    try:
+        orchestration = await call.orchestrations.current()
+    except NotFound as error:
+        raise (NotFound(await brief_of(call.orchestrations)) if given.brief else error) from error
+    answer = plain(await orchestration.summary())
+    return result_of(answer | ({"brief": await orchestration.brief()} if given.brief else {}), rest=_journal(orchestration))
 
 
 async def pull_orchestration_updates(call: Call, given: arguments.PullArguments) -> CallToolResult:
@@ -163,10 +187,19 @@ FACES = (
     Face(
         spawn_agent,
         "Spawn agent",
-        "Hand a task to a sub-agent, which works in its own checkout on its own branch. Answers at once; then wait_for_agent.",
+        "Hand a task to a sub-agent, which works in its own checkout and branch. Answers at once: spawn the rest, then wait_for_agent.",
         arguments.SpawnArguments,
         answers.SpawnAnswer,
         ("orchestrationTaskId", "taskId", "taskRunId", "agentName", "status"),
+        _hints(is_open=True),
+    ),
+    Face(
+        spawn_batch,
+        "Spawn batch",
+        "Hand over many tasks at once, with dependsOn among them: all are admitted, or none. Then wait_for_agent.",
+        arguments.BatchArguments,
+        answers.BatchAnswer,
+        ("orchestrationId", "total", "tasks"),
         _hints(is_open=True),
     ),
     Face(
@@ -209,8 +242,8 @@ FACES = (
     Face(
         get_orchestration_summary,
         "Summary",
-        "The whole orchestration at a glance: counts, running agents, latest ends.",
-        arguments.NoArguments,
+        "The whole orchestration at a glance: counts, running agents, latest ends; with brief what you owe and should call next.",
+        arguments.SummaryArguments,
         answers.SummaryAnswer,
         (
             *("orchestrationId", "status", "activeAgents", "activeAgentCount"),

@@ -15,6 +15,14 @@ from mcp.types import CallToolResult, TextContent
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
 TESTS = Path(__file__).parents[1]
+CANNED = str(TESTS / "doubles" / "canned_server.py")
+
+# What every request of the era without a handshake carries.
+MODERN: dict[str, object] = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": HELLO["clientInfo"],
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 
 def text_of(answer: CallToolResult) -> str:

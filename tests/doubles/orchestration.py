@@ -95,6 +95,15 @@ class FakeOrchestration:
         task = self._get(any_id)
         return answers.Explanation(orchestration_task_id=task.orchestration_task_id, id=task.id, status=task.status, because=("It runs.",))
 
+    async def brief(self):
+        return f"# Brief of orchestration {self.orchestration_id}"
+
+    async def plan(self):
+        return {
+            "orchestrationId": self.orchestration_id,
+            "tasks": [self._row(task).model_dump(mode="json") for task in self.tasks.values()],
+        }
+
     async def position(self):
         return 0
 

@@ -59,6 +59,11 @@ class Canned:
 
         return answered
 
+    async def output(self, any_id: str, **asked: Any) -> AsyncIterator[str]:
+        self.asked.append(("output", any_id, asked))
+        for text in self.given["output"]:
+            yield text
+
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
         self.asked.append(("wait", request))
         if progress is not None and request.timeout:

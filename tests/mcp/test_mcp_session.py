@@ -91,6 +91,7 @@ async def test_a_client_without_roots_is_not_asked(era: str) -> None:
     assert opener.callers[0].directory == Path("/here")
 
 
+@pytest.mark.promise("mcp.worker")
 async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_or_a_stray_one_a_head(
     monkeypatch: pytest.MonkeyPatch, own_surroundings: Path
 ) -> None:
@@ -110,4 +111,4 @@ async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_or_a_stray_o
             answer = await raw.read()
             assert answer["id"] == number
             offered.append(len(answer["result"]["tools"]))
-    assert offered == [3, 9, 9, 9]
+    assert offered == [3, 10, 10, 10]

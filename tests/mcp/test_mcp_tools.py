@@ -2,19 +2,24 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from doubles.mcp_client import Connect, text_of
+from doubles.mcp_client import CANNED, MODERN, Connect, started, text_of
 from doubles.orchestrations import IDS, NOW, Canned, record, row
+from mcp.shared.exceptions import MCPError
 
 from devsh_memory_mcp.domain import answers
-from devsh_memory_mcp.errors import Conflict, NotFound
-from devsh_memory_mcp.faces import mcp_server
+from devsh_memory_mcp.errors import Conflict, NotAllowed, NotFound
+from devsh_memory_mcp.faces.mcp_instructions import AGENT_INSTRUCTIONS, INSTRUCTIONS
+from devsh_memory_mcp.faces.mcp_result import LIMIT
+from devsh_memory_mcp.faces.mcp_tools import FACES
 
-NINE = {
+TEN = {
     "spawn_agent",
+    "spawn_batch",
     "get_agent_status",
     "list_spawned_agents",
     "wait_for_agent",
@@ -34,10 +39,10 @@ def message(number: int = 1, text: str = "hello") -> answers.MessageRecord:
 
 
 @pytest.mark.promise("mcp.tools")
-async def test_the_nine_tools_are_offered_described_and_annotated(connect: Connect, canned: Canned) -> None:
+async def test_the_ten_tools_are_offered_described_and_annotated(connect: Connect, canned: Canned) -> None:
     async with connect(canned) as client:
         tools = (await client.list_tools()).tools
-    assert {tool.name for tool in tools} == NINE
+    assert {tool.name for tool in tools} == TEN
     for tool in tools:
         assert tool.title
         assert tool.description
@@ -50,6 +55,7 @@ async def test_the_nine_tools_are_offered_described_and_annotated(connect: Conne
     assert {tool.name for tool in tools if tool.annotations and tool.annotations.destructive_hint} == {"cancel_agent"}
     assert {tool.name for tool in tools if tool.annotations and not tool.annotations.read_only_hint} == {
         "spawn_agent",
+        "spawn_batch",
         "cancel_agent",
         "pull_orchestration_updates",
         "send_message",
@@ -57,18 +63,29 @@ async def test_the_nine_tools_are_offered_described_and_annotated(connect: Conne
     }
     assert {tool.name for tool in tools if tool.annotations and not tool.annotations.idempotent_hint} == {
         "spawn_agent",
+        "spawn_batch",
         "send_message",
         "get_my_messages",
     }
 
 
-async def test_the_tool_list_and_the_instructions_are_small(connect: Connect, canned: Canned) -> None:
+async def test_the_instructions_are_small(connect: Connect, canned: Canned) -> None:
     async with connect(canned) as client:
-        listed = (await client.list_tools()).model_dump_json(by_alias=True, exclude_none=True)
-        assert client.instructions in (mcp_server.INSTRUCTIONS, None)  # without a handshake they come with discovery
-    assert len(listed.encode()) <= 12 * 1024
-    assert len(mcp_server.INSTRUCTIONS.encode()) < 2048
-    assert len(mcp_server.AGENT_INSTRUCTIONS.encode()) < 2048
+        assert client.instructions in (INSTRUCTIONS, None)  # without a handshake they come with discovery
+    assert len(INSTRUCTIONS.encode()) < 2048
+    assert len(AGENT_INSTRUCTIONS.encode()) < 2048
+    for tool in re.findall(r"[a-z]+_[a-z_]+", AGENT_INSTRUCTIONS):
+        assert tool in {face.name for face in FACES if face.is_for_agents}
+
+
+@pytest.mark.parametrize("meta", [{}, MODERN], ids=["handshake", "2026-07-28"])
+async def test_the_tool_list_is_small_as_it_is_sent(tmp_path: Path, meta: dict[str, Any]) -> None:
+    async with started(CANNED, str(tmp_path / "closed"), greets=not meta) as raw:
+        await raw.ask("tools/list", {"_meta": meta} if meta else {})
+        assert raw.process.stdout
+        line = await raw.process.stdout.readline()
+    assert len(json.loads(line)["result"]["tools"]) == len(TEN)
+    assert len(line) <= 12 * 1024
 
 
 async def test_the_agents_that_can_be_started_here_and_the_default_are_told(connect: Connect, canned: Canned) -> None:
@@ -80,11 +97,24 @@ async def test_the_agents_that_can_be_started_here_and_the_default_are_told(conn
     assert shown["priority"] | {"description": ""} == {"type": "integer", "minimum": 0, "maximum": 10, "default": 5, "description": ""}
 
 
-async def test_an_agent_is_offered_only_what_it_talks_with(connect: Connect, canned: Canned) -> None:
+@pytest.mark.promise("mcp.worker")
+async def test_an_agent_is_offered_only_what_it_talks_with_and_told_whom_to_ask_for_the_rest(connect: Connect, canned: Canned) -> None:
     async with connect(canned, identity="ns0123456789") as client:
-        assert {tool.name for tool in (await client.list_tools()).tools} == {"get_my_messages", "send_message", "get_agent_status"}
-        refused = await client.call_tool("spawn_agent", {"prompt": "breed"})
-    assert refused.is_error
+        offered = {tool.name for tool in (await client.list_tools()).tools}
+        refused = {name: await client.call_tool(name, {"prompt": "breed"}) for name in sorted(TEN - offered)}
+        unknown = await client.call_tool("spawn", {})
+        assert (await client.list_resources()).resources == []
+        assert (await client.list_resource_templates()).resource_templates == []
+        assert (await client.list_prompts()).prompts == []
+        with pytest.raises(MCPError, match="Unknown resource"):
+            await client.read_resource("devsh://brief")
+        with pytest.raises(MCPError, match="no prompt"):
+            await client.get_prompt("review_loop")
+    assert offered == {"get_my_messages", "send_message", "get_agent_status"}
+    for name, answer in refused.items():
+        assert answer.is_error
+        assert text_of(answer) == f"not_allowed: {name} is for heads, and you are a sub-agent. {NotAllowed.next_step}"
+    assert "Unknown tool" in text_of(unknown)
     assert canned.asked == []
 
 
@@ -106,6 +136,47 @@ async def test_spawn_agent_passes_on_all_it_was_given(connect: Connect) -> None:
     assert asked.items() >= {"prompt": "p", **more, "idempotencyKey": "k", **(given | {"dependsOn": ("ns1",)})}.items()
     assert answer.structured_content == {**SPAWNED.model_dump(by_alias=True, exclude_none=True, exclude={"warnings"})}
     assert {"orchestrationTaskId", "taskId", "taskRunId", "agentName", "status"} <= answer.structured_content.keys()
+
+
+@pytest.mark.promise("mcp.spawn_batch")
+async def test_spawn_batch_passes_on_all_it_was_given_and_answers_every_id(connect: Connect) -> None:
+    spawned = tuple(SPAWNED.model_copy(update={"task_id": f"t{number}"}) for number in range(2))
+    canned = Canned(spawn_batch=answers.BatchAnswer(orchestration_id="orch_1", total=2, tasks=spawned, next="Wait."))
+    more = {"agentName": "shell/sh", "repo": "o/r", "branch": "main", "priority": 2, "retries": 1, "timeout": 5000}
+    rest = {"onDependencyFailure": "run", "prTitle": "T", "setup": "make", "includeDirty": True, "dependsOn": ["t0"]}
+    tasks = [{"id": "t0", "prompt": "p", "repo": None}, {"id": "t1", "prompt": "q", **more, **rest}]
+    given = {"defaults": {"agentName": "shell/bash"}, "maxConcurrent": 3, "idempotencyKey": "k"}
+    async with connect(canned) as client:
+        answer = await client.call_tool("spawn_batch", {"tasks": tasks, **given})
+        await client.call_tool("spawn_batch", {"tasks": json.dumps(tasks), "defaults": json.dumps(given["defaults"])})
+    asked = [call[1].model_dump(by_alias=True, exclude_unset=True) for call in canned.asked]
+    timeout = more.pop("timeout")
+    expected = ({"id": "t0", "prompt": "p"}, {"id": "t1", "prompt": "q", **more, **rest, "timeoutMs": timeout, "dependsOn": ("t0",)})
+    assert asked == [{"tasks": expected, **given}, {"tasks": expected, "defaults": given["defaults"]}]
+    shown = answer.structured_content
+    assert (shown["total"], shown["next"]) == (2, "Wait.")
+    assert [task["taskId"] for task in shown["tasks"]] == ["t0", "t1"]
+    assert all(task["orchestrationTaskId"] and task["status"] == "pending" for task in shown["tasks"])
+
+
+async def test_of_a_batch_that_is_large_every_id_is_told_before_anything_else(connect: Connect) -> None:
+    spawned = tuple(
+        SPAWNED.model_copy(update={"task_id": f"task-{number}", "branch": "dev/" + "x" * 50, "next": "n" * 90}) for number in range(80)
+    )
+    canned = Canned(spawn_batch=answers.BatchAnswer(orchestration_id="orch_1", total=80, tasks=spawned))
+    async with connect(canned) as client:
+        answer = await client.call_tool("spawn_batch", {"tasks": [{"id": f"task-{number}", "prompt": "p"} for number in range(80)]})
+    assert len(text_of(answer).encode()) <= LIMIT
+    assert [task["taskId"] for task in answer.structured_content["tasks"]] == [f"task-{number}" for number in range(80)]
+
+
+async def test_the_summary_has_the_brief_where_it_is_asked_for(connect: Connect) -> None:
+    canned = Canned(summary=CALLS[2][2]["summary"], brief="# Brief " + "b" * 4900)
+    async with connect(canned) as client:
+        plain = (await client.call_tool("get_orchestration_summary")).structured_content
+        whole = (await client.call_tool("get_orchestration_summary", {"brief": True})).structured_content
+    assert "brief" not in plain
+    assert whole == plain | {"brief": canned.given["brief"]}
 
 
 async def test_the_engine_is_given_what_was_sent_and_no_default(connect: Connect) -> None:
@@ -200,7 +271,10 @@ async def test_cancel_agent_cascades_only_when_asked_to(connect: Connect) -> Non
         ("spawn_agent", {}, "prompt: is missing"),
         ("spawn_agent", {"prompt": "p", "priority": 11}, "priority: "),
         ("spawn_agent", {"prompt": "p", "onDependencyFailure": "ignore"}, "onDependencyFailure: "),
-        ("get_orchestration_summary", {"x": 1}, "x: unknown argument, known are none"),
+        ("get_orchestration_summary", {"x": 1}, "x: unknown argument, known are brief"),
+        ("spawn_batch", {"tasks": []}, "tasks: needs at least 1"),
+        ("spawn_batch", {"tasks": [{"id": "a", "promt": "p"}]}, "tasks.0.promt: unknown argument, did you mean prompt?"),
+        ("spawn_batch", {"tasks": [{"id": "a", "prompt": "p"}], "defaults": {"agent": "x"}}, "defaults.agent: unknown argument"),
         ("wait_for_agent", {"orchestrationTaskId": "ns1", "timeout": -1}, "timeout: "),
         ("wait_for_agent", {}, "orchestrationTaskId or ids"),
         ("wait_for_agent", {"orchestrationTaskId": "ns1", "ids": ["ns2"]}, "orchestrationTaskId or ids"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from doubles.mcp_client import TESTS, Raw, started
+from doubles.mcp_client import CANNED, TESTS, Raw, started
 from mcp import Client, StdioServerParameters
 from mcp.server import MCPServer
 from mcp.shared.message import SessionMessage
@@ -20,7 +20,6 @@ from mcp.types import JSONRPCNotification
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.faces.mcp_transport import LineReader, LineWriter
 
-CANNED = str(TESTS / "doubles" / "canned_server.py")
 BOUND = 20  # s; a hang, not a slow machine
 
 
