@@ -165,7 +165,6 @@ _SETTINGS = {
     "settings.trust": "what acts for the user in a repository's file is ignored until `devsh trust` allowed that very content",
     "settings.keys": "each setting does what it says to the tasks that are spawned",
     "settings.limits": "agents spawn agents max_depth deep at most, and an orchestration has max_tasks unfinished tasks at most",
-    "settings.config": "devsh config shows each value and where it comes from; get, set [--project]",
 }
 
 _ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT | _SETTINGS

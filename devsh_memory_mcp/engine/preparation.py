@@ -91,6 +91,7 @@ class Preparation:
             repository=repository,
             setup=request.setup if request.setup is not None or there is None else there.setup,
             pr_title=request.pr_title,
+            open_pr=request.open_pr if request.open_pr is not None else there is not None and there.auto_pr,
             keep=request.keep,
             environment=self.caller.handed_on(),
             head_agent=self.caller.head_agent,
