@@ -15,7 +15,7 @@ SANDBOX_ROOT = Path("/root/lifecycle/memory")
 
 # What an agent's launch needs of its caller; everything else stays with him.
 HANDED_ON = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "XDG_CONFIG_HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "TMPDIR",
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE",
     "no_proxy", "NO_PROXY", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME", "PYENV_ROOT", "NVM_DIR",
     "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
@@ -33,7 +33,8 @@ class Caller:
     """One session of one face: who speaks, from where, with which environment.
 
     `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session. `unknown_run` is the run that
-    his environment named and that no orchestration knows: he counts as a head then, and is told.
+    his environment named and that no orchestration knows: he counts as a head then, and is told. `depth` is how many spawned whom
+    above him: 0 for whom nobody spawned.
     """
 
     directory: Path
@@ -43,6 +44,7 @@ class Caller:
     session: str | None = None
     is_shell: bool = True
     unknown_run: str | None = None
+    depth: int = 0
 
     @property
     def project(self) -> str:
@@ -89,8 +91,18 @@ def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
     return root
 
 
+def config_directory(environment: Mapping[str, str]) -> Path:
+    """Where the user's own settings are: `$XDG_CONFIG_HOME/devsh`, else `~/.config/devsh`; it may not exist."""
+    named = Path(environment.get("XDG_CONFIG_HOME") or ".")
+    return (named if named.is_absolute() else home_directory(environment) / ".config") / "devsh"
+
+
+def home_directory(environment: Mapping[str, str]) -> Path:
+    """HOME, else what the system says."""
+    return Path(environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+
+
 def _default_root(environment: Mapping[str, str]) -> Path:
     if os.access(SANDBOX_ROOT, os.W_OK | os.X_OK):  # False, not an error, where /root is somebody else's
         return SANDBOX_ROOT
-    home = environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
-    return Path(home) / ".local" / "state" / "devsh"
+    return home_directory(environment) / ".local" / "state" / "devsh"

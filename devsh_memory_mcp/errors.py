@@ -8,10 +8,13 @@ DevshError
 │   ├── DependencyCycle       dependency_cycle
 │   ├── RepositoryUnusable    repository_unusable
 │   ├── BaseNotFound          base_not_found
+│   ├── SettingsInvalid       settings_invalid       a file or variable of settings is wrong
 │   └── NotAvailable          not_available          a feature that this release does not have
 ├── NotFound                  not_found
 ├── Conflict                  conflict               the state forbids it
-│   └── IdempotencyConflict   idempotency_conflict
+│   ├── IdempotencyConflict   idempotency_conflict
+│   ├── TooDeep               too_deep               an agent of an agent of …
+│   └── TooManyTasks          too_many_tasks
 ├── Unavailable               unavailable            nothing was done; it may be repeated
 │   ├── JournalBusy           journal_busy
 │   ├── JournalDamaged        journal_damaged
@@ -87,6 +90,12 @@ class BaseNotFound(InvalidRequest):
     code = "base_not_found"
 
 
+class SettingsInvalid(InvalidRequest):
+    """A file or a variable of settings is wrong."""
+
+    code = "settings_invalid"
+
+
 class NotAvailable(InvalidRequest):
     """This release cannot do that."""
 
@@ -111,6 +120,19 @@ class IdempotencyConflict(Conflict):
 
     code = "idempotency_conflict"
     next_step = "Use a new key for a new request."
+
+
+class TooDeep(Conflict):
+    """An agent that was itself spawned by agents cannot spawn one."""
+
+    code = "too_deep"
+    next_step = "Do the work yourself, or tell the head what is missing."
+
+
+class TooManyTasks(Conflict):
+    """The orchestration has as many unfinished tasks as it may have."""
+
+    code = "too_many_tasks"
 
 
 class Unavailable(DevshError):

@@ -167,7 +167,15 @@ _CONDUCT = {
     "skill.symlink": ".claude/skills/devsh-orchestrator is a link to it",
 }
 
-_ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT
+_SETTINGS = {
+    "settings.order": "settings come from the environment, .devsh.toml of the repository, config.toml of the user, what is built in",
+    "settings.wrong": "a wrong setting is told with file, line, key and the nearest name, and nothing is started",
+    "settings.trust": "what acts for the user in a repository's file is ignored until `devsh trust` allowed that very content",
+    "settings.keys": "each setting does what it says to the tasks that are spawned",
+    "settings.limits": "agents spawn agents max_depth deep at most, and an orchestration has max_tasks unfinished tasks at most",
+}
+
+_ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT | _SETTINGS
 PROMISES = tuple(Promise(id_, text, built=id_ not in NOT_BUILT_YET) for id_, text in _ALL.items())
 
 

@@ -31,7 +31,9 @@ def test_what_is_not_built_yet_is_promised_nevertheless() -> None:
 
 
 def test_ids_tell_their_place() -> None:
-    assert [id_ for id_ in BY_ID if not re.fullmatch(r"(cli|mcp|http|sse|head|pattern|file|env|status|agent|skill)\.[\w.-]+", id_)] == []
+    assert [
+        id_ for id_ in BY_ID if not re.fullmatch(r"(cli|mcp|http|sse|head|pattern|file|env|status|agent|skill|settings)\.[\w.-]+", id_)
+    ] == []
 
 
 @pytest.mark.promise("skill.file")

@@ -1,29 +1,10 @@
-"""Spans of time as people type and read them: `90s`, `5m`, `1h30m`, `300` (seconds); `0:07`, `1:02:03`."""
+"""Spans of time on the command line, and as people read them: `0:07`, `1:02:03`."""
 
-import re
 from datetime import datetime, timedelta
 
 import click
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
-LONGEST = timedelta(days=30)
-
-
-def parse_duration(text: str) -> timedelta:
-    """The span that `text` means; ValueError with a sentence where it means none."""
-    plain = text.strip().lower()
-    if plain.startswith("-"):
-        raise ValueError(f"{text!r} is negative.")
-    if re.fullmatch(r"\d+(\.\d+)?", plain):
-        seconds = float(plain)
-    elif plain and not _PART.sub("", plain).strip():
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(plain))
-    else:
-        raise ValueError(f"{text!r} is not a duration: write 90s, 5m, 1h30m, or a number of seconds.")
-    if seconds > LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is longer than {LONGEST.days} days.")
-    return timedelta(seconds=seconds)
+from devsh_memory_mcp.domain.durations import parse_duration
 
 
 class Milliseconds(click.ParamType[int]):

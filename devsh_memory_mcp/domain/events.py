@@ -4,7 +4,7 @@ A line is the envelope (`seq`, `timestamp`, `event`, `end` where a commit has se
 The journal has a line for each change that a person would name; activity and output stay in the run directory.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,10 +34,11 @@ class OrchestrationCreated(Event):
 
 
 class SettingsChanged(Event):
-    """A limit of this orchestration was set."""
+    """A limit of this orchestration was set: by a request, or by what the settings say where no request did."""
 
     name = "settings_changed"
     max_concurrent: int
+    source: Literal["request", "settings"] = "request"
 
 
 class RunnerStarted(Event):

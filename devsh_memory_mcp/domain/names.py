@@ -20,6 +20,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _OF_OTHERS = re.compile(r"orch_[A-Za-z0-9_-]*|tr_[A-Za-z0-9_-]*|ns[a-z0-9]{10}")
 _SESSIONS = uuid.UUID("5f0c1b5e-1f0f-4c3e-9f38-6a2a0c6f8a11")
+_PREFIX = re.compile(r"(?!.*(?:\.\.|//|/\.|\./|\.lock/))[A-Za-z0-9][A-Za-z0-9._/-]{0,29}")
 _SLUG_LENGTH = 50
 _BRANCH_LENGTH = 54
 
@@ -61,6 +62,11 @@ def new_task_id(choose: Choose) -> OrchestrationTaskId:
 def new_task_run_id(choose: Choose) -> TaskRunId:
     """`tr_` and twelve characters."""
     return TaskRunId("tr_" + choose(12))
+
+
+def is_branch_prefix(text: str) -> bool:
+    """Whether names that git takes for branches can begin so, with room for a task's words behind it."""
+    return _PREFIX.fullmatch(text) is not None
 
 
 def branch_name(prefix: str, prompt: str, task_id: str) -> str:

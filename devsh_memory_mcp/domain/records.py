@@ -15,6 +15,7 @@ MAX_TIMEOUT_MS = 30 * 24 * 3600 * 1000
 DEFAULT_WAIT_MS = 300_000
 DEFAULT_PRIORITY = 5
 DEFAULT_PLACES = 8
+DEFAULT_KEEP_DAYS = 30
 
 Priority = Annotated[int, Field(ge=0, le=10, description="0 is the highest, 10 the lowest.")]
 MessageType = Literal["handoff", "request", "status", "response"]
@@ -69,9 +70,10 @@ class Credential(Record):
 
 
 class TaskSpec(Record):
-    """What was asked for, with all that depends on the caller resolved. `resume` is the orchestrationTaskId of the task continued.
+    """What was asked for, with all that depends on the caller resolved.
 
-    `allow` are the repository's own rules for what needs no asking, where the caller trusts it.
+    `resume` is the orchestrationTaskId of the task continued, `depth` 1 for what a head spawned and one more for each agent between,
+    `keep_days` how long its output is kept, `allow` the repository's own rules for what needs no asking, where the caller trusts it.
     """
 
     prompt: str
@@ -93,6 +95,8 @@ class TaskSpec(Record):
     environment: dict[str, str] = {}
     head_agent: str | None = None
     parent: str | None = None
+    depth: int = 1
+    keep_days: int = DEFAULT_KEEP_DAYS
 
 
 class MergeConflict(Record):

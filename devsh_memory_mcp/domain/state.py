@@ -103,6 +103,7 @@ class State:
     is_head: bool = True
     paused: bool = False
     max_concurrent: int = DEFAULT_PLACES
+    is_max_concurrent_asked: bool = False
     runner_id: str | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
@@ -171,6 +172,7 @@ def _created(state: State, _seq: int, at: datetime, event: events.OrchestrationC
 
 def _settings(state: State, _seq: int, _at: datetime, event: events.SettingsChanged) -> None:
     state.max_concurrent = event.max_concurrent
+    state.is_max_concurrent_asked = event.source == "request"
 
 
 def _runner(state: State, _seq: int, _at: datetime, event: events.RunnerStarted) -> None:

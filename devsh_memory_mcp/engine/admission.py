@@ -14,7 +14,7 @@ from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.requests import BatchTask
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.errors import Conflict, DependencyCycle, IdempotencyConflict, InvalidRequest, UnknownDependency
+from devsh_memory_mcp.errors import Conflict, DependencyCycle, IdempotencyConflict, InvalidRequest, TooManyTasks, UnknownDependency
 from devsh_memory_mcp.ports import Decision
 
 
@@ -27,6 +27,14 @@ class Prepared:
     name: str | None
     spec: TaskSpec
     depends_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the settings say of an orchestration; None is no word on it. What a request asked for itself comes first."""
+
+    max_concurrent: int | None = None
+    max_tasks: int | None = None
 
 
 def fingerprint(request: BaseModel) -> str:
@@ -46,15 +54,21 @@ def find_repeat(state: State, key: str | None, request: str) -> tuple[str, ...] 
 
 
 def admit(
-    state: State, _now: datetime, prepared: tuple[Prepared, ...], *, key: str | None, request: str, max_concurrent: int | None
+    state: State,
+    _now: datetime,
+    prepared: tuple[Prepared, ...],
+    *,
+    key: str | None,
+    request: str,
+    max_concurrent: int | None,
+    bounds: Bounds = Bounds(),
 ) -> Decision[tuple[str, ...]]:
     """The events that admit the tasks in one commit, and their ids in order; a repeat gives the ids and no event."""
     repeat = find_repeat(state, key, request)
     if repeat is not None:
         return Decision((), repeat)
-    events: list[Event] = []
-    if max_concurrent is not None and max_concurrent != state.max_concurrent:
-        events.append(SettingsChanged(max_concurrent=max_concurrent))
+    _check_room(state, len(prepared), bounds.max_tasks)
+    events: list[Event] = _places(state, max_concurrent, bounds.max_concurrent)
     names: dict[str, str] = {}
     ids: list[str] = []
     for task in prepared:
@@ -64,6 +78,27 @@ def admit(
         events.append(event)
         events.extend(_already_doomed(state, event))
     return Decision(tuple(events), tuple(ids))
+
+
+def _check_room(state: State, more: int, most: int | None) -> None:
+    live = sum(1 for task in state.unfinished.values() if not task.held)
+    if most is None or live + more <= most:
+        return
+    wanted = "one more" if more == 1 else f"{more} more"
+    raise TooManyTasks(
+        f"The orchestration has {live} unfinished tasks; with {wanted} it would have over {most} (max_tasks).",
+        next_step="Wait until some have ended, or cancel what is not needed; `devsh config set max_tasks N` allows more.",
+    )
+
+
+def _places(state: State, asked: int | None, configured: int | None) -> list[Event]:
+    """A setting never undoes what somebody asked for in this orchestration."""
+    if asked is not None:
+        is_new = asked != state.max_concurrent or not state.is_max_concurrent_asked
+        return [SettingsChanged(max_concurrent=asked)] if is_new else []
+    if configured is None or state.is_max_concurrent_asked or configured == state.max_concurrent:
+        return []
+    return [SettingsChanged(max_concurrent=configured, source="settings")]
 
 
 def _admitted(state: State, task: Prepared, names: dict[str, str], key: str | None, request: str) -> AgentSpawned:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter, Provider
 from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
@@ -58,6 +59,29 @@ def _document(path: Path) -> dict[str, object]:
 def _at(document: dict[str, object], key: str) -> dict[str, object]:
     found = document.get(key)
     return found if isinstance(found, dict) else {}
+
+
+class Standing(NamedTuple):
+    """What an agent may do and with whose login, and what its caller should know of that."""
+
+    credential: Credential | None = None
+    allow: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def find_standing(state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str]) -> Standing:
+    """For an agent of that kind, on that repository, spawned by whoever has that environment."""
+    provider = adapter.provider
+    if provider is None:
+        return Standing()
+    credential = find_credential(provider, environment)
+    return Standing(credential, trusted_rules(provider, repository, environment), login_warnings(state, provider, credential))
+
+
+def permission_warnings(agent_name: str, permissions: Permissions | None) -> tuple[str, ...]:
+    """What there is to say of an agent that is asked for nothing."""
+    told = f"{agent_name} may do anything on this machine: it is in no sandbox and is asked for no permission."
+    return (told,) if permissions == "bypass" else ()
 
 
 def check_program(adapter: Adapter, agent_name: str, environment: Mapping[str, str]) -> None:

@@ -21,7 +21,6 @@ from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.lock import is_held
 
 KEEP_CHECKOUT = timedelta(hours=24)
-KEEP_OUTPUT = timedelta(days=30)
 
 _TREES = (rundir.GIT_DIRECTORY, rundir.WORKSPACE_DIRECTORY)
 _BUNDLE = "bundle"  # the agent's commits on their way; while they have not arrived it may be the only copy outside of the checkout
@@ -105,7 +104,7 @@ class _Look:
         self._attempt = attempt
         age = now - (task.completed_at or now)
         self._is_old = age >= older_than and not task.spec.keep
-        self._is_output_old = age >= max(KEEP_OUTPUT, older_than)
+        self._is_output_old = age >= max(timedelta(days=task.spec.keep_days), older_than)
         self._kept: list[Kept] = []
         self.proof: Proof | None = None
         self.is_checkout_gone = False
@@ -149,7 +148,7 @@ class _Look:
         if self._is_old:
             yield from self._checkout(there)
         if self._is_output_old:
-            yield from (self._going(name, f"output older than {KEEP_OUTPUT.days} days") for name in _OUTPUT if name in there)
+            yield from (self._going(name, f"output older than {self._task.spec.keep_days} days") for name in _OUTPUT if name in there)
 
     def _checkout(self, there: list[str]) -> Iterator[Removed]:
         trees = [name for name in _TREES if name in there]

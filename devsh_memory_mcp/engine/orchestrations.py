@@ -26,14 +26,19 @@ STALE_AFTER = timedelta(hours=1)
 
 
 def recognised(root: MemoryRoot, caller: Caller) -> Caller:
-    """The caller; one whose environment names a run that no orchestration here knows counts as a head, and `unknown_run` says so."""
+    """The caller, with his depth; one whose environment names a run that no orchestration here knows counts as a head, and
+    `unknown_run` says so.
+    """
     if caller.identity == HEAD:
         return caller
     try:
-        is_known = root.find_task(caller.identity) is not None
+        found = root.find_task(caller.identity)
     except InvalidId:
-        is_known = False
-    return caller if is_known else replace(caller, identity=HEAD, unknown_run=caller.identity)
+        found = None
+    task = fold_file(found.directory / JOURNAL_FILE).find_task(caller.identity) if found else None
+    if task is None:
+        return replace(caller, identity=HEAD, unknown_run=caller.identity)
+    return replace(caller, depth=task.spec.depth)
 
 
 class LocalOrchestrations:

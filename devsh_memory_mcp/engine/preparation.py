@@ -1,21 +1,27 @@
 """From a request to a task that can be admitted: the agent checked, the code resolved, ids made, the caller's environment recorded."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from devsh_memory_mcp.agents.catalogue import DEFAULT_AGENT, find_adapter
+from anyio import to_thread
+
+from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.domain.names import ALPHABET, HEAD, branch_name, checked_id, new_task_id, new_task_run_id
+from devsh_memory_mcp.domain.names import ALPHABET, FALLBACK_BRANCH_PREFIX, HEAD, branch_name, checked_id, new_task_id, new_task_run_id
 from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Repository, TaskSpec
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
-from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_credential, login_warnings, trusted_rules
+from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
-from devsh_memory_mcp.errors import InvalidRequest
+from devsh_memory_mcp.errors import InvalidRequest, TooDeep
+from devsh_memory_mcp.settings import Settings, load_settings
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
+SettingsOf = Callable[[str | None], Settings]
 
 
 def choose(length: int) -> str:
@@ -30,9 +36,13 @@ class Preparation:
     caller: Caller
     mirrors: Path
 
+    async def settings(self) -> Settings:
+        """What holds in the caller's project now; SettingsInvalid."""
+        return await to_thread.run_sync(load_settings, self.caller.project, self.caller.environment)
+
     async def one(self, state: State, request: SpawnRequest) -> Preparing:
         """One task, ready to be admitted, and what its caller should be warned of."""
-        prepared, warnings = await self._prepare(state, request, _inherited(state, request.depends_on), request.name)
+        prepared, warnings = await self._prepare(state, request, _inherited(state, request.depends_on), request.name, self._settings_of())
         return (prepared,), warnings
 
     async def batch(self, state: State, request: BatchRequest) -> Preparing:
@@ -40,60 +50,77 @@ class Preparation:
         known = {name for task in state.tasks.values() for name in (task.id, task.orchestration_task_id, task.task_run_id)}
         done: dict[str, Prepared] = {}
         warnings: list[str] = []
+        settings_of = self._settings_of()
         for task in in_order(request.tasks, known):
             single = _as_spawn(task, request)
             inherited = next((done[name].spec.repository for name in task.depends_on if name in done), None)
             follows = next((done[name].orchestration_task_id for name in task.depends_on if name in done), None)
             source = (inherited, follows) if inherited else _inherited(state, task.depends_on)
-            done[task.id], told = await self._prepare(state, single, source, task.id)
+            done[task.id], told = await self._prepare(state, single, source, task.id, settings_of)
             warnings += [text for text in told if text not in warnings]
         return tuple(done.values()), tuple(warnings)
 
+    def _settings_of(self) -> SettingsOf:
+        """Settings by project, each read once for all tasks of a request."""
+        return cache(partial(load_settings, environment=self.caller.environment))
+
     async def _prepare(
-        self, state: State, request: SpawnRequest, inherited: tuple[Repository | None, str | None], name: str | None
+        self,
+        state: State,
+        request: SpawnRequest,
+        inherited: tuple[Repository | None, str | None],
+        name: str | None,
+        settings_of: SettingsOf,
     ) -> tuple[Prepared, tuple[str, ...]]:
         _check(request)
         if name is not None:
             check_name(state, name)
-        agent_name = request.agent_name or self.caller.environment.get("CMUX_DEFAULT_CODING_AGENT") or DEFAULT_AGENT
+        here = await to_thread.run_sync(settings_of, self.caller.project)
+        self._check_depth(here)
+        agent_name = request.agent_name or here.default_agent
         adapter = find_adapter(agent_name)
         permissions = checked_permissions(adapter, agent_name, request.permissions)
         check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
-        repository, warnings = await self._repository(request, inherited, task_id)
-        credential = None
-        if adapter.provider is not None:
-            credential = find_credential(adapter.provider, self.caller.environment)
-            warnings += login_warnings(state, adapter.provider, credential)
-        if permissions == "bypass":
-            warnings += (f"{agent_name} may do anything on this machine: it is in no sandbox and is asked for no permission.",)
-        spec = TaskSpec(
-            prompt=request.prompt,
-            agent_name=agent_name,
-            priority=request.priority,
-            on_dependency_failure=request.on_dependency_failure,
-            retries=request.retries,
-            timeout_ms=request.timeout_ms,
-            repository=repository,
-            setup=request.setup,
-            pr_title=request.pr_title,
-            keep=request.keep,
-            permissions=permissions,
-            allow=trusted_rules(adapter.provider, repository, self.caller.environment) if adapter.provider else (),
-            credential=credential,
-            environment=self.caller.handed_on(),
-            head_agent=self.caller.head_agent,
-            parent=_parent(state, self.caller),
+        repository, warnings = await self._repository(request, inherited, task_id, settings_of)
+        there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
+        standing = find_standing(state, adapter, repository, self.caller.environment)
+        spec = _asked_for(request, here, there).model_copy(
+            update={
+                "repository": repository,
+                "permissions": permissions,
+                "allow": standing.allow,
+                "credential": standing.credential,
+                "environment": self.caller.handed_on(),
+                "head_agent": self.caller.head_agent,
+                "parent": _parent(state, self.caller),
+                "depth": self.caller.depth + 1,
+            }
         )
-        return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), warnings
+        told = dict.fromkeys(
+            (
+                *warnings,
+                *standing.warnings,
+                *permission_warnings(agent_name, permissions),
+                *here.warnings,
+                *(there.warnings if there else ()),
+            )
+        )
+        return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(told)
+
+    def _check_depth(self, settings: Settings) -> None:
+        if self.caller.depth >= settings.max_depth:
+            most = "another" if self.caller.depth == 1 else f"others at a depth of {self.caller.depth}"
+            raise TooDeep(f"You were spawned by {most}; agents are spawned {settings.max_depth} deep at most (max_depth).")
 
     async def _repository(
-        self, request: SpawnRequest, inherited: tuple[Repository | None, str | None], task_id: str
+        self, request: SpawnRequest, inherited: tuple[Repository | None, str | None], task_id: str, settings_of: SettingsOf
     ) -> tuple[Repository | None, tuple[str, ...]]:
         """Without `repo`, a dependent works on its first dependency's code and goes on from its branch."""
         source, follows = inherited
         if request.repo is None and request.branch is None and source is not None:
-            prefix = source.branch.partition("/")[0] + "/"
+            own = (await to_thread.run_sync(settings_of, source.work_tree)).branch_prefix
+            prefix = FALLBACK_BRANCH_PREFIX if source.branch.startswith(FALLBACK_BRANCH_PREFIX) else own
             branch = branch_name(prefix, request.prompt, task_id)
             return source.model_copy(update={"branch": branch, "follows": follows, "uncommitted": 0}), ()
         wanted = Wanted(
@@ -103,8 +130,26 @@ class Preparation:
             directory=self.caller.directory,
             environment=without_repository(self.caller.environment),
             mirrors=self.mirrors,
+            settings_of=settings_of,
         )
         return await resolve(wanted, request.prompt, task_id)
+
+
+def _asked_for(request: SpawnRequest, here: Settings, there: Settings | None) -> TaskSpec:
+    """What the request says itself, and the settings where it says nothing: the caller's project's, and the repository's."""
+    return TaskSpec(
+        prompt=request.prompt,
+        agent_name=request.agent_name or here.default_agent,
+        priority=request.priority,
+        on_dependency_failure=request.on_dependency_failure,
+        retries=request.retries,
+        timeout_ms=request.timeout_ms or here.timeout_ms,
+        setup=request.setup if request.setup is not None or there is None else there.setup,
+        pr_title=request.pr_title,
+        open_pr=request.open_pr if request.open_pr is not None else there is not None and there.auto_pr,
+        keep=request.keep,
+        keep_days=here.keep_days,
+    )
 
 
 def _parent(state: State, caller: Caller) -> str | None:

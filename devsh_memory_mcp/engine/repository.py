@@ -9,16 +9,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import anyio
+from anyio import to_thread
 
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, FALLBACK_BRANCH_PREFIX, branch_name
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.errors import BaseNotFound, RepositoryUnusable, Unavailable
+from devsh_memory_mcp.settings import Settings
 from devsh_memory_mcp.shim.address import has_secret, without_secrets
 
 NO_REPOSITORY = "none"
@@ -45,7 +47,10 @@ def without_repository(environment: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller said. `directory` is where he is, `mirrors` where bare copies of remote repositories are kept."""
+    """What the caller said. `directory` is where he is, `mirrors` where bare copies of remote repositories are kept.
+
+    `settings_of` gives the settings of a working tree, or of a repository without one.
+    """
 
     repo: str | None
     branch: str | None
@@ -53,6 +58,7 @@ class Wanted:
     directory: Path
     environment: Mapping[str, str]
     mirrors: Path
+    settings_of: Callable[[str | None], Settings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,8 @@ async def _on_local(local: Local, name: str, wanted: Wanted, prompt: str, task_i
     elif local.uncommitted and wanted.branch is None:
         changes = "1 uncommitted change is" if local.uncommitted == 1 else f"{local.uncommitted} uncommitted changes are"
         warnings.append(f"{changes} not included in the checkout; --include-dirty (includeDirty) includes them.")
-    prefix, told = _prefix(local)
+    settings = await to_thread.run_sync(wanted.settings_of, local.work_tree)
+    prefix, told = _prefix(local, settings.branch_prefix)
     author, warned = _author(local.identity)
     repository = Repository(
         name=name if wanted.repo else local.work_tree or name,
@@ -184,7 +191,7 @@ async def _on_local(local: Local, name: str, wanted: Wanted, prompt: str, task_i
         author_email=author[1],
         work_tree=local.work_tree,
         uncommitted=0 if wanted.include_dirty else local.uncommitted,
-        include=await _included(local, wanted.environment),
+        include=await _included(local, wanted.environment, settings.include),
     )
     return repository, (*warnings, *told, *warned)
 
@@ -210,11 +217,11 @@ def _no_base(branch: str, names: list[str]) -> BaseNotFound:
     return BaseNotFound(f"There is no branch {branch[:100]!r}.", next_step=hint)
 
 
-def _prefix(local: Local) -> tuple[str, tuple[str, ...]]:
-    """A branch that is named like the prefix itself leaves no room below it."""
-    blocked = DEFAULT_BRANCH_PREFIX.rstrip("/")
-    if blocked not in local.branches:
-        return DEFAULT_BRANCH_PREFIX, ()
+def _prefix(local: Local, wanted: str) -> tuple[str, tuple[str, ...]]:
+    """A branch that is named like a directory of the prefix leaves no room below it."""
+    blocked = next((wanted[:end] for end, sign in enumerate(wanted) if sign == "/" and wanted[:end] in local.branches), None)
+    if blocked is None:
+        return wanted, ()
     told = f"The repository has a branch named {blocked!r}, so new branches begin with {FALLBACK_BRANCH_PREFIX!r}."
     return FALLBACK_BRANCH_PREFIX, (told,)
 
@@ -238,14 +245,19 @@ async def _snapshot(local: Local, parent: str, environment: Mapping[str, str]) -
     return await _checked_git(where, environment, *author, "commit-tree", tree, "-p", parent, "-m", message)
 
 
-async def _included(local: Local, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The ignored files that `.worktreeinclude` names, relative to the working tree."""
-    if local.work_tree is None or not os.path.isfile(f"{local.work_tree}/.worktreeinclude"):
+async def _included(local: Local, environment: Mapping[str, str], patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The ignored files that `.worktreeinclude` and the settings name, relative to the working tree."""
+    if local.work_tree is None:
+        return ()
+    named = [f"--exclude={pattern}" for pattern in patterns]
+    if os.path.isfile(f"{local.work_tree}/.worktreeinclude"):
+        named.append("--exclude-from=.worktreeinclude")
+    if not named:
         return ()
     where = Path(local.work_tree)
-    named = await git(where, environment, "ls-files", "--others", "--ignored", "--exclude-from=.worktreeinclude", "-z")
+    wanted = await git(where, environment, "ls-files", "--others", "--ignored", *named, "-z")
     ignored = await git(where, environment, "ls-files", "--others", "--ignored", "--exclude-standard", "-z")
-    both = set(named.stdout.split(b"\0")) & set(ignored.stdout.split(b"\0"))
+    both = set(wanted.stdout.split(b"\0")) & set(ignored.stdout.split(b"\0"))
     return tuple(sorted(path.decode(errors="surrogateescape") for path in both if path))
 
 
@@ -262,6 +274,7 @@ async def _on_remote(repo: str, wanted: Wanted, prompt: str, task_id: str) -> tu
     local = await _inspect(wanted.directory, wanted.environment)
     borrowed = local if local and await _is_clone_of(local, url, heads[base], wanted) else None
     author, warned = _author(local.identity if local else await _global_identity(wanted))
+    prefix = (await to_thread.run_sync(wanted.settings_of, None)).branch_prefix
     mirror = wanted.mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
     repository = Repository(
         name=repo,
@@ -269,7 +282,7 @@ async def _on_remote(repo: str, wanted: Wanted, prompt: str, task_id: str) -> tu
         url=None if borrowed else url,
         base_commit=heads[base],
         base_branch=base,
-        branch=branch_name(_prefix(borrowed)[0] if borrowed else DEFAULT_BRANCH_PREFIX, prompt, task_id),
+        branch=branch_name(_prefix(borrowed, prefix)[0] if borrowed else prefix, prompt, task_id),
         author_name=author[0],
         author_email=author[1],
     )

@@ -102,9 +102,14 @@ class LocalOrchestration:
         known = admission.find_repeat(state, key, fingerprint)
         if known is not None:
             return known, ()
+        settings = await self._preparation.settings()
+        is_head = self._caller.identity == HEAD  # an agent has its own environment, and no say in how many run
+        bounds = admission.Bounds(settings.max_concurrent if is_head else None, settings.max_tasks)
         prepared, warnings = await prepare(state)
         committed = await self._journal.transact(
-            lambda state, now: admission.admit(state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent)
+            lambda state, now: admission.admit(
+                state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent, bounds=bounds
+            )
         )
         trouble = await self.site.link.ring(self.orchestration_id)
         return committed.value, (*warnings, *filter(None, (self._stray(), trouble)))

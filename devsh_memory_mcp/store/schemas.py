@@ -18,6 +18,7 @@ from pydantic import BaseModel, create_model
 from devsh_memory_mcp.domain import answers, events
 from devsh_memory_mcp.domain.documents import AgentsDocument, MailboxDocument, PlanDocument
 from devsh_memory_mcp.domain.records import Record
+from devsh_memory_mcp.settings import Values
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 Schema = dict[str, object]
@@ -34,6 +35,7 @@ def schemas() -> dict[str, Schema]:
     """Every schema by the path of its file."""
     documents: dict[str, type[BaseModel]] = {"PLAN.json": PlanDocument, "AGENTS.json": AgentsDocument, "MAILBOX.json": MailboxDocument}
     found = {f"{name.removesuffix('.json')}.schema.json": model_schema(model) for name, model in documents.items()}
+    found["settings.schema.json"] = Values.model_json_schema(mode="serialization")
     found["EVENTS.schema.json"] = journal_schema(events.ALL)
     for name, shape in (("run", Run), ("report", Report), ("inbox", Letter), ("outcome", Outcome)):
         found[f"{name}.schema.json"] = shape_schema(shape)

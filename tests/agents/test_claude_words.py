@@ -113,7 +113,7 @@ def test_text_of_agents_is_made_printable(text: str) -> None:
     ("text", "shown"),
     [
         ("\x1b[2J\x1b[Hgone", "gone"),
-        ("\x1b]8;;https://example.com\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]8;;https://example.com/\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("\x1bPq#0\x1b\\picture", "picture"),
         ("\x9b31mred", " 31mred"),
         ("a\tb", "a   b"),

@@ -237,5 +237,6 @@ async def test_a_key_is_in_no_file_and_a_task_without_it_is_held_until_it_is_len
         answer = await ended(orchestration, second.orchestration_task_id)
     assert answer.status == "completed"
     assert {request.credential for request in model_api.turns()} == {("api key", key)}
+    house.close()  # nobody writes any more
     files = [path for path in house.root.rglob("*") if path.is_file()]
     assert not [path for path in files if key.encode() in path.read_bytes()]

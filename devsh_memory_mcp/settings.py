@@ -1,0 +1,262 @@
+"""What a user, or a repository, settled once; every value comes with the place that says it.
+
+Environment > `.devsh.toml` in the repository's root > `config.toml` in the user's configuration > built in. What a command line or a
+tool call says comes before all of them, and is not seen here. What acts for the user, of a repository's file, is ignored until he
+allowed it.
+"""
+
+import difflib
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from devsh_memory_mcp.agents.catalogue import DEFAULT_AGENT
+from devsh_memory_mcp.config import config_directory
+from devsh_memory_mcp.domain.durations import duration_text, parse_duration
+from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, is_branch_prefix
+from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES
+from devsh_memory_mcp.domain.requests import Places, Script, fault_in_words
+from devsh_memory_mcp.errors import SettingsInvalid
+from devsh_memory_mcp.trust import is_trusted
+
+USER_FILE = "config.toml"
+REPOSITORY_FILE = ".devsh.toml"
+DEFAULT_AGENT_VARIABLE = "CMUX_DEFAULT_CODING_AGENT"
+LARGEST_FILE = 64 * 1024  # bytes
+
+# Known names of what this release cannot do: ignoring them would let a user believe that they hold.
+NOT_YET = {"network": "this release has no sandbox, so no network can be restricted"}
+
+Source = Literal["environment", "repository", "user", "built in"]
+
+
+def _span(value: object) -> object:
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        span = parse_duration(str(value))
+        if not span:
+            raise ValueError("has to be more than nothing")
+        return span
+    return value
+
+
+def _prefix(text: str) -> str:
+    if not is_branch_prefix(text):
+        raise ValueError(f"{text!r} cannot begin a branch's name; one like 'dev/' can, of at most 30 characters")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[^\s/]+/\S+", text):
+        raise ValueError(f"{text!r} is no agent: write provider/model, like claude/haiku-4.5")
+    return text
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(duration_text, return_type=str)]
+Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class Values(BaseModel):
+    """The settings by their names in files. Unknown names are refused, and nothing is taken for what it is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    default_agent: Annotated[str, AfterValidator(_name), Field(description="The agent where none is named.")] = DEFAULT_AGENT
+    branch_prefix: Annotated[str, AfterValidator(_prefix), Field(description="What new branches begin with.")] = DEFAULT_BRANCH_PREFIX
+    auto_pr: Annotated[bool, Field(description="Whether a pull request is opened for what an agent completed.")] = False
+    max_concurrent: Annotated[Places, Field(description="How many tasks of an orchestration run at a time.")] = DEFAULT_PLACES
+    timeout: Annotated[Span | None, Field(description="When an agent is ended, as 90s, 30m, 2h.")] = None
+    keep_days: Annotated[int, Field(ge=1, le=3650, description="How long the output of a task is kept.")] = DEFAULT_KEEP_DAYS
+    setup: Annotated[Script | None, Field(description="What runs in a checkout before its agent.")] = None
+    include: Annotated[
+        tuple[Pattern, ...],
+        BeforeValidator(_listed),
+        Field(max_length=100, description="Ignored files that are copied into checkouts, as .gitignore would name them."),
+    ] = ()
+    max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
+    max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What said a value: `place` is a file or a variable, None where it is built in."""
+
+    source: Source
+    place: str | None = None
+
+
+class Settings(Values):
+    """What holds for one project. `ignored` are the keys of `repository_file` that wait for `devsh trust`."""
+
+    origins: dict[str, Origin] = {}
+    ignored: tuple[str, ...] = ()
+    repository_file: Path | None = None
+
+    def origin(self, key: str) -> Origin:
+        """What said the value of `key`."""
+        return self.origins.get(key, Origin("built in"))
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """The timeout as requests want it."""
+        return None if self.timeout is None else round(self.timeout / timedelta(milliseconds=1))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever spawns should be told."""
+        if not self.ignored or self.repository_file is None:
+            return ()
+        named = ", ".join(self.ignored)
+        return (f"{self.repository_file} says what acts for you ({named}); that is ignored until you allow it: {trust_command(self)}",)
+
+
+def trust_command(settings: Settings) -> str:
+    """The line to type."""
+    where = str(settings.repository_file.parent) if settings.repository_file else ""
+    return f"devsh trust {where}" if re.fullmatch(r"[\w@%+=:,./-]+", where) else f"devsh trust '{where}'"
+
+
+def user_file(environment: Mapping[str, str]) -> Path:
+    """Where the user's settings are."""
+    return config_directory(environment) / USER_FILE
+
+
+def load_settings(project: str | Path | None, environment: Mapping[str, str]) -> Settings:
+    """What holds in a project, or without one; SettingsInvalid, with file and line, where any of it is wrong."""
+    merged: dict[str, object] = {}
+    origins: dict[str, Origin] = {}
+    ignored: tuple[str, ...] = ()
+    own = user_file(environment)
+    theirs = Path(project) / REPOSITORY_FILE if project is not None else None
+    for source, path in (("user", own), ("repository", theirs)):
+        content = read_file(path) if path is not None else None
+        if path is None or content is None:
+            continue
+        found = parse_file(path, content)
+        if source == "repository":
+            ignored = _not_allowed(found, path, content, environment)
+        taken = {key: value for key, value in found.items() if key not in ignored}
+        merged |= taken
+        origins |= {key: Origin("user" if source == "user" else "repository", str(path)) for key in taken}
+    for key, variable, value in _from_environment(environment):
+        merged[key] = value
+        origins[key] = Origin("environment", variable)
+    return Settings().model_copy(update={**merged, "origins": origins, "ignored": ignored, "repository_file": theirs})
+
+
+def acts_for_user(key: str, value: object) -> bool:
+    """Whether a repository's file may say this only with leave: it runs a command here, or sends work somewhere."""
+    return key == "setup" or (key == "auto_pr" and value is True) or (key == "default_agent" and str(value).startswith("shell/"))
+
+
+def _not_allowed(found: Mapping[str, object], path: Path, content: bytes, environment: Mapping[str, str]) -> tuple[str, ...]:
+    wanted = tuple(key for key, value in found.items() if acts_for_user(key, value))
+    return wanted if wanted and not is_trusted(path, content, environment) else ()
+
+
+def read_file(path: Path) -> bytes | None:
+    """A settings file's content, None where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SettingsInvalid(f"{path} cannot be read: it is no regular file.")
+        content = os.read(descriptor, LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > LARGEST_FILE:
+        raise SettingsInvalid(f"{path} is larger than {LARGEST_FILE // 1024} KiB, so it is no file of settings.")
+    return content
+
+
+def parse_file(path: Path, content: bytes) -> dict[str, object]:
+    """The values that a file says, checked; SettingsInvalid names the file, the line and the key."""
+    try:
+        text = content.decode()
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise SettingsInvalid(f"{path} is not UTF-8 (byte {error.start}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid(f"{path} is not TOML: {str(error)[:200]}.", next_step="Nothing was started; mend the file.") from error
+    return _checked(document, lambda key: f"{path}, line {line_of(text, key)}")
+
+
+def parse_value(key: str, text: str, where: str) -> object:
+    """The value of one key as a variable or a command line gives it; SettingsInvalid begins with `where`."""
+    return _checked({key: _typed(key, text)}, lambda _key: where)[key]
+
+
+def _checked(document: Mapping[str, object], where: Callable[[str], str]) -> dict[str, object]:
+    try:
+        values = Values.model_validate(document)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = str(fault["loc"][0])
+        raise SettingsInvalid(f"{where(key)}: {_sentence(key, dict(fault), document)}.", next_step=_help(key)) from error
+    return {key: getattr(values, key) for key in document}
+
+
+def _sentence(key: str, fault: Mapping[str, object], document: Mapping[str, object]) -> str:
+    if fault["type"] != "extra_forbidden":
+        found = "" if fault["type"] == "value_error" else f" (it is {str(document[key])[:60]!r})"
+        return f"{key}: {fault_in_words(fault)}{found}"
+    if key in NOT_YET:
+        return f"{key} is a setting that means nothing yet: {NOT_YET[key]}"
+    return f"there is no setting {key[:60]!r}{nearest(key)}"
+
+
+def nearest(key: str) -> str:
+    """`, did you mean …?` where a setting has nearly that name."""
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), list(Values.model_fields), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _help(key: str) -> str:
+    return "Take it out." if key in NOT_YET else "Nothing was started. `devsh config --help` lists the settings."
+
+
+def line_of(text: str, key: str) -> int:
+    """The line on which a key, or the table of that name, begins."""
+    name = re.escape(key)
+    found = re.search(rf"""^[ \t]*\[{{0,2}}[ \t]*(?:{name}|"{name}"|'{name}')[ \t]*[.=\]]""", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that says the same."""
+    return DEFAULT_AGENT_VARIABLE if key == "default_agent" else f"DEVSH_{key.upper()}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
+    """Key, variable and value of what is set; an empty variable is none."""
+    for key in Values.model_fields:
+        variable = variable_of(key)
+        if text := environment.get(variable):
+            yield key, variable, parse_value(key, text, variable)
+
+
+def _typed(key: str, text: str) -> object:
+    """Words become what a file would say without quotes; what they cannot become is left for the check to refuse."""
+    default = Values.model_fields[key].default if key in Values.model_fields else None
+    if isinstance(default, bool):
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if isinstance(default, int):
+        return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else text
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
