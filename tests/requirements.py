@@ -102,6 +102,7 @@ _TOOLS = {
     "mcp.worker": "a worker's server offers messages and status only",
     "mcp.brief": "devsh://brief restores a head that lost its memory in at most 1,500 tokens",
     "mcp.resources": "devsh://plan, devsh://agents, devsh://agents/{id}, devsh://runs/{id}/log",
+    "mcp.subscriptions": "who subscribes to a resource is told when it changes",
     "mcp.prompts": "the four patterns as prompts",
     "mcp.example.parallel": "the example of parallel tasks works as printed",
     "mcp.example.pipeline": "the example of a sequential pipeline works as printed",

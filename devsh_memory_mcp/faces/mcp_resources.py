@@ -69,6 +69,27 @@ def unknown(uri: str) -> ResourceNotFoundError:
     return ResourceNotFoundError(f"Unknown resource: {uri[:200]}. There are {', '.join(offer.uri for offer in OFFERS)}.")
 
 
+def is_known(uri: str) -> bool:
+    """Whether the address has a form that leads somewhere."""
+    return any(offer.pattern.fullmatch(uri) for offer in OFFERS)
+
+
+def id_in(uri: str) -> str | None:
+    """The task's id in an address, None where it is not about one task."""
+    found = next(filter(None, (offer.pattern.fullmatch(uri) for offer in OFFERS)), None)
+    return found[1] if found is not None and found.groups() else None
+
+
+def of_task(any_id: str) -> list[str]:
+    """The addresses about one task."""
+    return [offer.uri.replace("{id}", any_id) for offer in OFFERS if offer.is_template]
+
+
+def of_all() -> list[str]:
+    """The addresses about an orchestration as a whole."""
+    return [offer.uri for offer in OFFERS if not offer.is_template]
+
+
 async def brief_of(orchestrations: Orchestrations) -> str:
     """The caller's brief; where his session has nothing, what else is at work in his project."""
     try:

@@ -1,7 +1,8 @@
 """The MCP server of one caller: his tools over his orchestrations. Parse, call, render; every failure says what to do next."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp.server import MCPServer
@@ -21,6 +22,7 @@ from devsh_memory_mcp.errors import DevshError, InvalidId, NotAllowed, NotFound,
 from devsh_memory_mcp.faces import mcp_prompts, mcp_resources
 from devsh_memory_mcp.faces.mcp_arguments import parsed
 from devsh_memory_mcp.faces.mcp_instructions import AGENT_INSTRUCTIONS, INSTRUCTIONS
+from devsh_memory_mcp.faces.mcp_notices import Notices
 from devsh_memory_mcp.faces.mcp_result import error_result
 from devsh_memory_mcp.faces.mcp_schema import Schema, input_schema, output_schema
 from devsh_memory_mcp.faces.mcp_session import Open, Session
@@ -53,6 +55,7 @@ class OwnServer(MCPServer[None]):
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._notices = Notices(session)
         self._is_head = session.caller.identity == HEAD
         super().__init__(
             SERVER_NAME,
@@ -60,12 +63,20 @@ class OwnServer(MCPServer[None]):
             version=VERSION,
             instructions=INSTRUCTIONS if self._is_head else AGENT_INSTRUCTIONS,
             tools=[_tool(face, session) for face in FACES if self._is_head or face.is_for_agents],
-            lifespan=session.lifespan,
+            lifespan=self._lifespan,
             cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
             log_level="WARNING",
+            subscriptions=self._notices.bus,
         )
         # Spans for nobody and sealed state that no tool uses: together a tenth of a call's time.
         self.middleware.clear()
+        if self._is_head:
+            self._notices.serve(self)
+
+    @asynccontextmanager
+    async def _lifespan(self, server: object) -> AsyncIterator[None]:
+        async with self._session.lifespan(server), self._notices.lifespan():
+            yield
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -73,7 +84,9 @@ class OwnServer(MCPServer[None]):
         """The tool's answer; an agent who calls a head's tool is told whom to ask."""
         if not self._is_head and any(face.name == name and not face.is_for_agents for face in FACES):
             return error_result(refused := NotAllowed(f"{name} is for heads, and you are a sub-agent."), refused.next_step)
-        return await super().call_tool(name, arguments, context)
+        answer = await super().call_tool(name, arguments, context)
+        await self._notices.poke()
+        return answer
 
     async def list_resources(self) -> list[Resource]:
         """The addresses that stand for one thing."""

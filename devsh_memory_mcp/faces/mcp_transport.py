@@ -11,15 +11,20 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import anyio
 from mcp.server import MCPServer
+from mcp.server.connection import Connection
+from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.shared.message import SessionMessage
-from mcp.types import jsonrpc_message_adapter
+from mcp.types import RequestParams, jsonrpc_message_adapter
+
+Params = TypeVar("Params", bound=RequestParams)
+Handler = Callable[[ServerRequestContext, Params], Awaitable[HandlerResult]]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSING_SECONDS = 1.5  # a client kills two seconds after it closed our stdin
@@ -56,6 +61,20 @@ async def serve(server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Cal
         await low.run(reader, writer, low.create_initialization_options())
         end(0)
     return code
+
+
+def connection_of(request: ServerRequestContext) -> Connection:
+    """The connection that a request came over, the same for all its requests; its exit stack is unwound when the client has gone."""
+    return request.session._connection
+
+
+def wrap_handler(
+    server: MCPServer[Any], method: str, takes: type[Params], wrap: Callable[[Handler[Params] | None], Handler[Params]]
+) -> None:
+    """Serves a method of the protocol that the SDK serves in another way, or not at all: `wrap` gets what served it until now."""
+    low = server._lowlevel_server
+    served = low.get_request_handler(method)
+    low.add_request_handler(method, takes, wrap(served.handler if served else None))
 
 
 def _bound_the_end(code: int) -> None:

@@ -1,5 +1,6 @@
 """The documented examples, called as they are printed, with scripts in place of models: a real server, a real runner, real git."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class Tools:
     """The tools as functions."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._client = self.client = client
 
     def __getattr__(self, tool: str) -> Any:
         async def called(**arguments: Any) -> dict[str, Any]:
@@ -123,8 +124,6 @@ async def test_sequential_pipeline(project: Path, mode: str) -> None:
 @pytest.mark.promise("env.CMUX_ORCHESTRATION_ID")
 @pytest.mark.promise("env.CMUX_HEAD_AGENT")
 async def test_a_pull_brings_the_plan_up_to_date_with_statuses_messages_and_counts(project: Path, mode: str) -> None:
-    import json
-
     async with tools_in(project, mode, CMUX_HEAD_AGENT="claude/opus-4.6") as tools:
         failing = await tools.spawn_agent(prompt="exit 3", **SCRIPT)
         held = await tools.spawn_agent(prompt="sleep 600", name="held", **SCRIPT)
@@ -159,3 +158,23 @@ async def test_a_short_timeout_answers_the_true_status(project: Path, mode: str)
             assert answer["status"] in ("pending", "running")
             assert answer["timedOut"] is True
         await tools.cancel_agent(orchestrationTaskId=task["orchestrationTaskId"])
+
+
+@pytest.mark.promise("mcp.spawn_batch")
+@pytest.mark.promise("mcp.subscriptions")
+async def test_a_batch_runs_in_its_order_and_a_subscriber_hears_of_it(project: Path) -> None:
+    tasks = [{"id": "use", "prompt": "cat made", "dependsOn": ["make"]}, {"id": "make", "prompt": "echo it > made"}]
+    async with tools_in(project, "auto") as tools:
+        async with tools.client.listen(resource_subscriptions=["devsh://plan"]) as subscription:
+            batch = await tools.spawn_batch(tasks=tasks, defaults=SCRIPT)
+            assert await anext(subscription)
+        assert [task["taskId"] for task in batch["tasks"]] == ["use", "make"]
+        waited = await tools.wait_for_agent(ids=["use", "make"])
+        assert [(row["id"], row["status"]) for row in waited["tasks"]] == [("use", "completed"), ("make", "completed")]
+        assert waited["result"] == "it\n"
+        (page,) = (await tools.client.read_resource("devsh://brief")).contents
+        assert "Finished, not merged as far as git shows (1)\n- make: branch dev/" in page.text
+        (log,) = (await tools.client.read_resource("devsh://runs/use/log")).contents
+        assert log.text == "it\n"
+        (plan,) = (await tools.client.read_resource("devsh://plan")).contents
+        assert [task["id"] for task in json.loads(plan.text)["tasks"]] == ["make", "use"]

@@ -18,7 +18,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification
 
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.faces.mcp_transport import LineReader, LineWriter
+from devsh_memory_mcp.faces.mcp_transport import LineReader, LineWriter, connection_of
 
 BOUND = 20  # s; a hang, not a slow machine
 
@@ -27,7 +27,23 @@ def test_what_is_private_in_the_sdk_is_still_there() -> None:
     low = MCPServer("canary")._lowlevel_server
     assert callable(low.run)
     assert low.create_initialization_options().server_name == "canary"
+    assert low.get_request_handler("subscriptions/listen") is not None
+    assert callable(low.add_request_handler)
     assert isinstance(MCPServer("canary").middleware, list)
+
+
+async def test_a_request_still_knows_its_connection() -> None:
+    server, found = MCPServer("canary"), []
+
+    async def remember(context: Any, call_next: Any) -> Any:
+        found.append(connection_of(context))
+        return await call_next(context)
+
+    server.middleware.append(remember)
+    async with Client(server, mode="legacy") as client:
+        await client.list_tools()
+    assert len(set(found)) == 1
+    assert callable(found[0].exit_stack.callback)
 
 
 async def waiting(raw: Raw) -> int:
