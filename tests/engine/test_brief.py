@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from devsh_memory_mcp.domain.requests import MessageRequest
-from tests.engine.conftest import House, ended, git, shell
+from tests.engine.house import House, ended, git, shell
 
 
 @pytest.mark.promise("mcp.brief")

@@ -1,6 +1,6 @@
 """What agents print, as it is read while they run and afterwards."""
 
-from tests.engine.conftest import ended, run_directory, shell
+from tests.engine.house import ended, run_directory, shell
 
 
 async def test_output_is_followed_in_whole_lines_and_the_last_one_shows_when_the_task_has_ended(house):

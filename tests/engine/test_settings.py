@@ -18,7 +18,7 @@ from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.trust import trust
 from devsh_memory_mcp.wiring import SystemClock
 from tests.doubles.clock import StoppedClock
-from tests.engine.conftest import House, ended, events_of, git, run_directory, shell
+from tests.engine.house import House, ended, events_of, git, run_directory, shell
 
 
 def says(*lines: str) -> None:
