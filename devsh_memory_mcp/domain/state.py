@@ -110,6 +110,7 @@ class State:
     answered: dict[str, Answered] = field(default_factory=dict)
     unfinished: dict[str, Task] = field(default_factory=dict)
     unread: dict[int, Message] = field(default_factory=dict)
+    due: dict[int, Message] = field(default_factory=dict)  # for agents, and to all; those to one agent until it has them
     unknown: dict[str, object] = field(default_factory=dict)
     unknown_of_tasks: dict[str, dict[str, object]] = field(default_factory=dict)
     edits: set[str] = field(default_factory=set)  # the names of the edited files that were taken in
@@ -127,6 +128,7 @@ class State:
             messages=messages,
             unfinished={name: tasks[name] for name in self.unfinished},
             unread={name: messages[name] for name in self.unread},
+            due={name: messages[name] for name in self.due},
             answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
             unknown=dict(self.unknown),
             unknown_of_tasks=dict(self.unknown_of_tasks),
@@ -300,6 +302,8 @@ def _sent(state: State, seq: int, at: datetime, event: events.MessageSent) -> No
     state.messages[seq] = message
     if message.is_for(HEAD):
         state.unread[seq] = message
+    if message.to != HEAD:
+        state.due[seq] = message
     if event.idempotency_key is not None:
         state.answered[event.idempotency_key] = Answered(event.request, message_id=seq)
 
@@ -311,12 +315,15 @@ def _delivered(state: State, _seq: int, _at: datetime, event: events.MessageDeli
             message.readers.add(event.reader)
             if event.reader == HEAD:
                 state.unread.pop(message_id, None)
+            if event.reader == message.to:
+                state.due.pop(message_id, None)
 
 
 def _message_failed(state: State, _seq: int, _at: datetime, event: events.MessageFailed) -> None:
     message = state.messages.get(event.message_id)
     if message is not None:
         message.failed = event.error_message
+        state.due.pop(event.message_id, None)
 
 
 def _checkout_removed(state: State, seq: int, _at: datetime, event: events.CheckoutRemoved) -> None:

@@ -155,10 +155,6 @@ def letters_due(state: State, attempt: Attempt) -> list[Letter]:
         return []
     return [
         Letter(message.id, "message", message.sender, message_text(message), message.interrupt)
-        for message in state.messages.values()
-        if message.is_for(reader)
-        and message.id > task.admitted
-        and message.id not in attempt.sent
-        and reader not in message.readers
-        and message.failed is None
+        for message in state.due.values()
+        if message.is_for(reader) and message.id > task.admitted and message.id not in attempt.sent and reader not in message.readers
     ]
