@@ -13,6 +13,7 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_credential, login_warnings, trusted_rules
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
+from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
@@ -55,12 +56,17 @@ class Preparation:
         _check(request)
         if name is not None:
             check_name(state, name)
-        agent_name = request.agent_name or self.caller.environment.get("CMUX_DEFAULT_CODING_AGENT") or DEFAULT_AGENT
+        old = resumed_task(state, request)
+        usual = old.spec.agent_name if old else self.caller.environment.get("CMUX_DEFAULT_CODING_AGENT") or DEFAULT_AGENT
+        agent_name = request.agent_name or usual
         adapter = find_adapter(agent_name)
         permissions = checked_permissions(adapter, agent_name, request.permissions)
         check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
-        repository, warnings = await self._repository(request, inherited, task_id)
+        if old is not None:
+            repository, warnings = await continued(state, old, request, task_id, without_repository(self.caller.environment))
+        else:
+            repository, warnings = await self._repository(request, inherited, task_id)
         credential = None
         if adapter.provider is not None:
             credential = find_credential(adapter.provider, self.caller.environment)
@@ -81,6 +87,7 @@ class Preparation:
             permissions=permissions,
             allow=trusted_rules(adapter.provider, repository, self.caller.environment) if adapter.provider else (),
             credential=credential,
+            resume=old.orchestration_task_id if old else None,
             environment=self.caller.handed_on(),
             head_agent=self.caller.head_agent,
             parent=_parent(state, self.caller),
