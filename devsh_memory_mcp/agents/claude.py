@@ -79,10 +79,6 @@ class Claude:
         """A line of stream-json in words."""
         return narrate(line)
 
-    def reopen(self, session_id: str) -> tuple[str, ...] | None:
-        """Its terminal interface, in the same conversation."""
-        return "claude", "--resume", session_id
-
 
 def _servers(command: typing.Sequence[str]) -> dict[str, object]:
     """Our server; it has no use for the credentials that claude would hand on to it."""
