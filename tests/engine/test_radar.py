@@ -7,7 +7,7 @@ import pytest
 
 from devsh_memory_mcp.engine.radar import Published, pairs_of
 from devsh_memory_mcp.ports import Orchestration
-from tests.engine.conftest import House, ended, git, shell
+from tests.engine.house import House, ended, git, shell
 
 
 async def done(orchestration: Orchestration, *scripts: str) -> list[str]:
