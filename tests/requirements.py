@@ -47,6 +47,7 @@ _COMMANDS = {
     "cli.spawn.depends-on": "spawn --depends-on ID, repeatable: waits for these tasks",
     "cli.spawn.use-env-jwt": "spawn --use-env-jwt: authenticates with CMUX_TASK_RUN_JWT",
     "cli.spawn.cloud-workspace": "spawn --cloud-workspace: an orchestration head",
+    "cli.spawn.resume": "spawn --resume ID: goes on with an ended task's session, work and branch",
     "cli.spawn.json": "spawn --json: the result as JSON, with orchestrationTaskId",
     "cli.spawn.new-branch": "each agent works on a new branch {prefix}{slug}-{id}, prefix dev/, never on the base branch",
     "cli.spawn.gh-hint": "after completion `gh pr create` opens the pull request: the result ends with that line",
@@ -69,6 +70,7 @@ _COMMANDS = {
     "cli.message.type": "message --type handoff|request|status, required",
     "cli.cancel": "orchestrate cancel ID",
     "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
+    "cli.open": "orchestrate open ID: the agent's own session, or a shell, in its checkout, which stays while it is open",
     "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
 }
 
@@ -81,6 +83,7 @@ _TOOLS = {
     "mcp.spawn_agent.branch": "spawn_agent.branch, optional",
     "mcp.spawn_agent.dependsOn": "spawn_agent.dependsOn, optional: waits for these tasks",
     "mcp.spawn_agent.priority": "spawn_agent.priority, optional: 0 highest to 10 lowest",
+    "mcp.spawn_agent.resume": "spawn_agent.resume, optional: goes on with an ended task's session, work and branch",
     "mcp.get_agent_status": "get_agent_status answers status, prompt, result, errorMessage",
     "mcp.get_agent_status.orchestrationTaskId": "get_agent_status.orchestrationTaskId",
     "mcp.list_spawned_agents": "list_spawned_agents answers an array of id, prompt, status, agentName",

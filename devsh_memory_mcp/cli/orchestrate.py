@@ -13,6 +13,7 @@ MEMBERS = {
     "results": "results:results",
     "diff": "diff:diff",
     "merge": "merge:merge",
+    "open": "reopen:reopen",
     "message": "message:message",
     "cancel": "cancel:cancel",
     "logs": "logs:logs",

@@ -9,7 +9,7 @@ import anyio
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import JQ_HINT, ask, build
+from devsh_memory_mcp.cli.asking import JQ_HINT, ask, build, given
 from devsh_memory_mcp.cli.board import change
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.following import following
@@ -28,12 +28,23 @@ NEVER_STARTED = ("setup", "spawn", "disk", "dependency")
 def _dependencies(_context: click.Context, _parameter: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
     """`--depends-on $RUN1` with RUN1 unset swallows the next flag; saying so beats what would follow from it."""
     for found in ids:
-        if not found or found.startswith("-"):
-            eaten = f" (it took {found!r})" if found else ""
-            raise click.UsageError(f"--depends-on has no id{eaten}: the variable after it is empty, so the spawn before it failed.")
+        _demand_id("--depends-on", found)
         if found == "null":
             raise UnknownDependency("There is no task 'null' to depend on.", next_step=JQ_HINT)
     return ids
+
+
+def _resumed(_context: click.Context, _parameter: click.Parameter, any_id: str | None) -> str | None:
+    """The same for `--resume $RUN1`."""
+    if any_id is not None:
+        _demand_id("--resume", any_id)
+    return given(any_id)
+
+
+def _demand_id(flag: str, found: str) -> None:
+    if not found or found.startswith("-"):
+        eaten = f" (it took {found!r})" if found else ""
+        raise click.UsageError(f"{flag} has no id{eaten}: the variable after it is empty, so the spawn before it failed.")
 
 
 def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature
@@ -49,6 +60,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     'devsh orchestrate spawn --agent shell/bash "make test"',
     'devsh orchestrate spawn --agent shell/bash --name docs --timeout 10m "make html"',
     'devsh orchestrate spawn --agent shell/bash --depends-on docs "make publish"',
+    'devsh orchestrate spawn --resume ns7abc12345 "The review says: …"',
     "devsh orchestrate spawn --agent shell/bash - < script.sh",
     use_env_jwt_shown=True,
     short_help="Hand a task to a new agent.",
@@ -64,6 +76,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option(
     "--depends-on", multiple=True, metavar="ID", is_eager=True, callback=_dependencies, help="Start after this task (can repeat)."
 )
+@click.option("--resume", metavar="ID", callback=_resumed, help="Go on with the session, work and branch of this ended task.")
 @click.option("--name", metavar="NAME", help="Your own name for the task, for --depends-on and all other commands.")
 @click.option("--retries", type=click.IntRange(0, 10), metavar="N", help="How often to try again after a failure (default: 0).")
 @click.option(
@@ -103,7 +116,7 @@ def spawn(
     request = build(SpawnRequest, **fields)
 
     async def work(orchestrations: Orchestrations) -> tuple[Orchestration, SpawnAnswer, TaskRecord]:
-        orchestration = await orchestrations.current(create=True)
+        orchestration = await (orchestrations.holding(request.resume) if request.resume else orchestrations.current(create=True))
         answer = await orchestration.spawn(request)
         return orchestration, answer, await _settled(orchestration, answer.orchestration_task_id)
 

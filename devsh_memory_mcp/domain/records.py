@@ -44,7 +44,8 @@ class Repository(Record):
     """The code that a task works on, as resolved when it was admitted.
 
     `name` is what a user would call it (`owner/repo`, a path). `git_directory` is the common git directory of a local repository or
-    the bare mirror of `url`. `follows` names the dependency whose published branch is the base once it has one.
+    the bare mirror of `url`. `follows` names the dependency whose published branch is the base once it has one. Where it `continues`,
+    `branch` is there already, at `base_commit`, and is moved on instead of made.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Repository(Record):
     follows: str | None = None
     uncommitted: int = 0
     include: tuple[str, ...] = ()
+    continues: bool = False
 
 
 class Credential(Record):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.domain.names import session_id
+from devsh_memory_mcp.domain.names import session_id as session_id_of
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
@@ -33,7 +33,6 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
     spec = task.spec
     preamble = _preamble(state, task)
     is_script = not find_adapter(spec.agent_name).takes_messages
-    session = None if is_script else AgentSession(session_id(task.task_run_id, task.attempt))
     return Run(
         format=FORMAT,
         orchestration_id=state.orchestration_id,
@@ -51,12 +50,20 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         timeout=spec.timeout_ms / 1000 if spec.timeout_ms else None,
         cancelled=bool(task.cancel_requested),
         briefing=f"{preamble}\n" if is_script and preamble else None,
-        session=session,
+        session=None if is_script else _session(state, task),
         permissions=spec.permissions,
         allow=spec.allow,
         cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
         server_command=() if is_script else setting.server_command,
     )
+
+
+def _session(state: State, task: Task) -> AgentSession:
+    """Each attempt's own; where the task goes on from another, with what that one's had said and cost."""
+    session_id, old = session_id_of(task.task_run_id, task.attempt), state.tasks.get(task.spec.resume or "")
+    if old is None or old.totals.session_id is None:
+        return AgentSession(session_id)
+    return AgentSession(session_id, old.totals.session_id, old.totals.session_cost_usd or 0.0)
 
 
 def _identity(state: State, task: Task, root: Path) -> dict[str, str]:
@@ -92,6 +99,7 @@ def checkout_of(state: State, task: Task) -> Checkout | None:
         base_branch=followed.branch if followed else repository.base_branch,
         source_tree=repository.work_tree,
         include=repository.include,
+        continues=repository.continues,
         merges=tuple(
             Merge(dependency.orchestration_task_id, dependency.branch or "", dependency.totals.tip or "")
             for dependency in finished
@@ -122,9 +130,16 @@ def _preamble(state: State, task: Task) -> str | None:
         told = [f"- message {message.id} from {message.sender}: {message.text}" for message in _read_before(state, task)]
         begun = f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
         parts.insert(0, "\n".join([begun, *(["It had been told:", *told] if told else [])]))
-    if not parts and not mentioned:
-        return None
-    return "\n\n".join(["Results of earlier tasks:", *parts, *mentioned])
+    earlier = ["Results of earlier tasks:", *parts, *mentioned] if parts or mentioned else []
+    return "\n\n".join([*_change_of_place(task), *earlier]) or None
+
+
+def _change_of_place(task: Task) -> list[str]:
+    """An agent that goes on remembers its old directory, in which nothing of what it does now would be found."""
+    if task.spec.resume is None:
+        return []
+    where = "a new checkout of your work as you left it" if task.spec.repository else "a new and empty directory"
+    return [f"You go on from your earlier task {task.spec.resume}. Your current directory is {where}; do not use the directory of before."]
 
 
 def _read_before(state: State, task: Task) -> list[Message]:

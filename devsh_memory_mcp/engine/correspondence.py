@@ -9,6 +9,7 @@ from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import MessageRequest
 from devsh_memory_mcp.domain.state import Answered, Message, State, Task
 from devsh_memory_mcp.engine.admission import fingerprint
+from devsh_memory_mcp.engine.resumption import has_session
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from devsh_memory_mcp.ports import Decision
 
@@ -47,13 +48,17 @@ def _address(state: State, to: str) -> str:
         return to
     task = state.find_task(to) or _only_one(state, to)
     if task.is_terminal:
-        raise Conflict(
-            f"{task.orchestration_task_id} has ended ({task.status.value}).",
-            next_step=f"Spawn a task that continues its work: --depends-on {task.orchestration_task_id}.",
-        )
+        raise Conflict(f"{task.orchestration_task_id} has ended ({task.status.value}).", next_step=_way_on(task))
     if not find_adapter(task.spec.agent_name).takes_messages:
         raise Conflict(f"{task.spec.agent_name} runs a script and cannot be spoken to.", next_step="Cancel it and spawn another.")
     return task.orchestration_task_id
+
+
+def _way_on(task: Task) -> str:
+    """What to do instead of writing to an agent that has ended."""
+    if has_session(task):
+        return f'Continue it: devsh orchestrate spawn --resume {task.orchestration_task_id} "…" (spawn_agent with resume).'
+    return f"Spawn a task that continues its work: --depends-on {task.orchestration_task_id}."
 
 
 def _only_one(state: State, agent_name: str) -> Task:

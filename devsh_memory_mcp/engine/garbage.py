@@ -3,6 +3,7 @@
 Journals and outcomes stay, and so does every checkout of which anything is in doubt: `evidence` says why.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from devsh_memory_mcp.engine.removal import GOING, measure, open_run, remove
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.store.journal import FileJournal
-from devsh_memory_mcp.store.lock import is_held
+from devsh_memory_mcp.store.lock import alone, is_held
 
 KEEP_CHECKOUT = timedelta(hours=24)
 
@@ -146,24 +147,32 @@ class _Look:
             if name.startswith(_RESTS):
                 yield self._going(name, "left over from an earlier removal")
         if self._is_old:
-            yield from self._checkout(there)
+            yield from self._checkout(run, there)
         if self._is_output_old:
             yield from (self._going(name, f"output older than {self._task.spec.keep_days} days") for name in _OUTPUT if name in there)
 
-    def _checkout(self, there: list[str]) -> Iterator[Removed]:
+    def _checkout(self, run: int, there: list[str]) -> Iterator[Removed]:
         trees = [name for name in _TREES if name in there]
-        if trees:
-            try:
-                self.proof = prove(self._task, self._attempt, self._run)
-            except Unproved as error:
-                self._kept = [Kept(self._run / trees[-1], str(error), self._task.orchestration_task_id, self._attempt)]
-            except OSError as error:
-                why = f"it cannot be looked through: {error.strerror}"
-                self._kept = [Kept(self._run / trees[-1], why, self._task.orchestration_task_id, self._attempt)]
-        if self.proof is not None:
-            yield from (self._going(name, self.proof.reason, self.proof.kept_in) for name in trees)
+        with contextlib.ExitStack() as held:  # for as long as it is being removed, nobody can open it
+            if trees:
+                self._prove(held, run, trees[-1])
+            if self.proof is not None:
+                yield from (self._going(name, self.proof.reason, self.proof.kept_in) for name in trees)
         scratch = _SCRATCH if self._kept else (*_SCRATCH, _BUNDLE)
         yield from (self._going(name, "of no use after the end") for name in scratch if name in there)
+
+    def _prove(self, held: contextlib.ExitStack, run: int, name: str) -> None:
+        try:
+            if not held.enter_context(alone(run, rundir.OPEN_FILE)):
+                raise Unproved("somebody has it open")
+            self.proof = prove(self._task, self._attempt, self._run)
+        except Unproved as error:
+            self._keep(name, str(error))
+        except OSError as error:
+            self._keep(name, f"it cannot be looked through: {error.strerror}")
+
+    def _keep(self, name: str, why: str) -> None:
+        self._kept.append(Kept(self._run / name, why, self._task.orchestration_task_id, self._attempt))
 
     def _going(self, name: str, reason: str, kept_in: str | None = None) -> Removed:
         return Removed(self._run / name, 0, reason, self._task.orchestration_task_id, self._attempt, kept_in)

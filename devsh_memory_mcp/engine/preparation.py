@@ -17,6 +17,7 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
 from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
+from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
 from devsh_memory_mcp.settings import Settings, load_settings
 
@@ -77,20 +78,25 @@ class Preparation:
             check_name(state, name)
         here = await to_thread.run_sync(settings_of, self.caller.project)
         self._check_depth(here)
-        agent_name = request.agent_name or here.default_agent
+        old = resumed_task(state, request)
+        agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
         permissions = checked_permissions(adapter, agent_name, request.permissions)
         check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
-        repository, warnings = await self._repository(request, inherited, task_id, settings_of)
+        if old is not None:
+            repository, warnings = await continued(state, old, request, task_id, without_repository(self.caller.environment))
+        else:
+            repository, warnings = await self._repository(request, inherited, task_id, settings_of)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
         standing = find_standing(state, adapter, repository, self.caller.environment)
-        spec = _asked_for(request, here, there).model_copy(
+        spec = _asked_for(request, agent_name, here, there).model_copy(
             update={
                 "repository": repository,
                 "permissions": permissions,
                 "allow": standing.allow,
                 "credential": standing.credential,
+                "resume": old.orchestration_task_id if old else None,
                 "environment": self.caller.handed_on(),
                 "head_agent": self.caller.head_agent,
                 "parent": _parent(state, self.caller),
@@ -135,11 +141,11 @@ class Preparation:
         return await resolve(wanted, request.prompt, task_id)
 
 
-def _asked_for(request: SpawnRequest, here: Settings, there: Settings | None) -> TaskSpec:
+def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Settings | None) -> TaskSpec:
     """What the request says itself, and the settings where it says nothing: the caller's project's, and the repository's."""
     return TaskSpec(
         prompt=request.prompt,
-        agent_name=request.agent_name or here.default_agent,
+        agent_name=agent_name,
         priority=request.priority,
         on_dependency_failure=request.on_dependency_failure,
         retries=request.retries,

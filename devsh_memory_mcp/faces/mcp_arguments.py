@@ -70,6 +70,7 @@ class SpawnArguments(Arguments):
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
     setup: Annotated[requests.Script | None, Field(description="Shell script to run in the checkout before the agent.")] = None
     include_dirty: Annotated[bool, Field(description="Give the agent your uncommitted changes too.")] = False
+    resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: goes on with its session, work and branch.")] = None
     idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key spawns nothing new.")] = None
 
     def request(self) -> requests.SpawnRequest:

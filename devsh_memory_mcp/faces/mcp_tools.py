@@ -41,7 +41,8 @@ class Call:
 
 async def spawn_agent(call: Call, given: arguments.SpawnArguments) -> CallToolResult:
     """Admits one agent."""
-    orchestration = await call.orchestrations.current(create=True)
+    find = call.orchestrations
+    orchestration = await (find.holding(given.resume) if given.resume else find.current(create=True))
     return result_of(await orchestration.spawn(given.request()))
 
 

@@ -1,4 +1,7 @@
-"""How work gets into the user's repository: objects and new refs, never a change of a ref that is there."""
+"""How work gets into the user's repository: objects and new refs.
+
+A ref that is there is changed in one case alone: a branch that the task published which this one goes on from, untouched since.
+"""
 
 import typing
 
@@ -51,6 +54,42 @@ def publish(tool: Git, tip: str, branch: str) -> str:
                     continue
             return name
     raise CommandFailed(f"no name like {branch} can be created in {tool.checkout.repository}")
+
+
+def move(tool: Git, tip: str, branch: str, base: str) -> str | None:
+    """Moves the branch on from `base` to `tip`; why that may not be, None where it was done. A repeat finds it done.
+
+    A branch that is checked out stays where it is: its files would seem to be changed.
+    """
+    ref = f"refs/heads/{branch}"
+    there = tool.find_user("rev-parse", "--verify", "-q", ref)
+    if there == tip:
+        return None
+    if there != base:
+        return "has been moved since" if there else "is not there any more"
+    if tool.find_user("merge-base", "--is-ancestor", base, tip) is None:
+        return "would lose commits, which the agent has rewritten"
+    where = checked_out(tool, ref)
+    if where is not None:
+        return f"is checked out in {where}"
+    try:
+        tool.user("update-ref", "-m", "devsh: continued", ref, tip, base)
+    except CommandFailed as error:
+        tool.note(f"{branch} cannot be moved: {error}")
+        return "could not be moved"
+    return None
+
+
+def checked_out(tool: Git, ref: str) -> str | None:
+    """The work tree in which the branch is checked out; all of them where that cannot be said."""
+    listed = tool.find_user("worktree", "list", "--porcelain")
+    if listed is None:
+        return "a work tree"
+    for entry in listed.split("\n\n"):
+        lines = entry.splitlines()
+        if f"branch {ref}" in lines:
+            return lines[0].removeprefix("worktree ")
+    return None
 
 
 def verify(tool: Git, tip: str, refs: typing.Sequence[str]) -> None:

@@ -20,6 +20,7 @@ VERSION = "0.1.0"
 
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
+OPEN_FILE = "open"  # locked by whoever goes on in the checkout after the end
 REPORT_FILE = "report.jsonl"
 INBOX_FILE = "inbox.jsonl"
 OUTCOME_FILE = "outcome.json"
@@ -64,8 +65,8 @@ class Checkout(typing.NamedTuple):
     """Which code the agent works on; all paths are absolute.
 
     `repository` is the common git directory of the user's repository. Where `url` is set it is a bare mirror of ours, made and
-    fetched by the shim. `branch` is the new branch `{prefix}{slug}-{id}`. `include` are ignored files, relative to `source_tree`,
-    to copy and never to commit.
+    fetched by the shim. `branch` is the new branch `{prefix}{slug}-{id}`; where it `continues`, it is there already, at `base_commit`, and
+    is moved on. `include` are ignored files, relative to `source_tree`, to copy and never to commit.
     """
 
     repository: str
@@ -77,6 +78,7 @@ class Checkout(typing.NamedTuple):
     source_tree: str | None = None
     include: tuple[str, ...] = ()
     merges: tuple[Merge, ...] = ()
+    continues: bool = False
 
 
 class AgentSession(typing.NamedTuple):

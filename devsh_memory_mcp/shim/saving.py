@@ -70,10 +70,19 @@ class Saving:
         if tip == base:
             return self._saved(Saved(base))
         salvage_ref = publication.salvage(tool, tip, salvage_name)
-        branch = publication.publish(tool, tip, tool.checkout.branch) if publish else None
+        branch = self._publish(tip) if publish else None
         publication.verify(tool, tip, [salvage_ref, *([f"refs/heads/{branch}"] if branch else [])])
         count = 1 if not has_commits and self._prepared.head == base else int(tool.own("rev-list", "--count", f"{base}..{tip}").text)
         return self._saved(Saved(tip, salvage_ref, branch, count, changes))
+
+    def _publish(self, tip: str) -> str:
+        checkout = self._tool.checkout
+        if checkout.continues:
+            why = publication.move(self._tool, tip, checkout.branch, checkout.base_commit)
+            if why is None:
+                return checkout.branch
+            self._warnings.append(f"{checkout.branch} {why}, so the work is on a branch of its own.")
+        return publication.publish(self._tool, tip, checkout.branch)
 
     def _saved(self, saved: Saved) -> Saved:
         return saved._replace(warnings=tuple(self._warnings), unsaved=self._unsaved)

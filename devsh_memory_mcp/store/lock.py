@@ -1,12 +1,15 @@
 """Locks between processes: the journal's, whose holder can be named, and plain ones that are taken or not.
 
-All are flocks: the kernel frees them with their holder, and nobody ever steals one. No lock file is ever unlinked.
+All are flocks: the kernel frees them with their holder, and nobody ever steals one. No lock file is ever unlinked but that of `alone`,
+whose next taker sees that it is gone.
 """
 
 import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -74,6 +77,32 @@ def try_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+@contextmanager
+def alone(directory: int, name: str) -> Iterator[bool]:
+    """Whether nobody else holds the lock `name` in an open directory; it is held, and its file is there, while the context lasts."""
+    descriptor = _taken(directory, name)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+            os.close(descriptor)
+
+
+def _taken(directory: int, name: str) -> int | None:
+    while True:
+        descriptor = os.open(name, _FLAGS, 0o600, dir_fd=directory)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # its holder has just left and taken it away
 
 
 def is_held(path: Path) -> bool:

@@ -23,7 +23,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
         " --permissions bypass"
     )
-    assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "do it").code == 0
+    assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
         "prompt": "do it",
         "agent_name": "shell/sh",
@@ -41,7 +41,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "keep": True,
         "permissions": "bypass",
         "open_pr": None,
-        "resume": None,
+        "resume": "ns1",
         "max_concurrent": 3,
         "idempotency_key": "k",
     }
@@ -69,6 +69,8 @@ def test_spawn_returns_at_once_when_it_is_known_why_the_task_cannot_start(devsh,
         (["--depends-on", "--agent", "codex/gpt-5.1-codex-mini", "Write tests"], "--depends-on has no id"),
         (["--depends-on", "", "Write tests"], "--depends-on has no id"),
         (["--depends-on", "null", "Write tests"], "jq prints null"),
+        (["--resume", "", "Write tests"], "--resume has no id"),
+        (["--resume", "--agent", "x"], "--resume has no id (it took '--agent')"),
         (["Fix", "the", "bug"], "in quotes"),
         ([], "The prompt is missing"),
         (["  "], "The prompt is empty"),

@@ -141,7 +141,7 @@ def test_a_batch_that_cannot_be_read_is_refused_in_words(devsh, tmp_path, plan):
 
 @pytest.mark.parametrize(
     "command",
-    ["spawn", "spawn-batch", "status", "list", "wait", "results", "diff", "merge", "message", "cancel", "logs", "explain", "new"],
+    ["spawn", "spawn-batch", "status", "list", "wait", "results", "diff", "merge", "open", "message", "cancel", "logs", "explain", "new"],
 )
 def test_every_command_teaches_by_example(devsh, command):
     said = devsh("orchestrate", command, "--help")

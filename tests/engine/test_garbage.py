@@ -11,8 +11,9 @@ from devsh_memory_mcp.domain.events import CheckoutRemoved
 from devsh_memory_mcp.engine.garbage import Collected, forget_base
 from devsh_memory_mcp.engine.removal import open_run, remove
 from devsh_memory_mcp.ports import Orchestration
-from devsh_memory_mcp.shim.rundir import Outcome
+from devsh_memory_mcp.shim.rundir import OPEN_FILE, Outcome
 from devsh_memory_mcp.store.journal import fold_file
+from devsh_memory_mcp.store.lock import alone
 from devsh_memory_mcp.wiring import collect_garbage
 from tests.engine.house import House, ended, events_of, git, run_directory, shell
 
@@ -100,6 +101,19 @@ async def test_what_somebody_worked_on_after_the_end_is_kept(house: House, repos
         (directory / "workspace/new").write_text("mine\n", encoding="utf-8")
         collected = await collect_garbage(house.root, None, older_than=NOW)
     assert (taken(collected), [kept.reason for kept in collected.kept]) == (set(), ["new has changed since its end"])
+
+
+async def test_what_somebody_has_open_is_kept_until_he_leaves(house: House, repository: Path) -> None:
+    async with house.opened() as orchestration:
+        task, directory = await run(orchestration, "echo new > new")
+        descriptor = os.open(directory, os.O_RDONLY)
+        with alone(descriptor, OPEN_FILE) as is_ours:
+            during = await collect_garbage(house.root, None, older_than=NOW)
+        os.close(descriptor)
+        after = await collect_garbage(house.root, None, older_than=NOW)
+    assert is_ours
+    assert (taken(during), [kept.reason for kept in during.kept]) == (set(), ["somebody has it open"])
+    assert (taken(after), (directory / OPEN_FILE).exists()) == ({task}, False)
 
 
 async def test_files_of_no_repository_are_kept_and_an_empty_directory_goes(house: House) -> None:

@@ -41,3 +41,14 @@ def test_the_work_of_a_remote_repository_is_fetched_from_where_it_is(terminal, t
     refused = json.loads(terminal.run(f"devsh orchestrate merge {task} --json").out)["error"]
     line = refused["next"].partition(": ")[2]
     assert (line.startswith("git fetch "), terminal.run(f"{line} && cat new.txt").out.endswith("new\n")) == (True, True)
+
+
+@pytest.mark.promise("cli.open")
+def test_a_person_goes_on_in_the_checkout_of_an_ended_task(terminal):
+    task = terminal.json(f"{SPAWN} 'echo new > new.txt'")["orchestrationTaskId"]
+    assert terminal.run(f"devsh orchestrate wait {task}").code == 0
+    change = "cat new.txt; echo more > new.txt; git add .; git commit -qm mine"
+    script = f"{change}; git push -q origin HEAD:refs/heads/mine; devsh gc --older-than 0"
+    opened = terminal.run(f"devsh orchestrate open {task} <<< '{script}'", SHELL="/bin/sh")
+    assert (opened.code, opened.out.splitlines()[0], "somebody has it open" in opened.out) == (0, "new", True)
+    assert terminal.run("git show mine:new.txt").out == "more\n"

@@ -4,7 +4,9 @@ import os
 import pathlib
 import subprocess
 
-from devsh_memory_mcp.shim.rundir import Merge
+import pytest
+
+from devsh_memory_mcp.shim.rundir import Checkout, Merge
 from tests.shim.stage import Repository, Stage
 
 
@@ -55,6 +57,49 @@ def test_a_taken_branch_is_never_moved(stage: Stage, repository: Repository) -> 
     outcome = stage.run("echo new >made", checkout=repository.checkout())
     assert outcome.branch == "dev/work-ab12c-2"
     assert repository.git("rev-parse", "dev/work-ab12c") == repository.git("rev-parse", "main")
+
+
+@pytest.fixture
+def continued(stage: Stage, repository: Repository) -> Checkout:
+    """What a task gets that goes on where another one has published."""
+    outcome = stage.run("echo one >made", checkout=repository.checkout())
+    return repository.checkout(base_commit=outcome.tip, branch=outcome.branch, continues=True)
+
+
+def test_a_continued_branch_is_moved_on(stage: Stage, repository: Repository, continued: Checkout) -> None:
+    outcome = stage.run("cat made; git symbolic-ref --short HEAD; echo two >>made", checkout=continued)
+    assert (outcome.result, outcome.branch, outcome.warnings) == ("one\ndev/work-ab12c\n", "dev/work-ab12c", ())
+    assert (outcome.commits, outcome.files_changed) == (1, 1)
+    assert repository.git("rev-parse", "dev/work-ab12c") == outcome.tip
+    assert repository.git("rev-parse", "dev/work-ab12c~1") == continued.base_commit
+
+
+MOVED = {
+    "has been moved since": "git update-ref refs/heads/dev/work-ab12c main",
+    "is not there any more": "git update-ref -d refs/heads/dev/work-ab12c",
+    "is checked out in ": "git worktree add -q ../elsewhere dev/work-ab12c",
+}
+
+
+@pytest.mark.parametrize(("why", "command"), MOVED.items(), ids=MOVED)
+def test_a_branch_that_somebody_touched_is_left_to_him(
+    stage: Stage, repository: Repository, continued: Checkout, why: str, command: str
+) -> None:
+    subprocess.run(command, shell=True, cwd=repository.path, check=True)
+    before = repository.git("for-each-ref", "refs/heads")
+    outcome = stage.run("echo two >>made", checkout=continued)
+    assert outcome.succeeded
+    assert why in outcome.warnings[0]
+    made = f"{outcome.tip} commit\trefs/heads/{outcome.branch}"
+    assert set(repository.git("for-each-ref", "refs/heads").splitlines()) == {*before.splitlines(), made}
+    if "checked out" in why:
+        assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
+
+
+def test_commits_that_an_agent_rewrote_do_not_vanish_from_a_branch(stage: Stage, repository: Repository, continued: Checkout) -> None:
+    outcome = stage.run("echo two >>made; git commit -qa --amend -m other", checkout=continued)
+    assert (outcome.branch, len(outcome.warnings)) == ("dev/work-ab12c-2", 1)
+    assert repository.git("rev-parse", "dev/work-ab12c") == continued.base_commit
 
 
 def test_a_branch_called_like_the_prefix_sends_the_work_elsewhere(stage: Stage, repository: Repository) -> None:
