@@ -24,6 +24,7 @@ from devsh_memory_mcp.errors import JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
 _BREATH = 0.005  # seconds between two turns, so that a burst of commits is one turn and not one for each
+_SETTLES = timedelta(seconds=1)  # for a runner's starter to lend what it has
 _LOOK_AGAIN = timedelta(seconds=10)  # while there is too little room on the disk
 
 
@@ -120,12 +121,16 @@ class Dispatcher:
         """Failures that follow, and starts; the instant when there is more to do."""
         state = await desk.journal.read()
         found = assess(state, now)
-        chosen = choose(state, found.ready, now)
+        chosen, again = choose(state, found.ready, now), None
         if chosen and self._limits.free(self._root) < LOW_DISK:
             return now + _LOOK_AGAIN
         try:
             if found.doomed:
                 await self._settle(desk)
+            missing = [task for task in chosen if not self._vault.has(task.spec.credential)]
+            if missing and not self._vault.is_settled:
+                chosen = [task for task in chosen if task not in missing]
+                again = now + _SETTLES
             if chosen or any(task.waiting_for for task in state.unfinished.values()):
                 await self._start(desk, [task.orchestration_task_id for task in chosen])
         except JournalDamaged:
@@ -136,7 +141,7 @@ class Dispatcher:
             desk.trouble = str(error)
             return now + timedelta(seconds=self._limits.again)
         desk.trouble = ""
-        return found.wake_at
+        return min(filter(None, (again, found.wake_at)), default=None)
 
     async def _settle(self, desk: Desk) -> None:
         """Fails what stands behind a failure; normally the failure's own commit did."""

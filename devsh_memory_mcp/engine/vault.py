@@ -6,11 +6,14 @@ credential has not been lent again is held, not failed.
 """
 
 import hashlib
+import time
 from collections.abc import Mapping
 
 import anyio
 
 from devsh_memory_mcp.domain.records import Credential
+
+_SETTLES_WITHIN = 1.0  # seconds
 
 
 def fingerprint(value: str) -> str:
@@ -24,6 +27,12 @@ class Vault:
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], str] = {}
         self._lent = anyio.Event()
+        self._settled_at = time.monotonic() + _SETTLES_WITHIN
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether whoever started the runner has had the time to lend what he has."""
+        return time.monotonic() >= self._settled_at
 
     def lend(self, variables: Mapping[str, str]) -> None:
         """Takes what a caller has."""

@@ -80,7 +80,7 @@ async def test_a_shell_begins_anew_when_all_tasks_have_been_over_for_an_hour(hou
     for later in (timedelta(minutes=50), timedelta(minutes=61)):
         clock = StoppedClock(over + later)
         place = MemoryRoot(house.root, clock, choose, {})
-        async with open_link(house.root, runner_command(house.root)) as link:
+        async with open_link(house.root, runner_command(house.root), lent={}) as link:
             orchestrations = LocalOrchestrations(place, link, house.caller(), clock)
             found.append((await orchestrations.current(create=True)).orchestration_id)
             await orchestrations.aclose()

@@ -65,9 +65,9 @@ devsh orchestrate spawn \
 
 @pytest.mark.promise("cli.spawn.agent")
 def test_an_agent_of_a_later_release_is_refused_in_words_at_every_step_of_the_pipeline(terminal):
-    ran = terminal.run(PIPELINE.replace("shell/bash", "claude/sonnet-4.5"))
+    ran = terminal.run(PIPELINE.replace("shell/bash", "codex/gpt-5.1-codex"))
     assert ran.code == 4
-    assert "This release cannot start 'claude/sonnet-4.5' yet." in ran.err
+    assert "This release cannot start 'codex/gpt-5.1-codex' yet." in ran.err
     assert "jq prints null" in ran.err
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from devsh_memory_mcp.shim import rundir
 from tests.doubles.bell import PATIENCE
+from tests.doubles.processes import await_end
 from tests.shim.stage import PACKAGES, SETSID_AND_DOUBLE_FORK, Repository, Stage, outcome_of, reports_of
 
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.forkserver import main; sys.exit(main(sys.argv[1:]))"
@@ -85,6 +86,7 @@ def test_when_shim_and_guard_are_killed_recovery_finds_the_tree_and_nothing_of_t
     os.kill(guard, signal.SIGKILL)
     os.kill(shim, signal.SIGKILL)
     server.await_word(f"ended {directory}")
+    assert await_end(guard, PATIENCE)  # it has the lock until then
     assert stage.start(directory, "--recover").end().cause == "lost"
     tether.await_end()
     assert server.process.poll() is None
