@@ -47,4 +47,4 @@ async def test_the_end_of_an_output_is_read_without_the_rest(house: House) -> No
         spawned = await orchestration.spawn(shell("seq 1 1000; echo complaint >&2"))
         await ended(orchestration, spawned.orchestration_task_id)
         said = [text async for text in orchestration.output(spawned.task_id, last=10)]
-    assert said == ["\n999\n1000\n", "complaint\n"]
+    assert said == ["999\n1000\n", "complaint\n"]
