@@ -157,7 +157,7 @@ class Orchestration(Protocol):
         ...
 
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
-        """Until the condition holds or the time is over; cancelling it cancels no agent."""
+        """Until the condition holds, the time is over, or a message or an agent needs the caller; cancelling it cancels no agent."""
         ...
 
     async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:

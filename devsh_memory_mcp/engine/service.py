@@ -18,7 +18,7 @@ from devsh_memory_mcp.engine.correspondence import decide_message, fitting, lett
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
 from devsh_memory_mcp.engine.site import Site
-from devsh_memory_mcp.engine.waiting import changes_of, wait_for, wait_until_exact
+from devsh_memory_mcp.engine.waiting import Reader, changes_of, wait_for, wait_until_exact
 from devsh_memory_mcp.errors import Conflict, InvalidRequest
 from devsh_memory_mcp.ports import Change, Decision, Printed, Progress
 
@@ -34,6 +34,7 @@ class LocalOrchestration:
         self._caller = caller
         self._preparation = Preparation(caller, root / "mirrors")
         self._handed_out: set[int] = set()  # of messages, to this caller, and not confirmed yet
+        self._needs: dict[str, str] = {}  # what tasks need, as far as this caller was told; by task run
         self._pulled = 0
 
     @property
@@ -197,7 +198,9 @@ class LocalOrchestration:
 
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
         """Until the condition holds, a message comes or the time is over."""
-        return await wait_for(self.site, request, reader=self._reader(await self.state()), progress=progress)
+        state = await self.state()
+        since = max(state.messages, default=0) if self._caller.is_shell else 0
+        return await wait_for(self.site, request, Reader(self._reader(state), self._handed_out, self._needs, since), progress)
 
     async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:
         """Sends a message."""

@@ -1,8 +1,9 @@
 """Waiting and watching: subscriptions to a journal. Nothing here ends an agent, and nothing polls."""
 
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -21,77 +22,111 @@ PROGRESS_EVERY = 5.0  # seconds
 VIEWS_PATIENCE = 5.0
 
 
+@dataclass(slots=True)
+class Reader:
+    """Whose wait it is. What he was told before is no news: messages up to `since`, those he `had`, what he knows that tasks need.
+
+    At a shell every command is a new caller: for him only what comes while he waits is news.
+    """
+
+    name: str
+    had: AbstractSet[int] = frozenset()
+    needs: dict[str, str] = field(default_factory=dict)
+    since: int = 0
+
+    def unread(self, state: State) -> list[Message]:
+        """His messages that do not count as read."""
+        return letters_for(state, self.name, include_read=False, type_=None, correlation_id=None)
+
+    def has_mail(self, state: State) -> bool:
+        """Whether there is a message that he has not seen."""
+        return any(letter.id > self.since and letter.id not in self.had for letter in self.unread(state))
+
+    def unhelped(self, tasks: list[Task]) -> list[Task]:
+        """Those that need something he does not know of."""
+        return [
+            task for task in tasks if task.needs_input and not task.is_terminal and self.needs.get(task.task_run_id) != task.needs_input
+        ]
+
+    def told(self, tasks: list[Task]) -> None:
+        """From now on he knows what these need."""
+        self.needs.update((task.task_run_id, task.needs_input) for task in tasks if task.needs_input)
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One wait: what it is for, since when, and which message was the newest when it began."""
+    """One wait: what it is for, whose it is, since when."""
 
     request: WaitRequest
-    reader: str
+    reader: Reader
     began: float
-    newest: int
+
+    def tasks(self, state: State) -> list[Task]:
+        """What it is for."""
+        return [state.get_task(name) for name in self.request.ids]
 
     def is_over(self, state: State) -> bool:
         """Whether its condition holds."""
-        ended = [state.get_task(name).is_terminal for name in self.request.ids]
+        ended = [task.is_terminal for task in self.tasks(state)]
         return any(ended) if self.request.mode == "any" else all(ended)
 
-    def has_mail(self, state: State) -> bool:
-        """Whether a message has come since it began."""
-        return any(letter.id > self.newest for letter in self._unread(state))
+    def has_news(self, state: State) -> bool:
+        """Whether something else happened that its caller should know."""
+        return self.reader.has_mail(state) or bool(self.reader.unhelped(self.tasks(state)))
 
-    def _unread(self, state: State) -> list[Message]:
-        return letters_for(state, self.reader, include_read=False, type_=None, correlation_id=None)
-
-    def answer(self, state: State, site: Site) -> answers.WaitAnswer:
+    def answer(self, state: State, site: Site, *, timed_out: bool) -> answers.WaitAnswer:
         """What is true now."""
-        tasks = [state.get_task(name) for name in self.request.ids]
+        tasks, finished = self.tasks(state), self.is_over(state)
         first = next((task for task in tasks if task.is_terminal), tasks[0]) if self.request.mode == "any" else tasks[0]
-        finished, waited = self.is_over(state), int((site.clock.monotonic() - self.began) * 1000)
-        places = reading.Places(site.directory)
         reasons = reading.waiting(state, site.directory, site.clock.now())
         return answers.WaitAnswer(
             orchestration_task_id=first.orchestration_task_id,
             status=first.status.value,
             result=first.result,
             error_message=first.error_message,
-            timed_out=not finished and waited >= self.request.timeout,
+            timed_out=timed_out and not finished,
             finished=finished,
             tasks=reading.rows(state, tasks, reasons, site.directory),
-            unread_messages=len(self._unread(state)),
-            wait_duration=waited,
+            unread_messages=len(self.reader.unread(state)),
+            wait_duration=int((site.clock.monotonic() - self.began) * 1000),
             branch=summary.branch_of(first),
-            result_path=places.result_path(first),
+            result_path=reading.Places(site.directory).result_path(first),
             warnings=tuple(line for task in tasks for line in (*summary.conflict_lines(task), *task.totals.warnings)),
-            next=_advice(tasks, finished=finished, mail=self.has_mail(state)),
+            next=self._advice(state, tasks, finished=finished),
         )
 
+    def _advice(self, state: State, tasks: list[Task], *, finished: bool) -> str | None:
+        open_ids = [task.orchestration_task_id for task in tasks if not task.is_terminal]
+        if unhelped := self.reader.unhelped(tasks):
+            names = ", ".join(task.id for task in unhelped[:10])
+            return f"{names} needs help, see needsInput: send a message, or cancel it and spawn it with what it lacks; then wait again."
+        if self.reader.has_mail(state):
+            return "A message for you has come: read it, then wait again."
+        if not finished:
+            return f"Still at work; wait again for {', '.join(open_ids[:10])}."
+        return f"Wait again for the others: {', '.join(open_ids[:10])}." if open_ids else None
 
-def _advice(tasks: list[Task], *, finished: bool, mail: bool) -> str | None:
-    open_ids = [task.orchestration_task_id for task in tasks if not task.is_terminal]
-    if mail:
-        return "A message for you has come: read it, then wait again."
-    if not finished:
-        return f"Still at work; wait again for {', '.join(open_ids[:10])}."
-    return f"Wait again for the others: {', '.join(open_ids[:10])}." if open_ids else None
 
-
-async def wait_for(site: Site, request: WaitRequest, *, reader: str, progress: Progress | None) -> answers.WaitAnswer:
-    """Until the condition holds, a message for the reader comes or the time is over. NotFound for an unknown id."""
+async def wait_for(site: Site, request: WaitRequest, reader: Reader, progress: Progress | None = None) -> answers.WaitAnswer:
+    """Until the condition holds, there is news for the reader or the time is over. NotFound for an unknown id."""
     journal = site.journal
+    wait = Wait(request, reader, site.clock.monotonic())
     state = await journal.read()
-    for name in request.ids:
-        state.get_task(name)
-    wait = Wait(request, reader, site.clock.monotonic(), max(state.messages, default=0))
-    if not wait.is_over(state) and request.timeout > 0:
-        with anyio.move_on_after(request.timeout / 1000):
+    is_late = not wait.is_over(state) and request.timeout == 0
+    if not is_late and not wait.is_over(state):
+        with anyio.move_on_after(request.timeout / 1000) as scope:
             async with site.link.follow(site.orchestration_id) as follower, _telling(progress, site, wait):
                 state = await journal.read()
-                while not (wait.is_over(state) or wait.has_mail(state)):
+                while not (wait.is_over(state) or wait.has_news(state)):
                     if journal.damage:  # what comes behind it cannot be read, so there is nothing to wait for
                         raise JournalDamaged(f"{journal.path} is damaged behind event {state.seq}: {journal.damage}.")
                     await follower.wait()
                     state = await journal.read()
-    return wait.answer(await journal.read(), site)
+        is_late = scope.cancelled_caught
+    state = await journal.read()
+    answer = wait.answer(state, site, timed_out=is_late)
+    reader.told(wait.tasks(state))
+    return answer
 
 
 @asynccontextmanager

@@ -128,9 +128,7 @@ async def _agent(orchestrations: Orchestrations, any_id: str) -> str:
 async def _log(orchestrations: Orchestrations, any_id: str) -> str:
     orchestration = await orchestrations.holding(any_id)
     said = "".join([text async for text in orchestration.output(any_id, last=LOG_END)])
-    if len(said.encode(errors="replace")) < LOG_END:
-        return said or "It has printed nothing yet."
-    return f"[the end of it]\n{said[said.find(chr(10)) + 1 :]}"
+    return said[-2 * LOG_END :] or "It has printed nothing yet."
 
 
 OFFERS = (

@@ -125,7 +125,7 @@ def _clipped(text: str, size: int) -> str:
 
 
 def _cut_lists(value: dict[str, Json], cut: dict[str, Json], limit: int) -> dict[str, Json]:
-    """Halves the longest list until all fits, keeping the tasks that have ended longest; says how many are left out."""
+    """Halves the longest list until all fits, keeping the tasks that have ended or need help longest; says how many are left out."""
     cut = dict(cut)
     while not fits(cut, limit):
         sizes = {key: len(dumped(item)) for key, item in cut.items() if isinstance(item, list | dict) and item}
@@ -145,7 +145,8 @@ def _cut_lists(value: dict[str, Json], cut: dict[str, Json], limit: int) -> dict
 
 
 def _is_live(item: Json) -> bool:
-    return not (isinstance(item, Mapping) and item.get("status") in TERMINAL)
+    """Whether it is at work and needs nobody."""
+    return not (isinstance(item, Mapping) and (item.get("status") in TERMINAL or item.get("needsInput")))
 
 
 def _lean(value: Json) -> Json:

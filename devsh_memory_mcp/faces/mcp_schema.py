@@ -1,6 +1,7 @@
 """Tool schemas, made from the records and kept small: every session pays for them in a model's context."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,8 +14,9 @@ _SMALL_RANGE = 1000
 _EMPTY: tuple[Any, ...] = (None, False, [], {})
 
 
+@cache
 def input_schema(arguments: type[BaseModel]) -> Schema:
-    """What a tool takes; closed. Of a record inside only the fields' names and types are shown."""
+    """What a tool takes; closed. Of a record inside only the fields' names and types are shown. To be copied before it is changed."""
     full = arguments.model_json_schema(by_alias=True)
     definitions = {name: _sketched(record) for name, record in full.get("$defs", {}).items()}
     schema = _compact(_inlined(full, definitions))
@@ -23,6 +25,7 @@ def input_schema(arguments: type[BaseModel]) -> Schema:
     return schema
 
 
+@cache
 def output_schema(answer: type[BaseModel], fields: tuple[str, ...]) -> Schema:
     """What a tool answers: `fields` are always there; the answer may hold further ones."""
     full = answer.model_json_schema(by_alias=True, mode="serialization")

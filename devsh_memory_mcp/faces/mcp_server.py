@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from typing import Any
 
 from mcp.server import MCPServer
@@ -124,7 +125,7 @@ class OwnServer(MCPServer[None]):
 
 
 def _tool(face: Face, session: Session) -> Tool:
-    parameters = input_schema(face.takes)
+    parameters = deepcopy(input_schema(face.takes))
     _describe_agents(parameters, session.caller.environment)
     tool = OwnTool(
         fn=face.run,

@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.faces.mcp_wait import Waits
 from devsh_memory_mcp.ports import Orchestrations
 
 Open = Callable[[Caller], AbstractAsyncContextManager[Orchestrations]]
@@ -42,6 +43,7 @@ class Session:
     def __init__(self, opened: Orchestrations | Open, caller: Caller, *, asks_roots: bool = False) -> None:
         self.caller = caller
         self.client = ""
+        self.waits = Waits()
         self._opened = opened
         self._asks_roots = asks_roots
         self._orchestrations: Orchestrations | None = None if callable(opened) else opened

@@ -17,7 +17,7 @@ from devsh_memory_mcp.faces import mcp_arguments as arguments
 from devsh_memory_mcp.faces.mcp_resources import brief_of
 from devsh_memory_mcp.faces.mcp_result import LIMIT, Json, dumped, fits, fitted, plain, result_of, rows_result
 from devsh_memory_mcp.faces.mcp_session import Session
-from devsh_memory_mcp.faces.mcp_wait import wait_in_slice
+from devsh_memory_mcp.faces.mcp_wait import bound_of, wait_in_slices
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 _OTHER_FIELDS = 500  # bytes
@@ -88,7 +88,8 @@ async def wait_for_agent(call: Call, given: arguments.WaitArguments) -> CallTool
         raise InvalidRequest("wait_for_agent takes orchestrationTaskId or ids, one of them.", next_step="Give the ids from spawn_agent.")
     orchestration = await call.orchestrations.holding(ids[0])
     request = WaitRequest(ids=ids, mode=given.mode, timeout=given.timeout)
-    answer = await wait_in_slice(orchestration, request, call.session.client_name(call.context), call.context)
+    bound = bound_of(call.session.client_name(call.context), call.session.caller.environment, call.context)
+    answer = await wait_in_slices(orchestration, request, call.session.waits, bound, call.context.report_progress)
     return result_of(answer, rest=_journal(orchestration))
 
 

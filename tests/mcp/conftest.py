@@ -8,6 +8,7 @@ import pytest
 from doubles.mcp_client import Connect
 from doubles.orchestrations import Canned
 from mcp import Client
+from mcp.client._memory import InMemoryTransport
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.faces.mcp_server import build_server
@@ -25,7 +26,8 @@ def connect(era: str) -> Connect:
     def connected(orchestrations: Any, *, client: Any = None, **caller: Any) -> AbstractAsyncContextManager[Client]:
         own = {"directory": Path("/project"), "environment": {}, "is_shell": False, **caller}
         options = {} if client is None else {"client_info": client}
-        return Client(build_server(orchestrations, Caller(**own)), mode=era, **options)
+        # As lines of JSON in both eras: without them requests lack what a client puts beside their parameters.
+        return Client(InMemoryTransport(build_server(orchestrations, Caller(**own))), mode=era, **options)
 
     return connected
 

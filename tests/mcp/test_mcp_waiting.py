@@ -10,7 +10,7 @@ from mcp.types import Implementation
 
 from devsh_memory_mcp.domain import answers
 from devsh_memory_mcp.domain.requests import WaitRequest
-from devsh_memory_mcp.faces.mcp_wait import Reporter, slice_of
+from devsh_memory_mcp.faces.mcp_wait import Reporter, bearable
 from devsh_memory_mcp.ports import Progress
 
 CLAUDE, CODEX, OTHER = (Implementation(name=name, version="1") for name in ("claude-code", "codex-mcp-client", "other"))
@@ -18,26 +18,35 @@ MINUTE = 60_000
 
 
 @pytest.mark.parametrize(
-    ("client", "timeout", "slice_ms"),
+    ("client", "environment", "told", "over_http", "bound"),
     [
-        ("claude-code", 60 * MINUTE, 60 * MINUTE),
-        ("codex-mcp-client", 60 * MINUTE, 280_000),
-        ("Codex", 1000, 1000),
-        ("whoever", 5 * MINUTE, 50_000),
-        ("", 5 * MINUTE, 50_000),
-        ("whoever", 0, 0),
+        ("claude-code", {}, True, False, None),
+        ("claude-code", {}, False, False, 280_000),
+        ("claude-code", {}, True, True, 280_000),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "60000"}, True, False, 55_000),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "600"}, True, False, 300),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "0"}, True, False, None),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "soon"}, True, False, None),
+        ("codex-mcp-client", {"MCP_TOOL_TIMEOUT": "60000"}, True, False, 280_000),
+        ("Codex", {}, False, False, 280_000),
+        ("whoever", {}, True, False, 50_000),
+        ("", {}, False, True, 50_000),
     ],
 )
-def test_a_call_lasts_as_long_as_its_client_can_bear(client: str, timeout: int, slice_ms: int) -> None:
-    assert slice_of(client, timeout) == slice_ms
+def test_a_call_lasts_as_long_as_its_client_can_bear(
+    client: str, environment: dict[str, str], told: bool, over_http: bool, bound: int | None
+) -> None:
+    assert bearable(client, environment, is_told=told, is_http=over_http) == bound
 
 
 @pytest.mark.promise("mcp.wait_for_agent.timeout")
 @pytest.mark.parametrize(("client", "asked_ms"), [(CLAUDE, 5 * MINUTE), (CODEX, 280_000), (OTHER, 50_000)])
 async def test_the_end_of_a_slice_is_the_true_status_and_not_a_timeout(connect: Connect, client: Implementation, asked_ms: int) -> None:
+    async def told(_progress: float, _total: float | None, _message: str | None) -> None: ...
+
     canned = Canned(wait_seconds=0)
     async with connect(canned, client=client) as connected:
-        answer = await connected.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"})
+        answer = await connected.call_tool("wait_for_agent", {"orchestrationTaskId": "ns1"}, progress_callback=told)
     assert canned.asked[0][1].timeout == asked_ms
     shown = answer.structured_content
     assert not answer.is_error
