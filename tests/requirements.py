@@ -55,6 +55,7 @@ _COMMANDS = {
     "cli.status": "orchestrate status ID: the task in detail",
     "cli.status.watch": "status --watch, -w: follows it, and ends by itself at a terminal state",
     "cli.status.interval": "status --interval SECONDS, default 3",
+    "cli.status.line": "status --line: one line for a status line, from the views alone",
     "cli.status.json": "status --json",
     "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
     "cli.results.use-env-jwt": "results --use-env-jwt",

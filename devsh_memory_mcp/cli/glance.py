@@ -4,8 +4,10 @@ It answers only where that is exactly what the engine would answer, else None; t
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from devsh_memory_mcp.cli.board import ENDED, Line
 from devsh_memory_mcp.shim.vitals import Vitals, vitals
@@ -18,28 +20,38 @@ FIELDS = ("priority", "dependsOn", "createdAt", "startedAt", "completedAt")
 
 def glance(root: Path, project: str, orchestration_id: str | None, *, everything: bool) -> list[tuple[Path, list[Document]]] | None:
     """Each active orchestration's directory with its tasks, newest first; None where the views do not tell."""
-    found = _found(root)
+    found = begun(root)
     if found is None:
         return None
     if orchestration_id and not everything:
-        wanted = [directory for _, name, _, directory in found if name == orchestration_id]
+        wanted = [one.directory for one in found if one.orchestration_id == orchestration_id]
         if not wanted:
             return None
     else:
-        wanted = [directory for _, _, of, directory in found if everything or of in (project, "")]
+        wanted = [one.directory for one in found if everything or one.project in (project, "")]
     shown: list[tuple[Path, list[Document]]] = []
     for index, directory in enumerate(wanted):
         plan = _plan(directory)
         if plan is None:
             return None
         rows, changed = plan
-        if everything or index == 0 or not rows or changed is None or not _is_past(rows, changed):
+        if everything or index == 0 or not rows or changed is None or not is_past(rows, changed):
             shown.append((directory, rows[::-1]))
     return shown
 
 
-def _found(root: Path) -> list[tuple[str, str, str, Path]] | None:
-    """When each orchestration was made, its id, its project and its directory, newest first."""
+class Begun(NamedTuple):
+    """How an orchestration began, as the first line of its journal says."""
+
+    at: str
+    orchestration_id: str
+    project: str
+    session: str | None
+    directory: Path
+
+
+def begun(root: Path) -> list[Begun] | None:
+    """The orchestrations, newest first; None where that cannot be said without more ado."""
     link, place = root / "orchestration", root / "orchestrations"
     if (link.is_dir() and not link.is_symlink()) or not place.is_dir():
         return None
@@ -48,17 +60,19 @@ def _found(root: Path) -> list[tuple[str, str, str, Path]] | None:
         try:
             with (directory / JOURNAL_FILE).open("rb") as file:
                 first = json.loads(file.readline())
-            found.append((first["timestamp"], first["orchestrationId"], first["project"], directory))
-        except (OSError, ValueError, KeyError, TypeError):
+            found.append(Begun(first["timestamp"], first["orchestrationId"], first["project"], first.get("session"), directory))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
     return sorted(found, key=lambda one: one[:2], reverse=True)
 
 
 def _plan(directory: Path) -> tuple[list[Document], datetime | None] | None:
-    """The tasks as `list` tells them, in the plan's order, and when anything last changed."""
     views = read_exact(directory)
-    if views is None:
-        return None
+    return None if views is None else rows_of(views, directory)
+
+
+def rows_of(views: Mapping[str, Document], directory: Path) -> tuple[list[Document], datetime | None] | None:
+    """The tasks as `list` tells them, in the plan's order, and when anything last changed; None where the views are no views."""
     plan = views[PLAN_FILE]
     tasks, agents, changed = plan.get("tasks"), views[AGENTS_FILE].get("agents"), plan.get("updatedAt")
     if not isinstance(tasks, list) or not isinstance(agents, list):
@@ -102,7 +116,8 @@ def _last_words(text: object) -> object:
     return "…" + text[1 - CUT :] if isinstance(text, str) and len(text) > CUT else text
 
 
-def _is_past(rows: list[Document], changed: datetime) -> bool:
+def is_past(rows: list[Document], changed: datetime) -> bool:
+    """Whether all of it ended long ago."""
     return all(row["status"] in ENDED for row in rows) and datetime.now(UTC) - changed > STALE_AFTER
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from anyio import to_thread
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.domain.names import branch_name
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from devsh_memory_mcp.domain.state import State, Task
@@ -52,10 +51,8 @@ def _check(request: SpawnRequest, task: Task) -> None:
         raise InvalidRequest(told, next_step="Leave --agent (agentName) out, or name a model of the same provider.")
 
 
-async def continued(
-    state: State, task: Task, request: SpawnRequest, task_id: str, environment: Mapping[str, str]
-) -> tuple[Repository | None, tuple[str, ...]]:
-    """The code that the task left, and what the caller should be warned of."""
+async def continued(state: State, task: Task, another: str, environment: Mapping[str, str]) -> tuple[Repository | None, tuple[str, ...]]:
+    """The code that the task left, and what the caller should be warned of. `another` is the branch where its own cannot be moved on."""
     repository, checkout = task.spec.repository, checkout_of(state, task)
     if repository is None or checkout is None:
         return None, (f"{task.orchestration_task_id} worked on no repository; its files are not taken along.",)
@@ -63,14 +60,11 @@ async def continued(
     if found is None and task.salvage_refs:
         told = f"What {task.orchestration_task_id} did is in no ref of {repository.git_directory} any more."
         raise Conflict(told, next_step="Spawn a new task, without --resume.")
-    why = None
-    if task.branch is not None:
-        why = await _obstacle(task, found, repository, environment)
+    why = await _obstacle(task, found, repository, environment) if task.branch else None
     goes_on = task.branch is not None and why is None
-    prefix = repository.branch.partition("/")[0] + "/"
     changed = {
         "base_commit": found.tip if found else checkout.base_commit,
-        "branch": task.branch if goes_on else branch_name(prefix, request.prompt, task_id),
+        "branch": task.branch if goes_on else another,
         "continues": goes_on,
         "follows": None,
         "uncommitted": 0,

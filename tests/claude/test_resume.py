@@ -46,6 +46,8 @@ async def test_it_remembers_what_was_said_and_its_branch_moves_on(team: Team, st
     async with team.opened() as orchestration:
         _, first = await done(orchestration, task("TASK-A: begin"))
         spawned, second = await done(orchestration, task("GO-ON", resume=first.id))
+        _, follower = await done(orchestration, shell("cat two.txt; echo new > new", repo=None, depends_on=(second.id,)))
+    assert (follower.result, follower.branch == second.branch, follower.warnings) == ("two\n", False, ())
     assert (first.status, second.status, second.result) == ("completed", "completed", "Went on."), second.error_message
     assert (spawned.warnings, spawned.branch, second.branch) == ((), first.branch, first.branch)
     assert git(repository, "ls-tree", "--name-only", str(first.branch)).split() == ["README", "one.txt", "two.txt"]

@@ -1,6 +1,8 @@
 """After the work: from results to a merged branch, with what a person types, at a terminal and in a pipe."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,23 @@ def test_a_person_goes_on_in_the_checkout_of_an_ended_task(terminal):
     opened = terminal.run(f"devsh orchestrate open {task} <<< '{script}'", SHELL="/bin/sh")
     assert (opened.code, opened.out.splitlines()[0], "somebody has it open" in opened.out) == (0, "new", True)
     assert terminal.run("git show mine:new.txt").out == "more\n"
+
+
+@pytest.mark.promise("cli.status.line")
+def test_a_status_line_shows_the_tasks_of_the_clients_project_and_session(terminal, tmp_path):
+    line = "devsh orchestrate status --line"
+    assert terminal.run(line).out == ""
+    assert terminal.run(f"{SPAWN} true && {SPAWN} false; devsh orchestrate wait").code == 1
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    said = {"session_id": "s", "cwd": str(elsewhere), "workspace": {"current_dir": str(elsewhere), "project_dir": str(terminal.repository)}}
+    for place, given in ((".", ""), (".", "no JSON"), (".", "[1]"), (".", '{"workspace": 1, "cwd": 2}'), (elsewhere, json.dumps(said))):
+        told = terminal.run(f'cd {place}; printf %s "$SAID" | {line}', SAID=given)
+        assert (told.code, told.out, told.err) == (0, "devsh 1 done · 1 failed\n", ""), given
+    assert terminal.run(f"cd {elsewhere}; {line}").out == ""
+    assert terminal.run(f"mkfifo ../pipe; {line} <> ../pipe").out == "devsh 1 done · 1 failed\n"
+    plan = next(Path(os.environ["DEVSH_MEMORY_DIR"]).glob("orchestrations/*/PLAN.json"))
+    kept = plan.read_bytes()
+    plan.write_text("somebody's own")
+    assert terminal.run(line).out == ""
+    plan.write_bytes(kept)
