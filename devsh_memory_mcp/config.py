@@ -52,6 +52,11 @@ class Caller:
         here = Path(os.path.abspath(self.directory))
         return str(next((place for place in (here, *here.parents) if (place / ".git").exists()), here))
 
+    @property
+    def project_path(self) -> Path:
+        """The same as a path."""
+        return Path(self.project)
+
     def handed_on(self) -> dict[str, str]:
         """The environment that an agent gets of it."""
         found = self.environment

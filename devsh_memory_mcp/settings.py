@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -196,6 +196,25 @@ def parse_file(path: Path, content: bytes) -> dict[str, object]:
     return _checked(document, lambda key: f"{path}, line {line_of(text, key)}")
 
 
+def checked_key(key: str) -> str:
+    """The key itself; SettingsInvalid with the nearest where there is none of that name."""
+    if key not in Values.model_fields:
+        raise SettingsInvalid(_sentence(key, {"type": "extra_forbidden"}, {}), next_step="`devsh config` shows all of them.")
+    return key
+
+
+def parse_words(key: str, words: Sequence[str]) -> str | int | bool | list[str]:
+    """What the words of a command line mean for a key, as a file would say it; SettingsInvalid."""
+    if isinstance(Values.model_fields[key].default, tuple):
+        plain: object = list(words)
+    elif len(words) == 1:
+        plain = _typed(key, words[0])
+    else:
+        raise SettingsInvalid(f"{key} takes one value; these are {len(words)}.", next_step="Put it in quotes.")
+    _checked({key: plain}, lambda _key: "config set")
+    return plain  # type: ignore[return-value]
+
+
 def parse_value(key: str, text: str, where: str) -> object:
     """The value of one key as a variable or a command line gives it; SettingsInvalid begins with `where`."""
     return _checked({key: _typed(key, text)}, lambda _key: where)[key]
@@ -207,23 +226,18 @@ def _checked(document: Mapping[str, object], where: Callable[[str], str]) -> dic
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         key = str(fault["loc"][0])
-        raise SettingsInvalid(f"{where(key)}: {_sentence(key, dict(fault), document)}.", next_step=_help(key)) from error
+        raise SettingsInvalid(f"{where(key)}: {_sentence(key, dict(fault), document)}", next_step=_help(key)) from error
     return {key: getattr(values, key) for key in document}
 
 
 def _sentence(key: str, fault: Mapping[str, object], document: Mapping[str, object]) -> str:
     if fault["type"] != "extra_forbidden":
         found = "" if fault["type"] == "value_error" else f" (it is {str(document[key])[:60]!r})"
-        return f"{key}: {fault_in_words(fault)}{found}"
+        return f"{key}: {fault_in_words(fault)}{found}."
     if key in NOT_YET:
-        return f"{key} is a setting that means nothing yet: {NOT_YET[key]}"
-    return f"there is no setting {key[:60]!r}{nearest(key)}"
-
-
-def nearest(key: str) -> str:
-    """`, did you mean …?` where a setting has nearly that name."""
+        return f"{key} is a setting that means nothing yet: {NOT_YET[key]}."
     near = difflib.get_close_matches(key.lower().replace("-", "_"), list(Values.model_fields), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return f"there is no setting {key[:60]!r}{f', did you mean {near[0]!r}?' if near else '.'}"
 
 
 def _help(key: str) -> str:

@@ -180,7 +180,18 @@ _SETTINGS = {
     "settings.limits": "agents spawn agents max_depth deep at most, and an orchestration has max_tasks unfinished tasks at most",
 }
 
-_ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT | _SETTINGS
+_GETTING_THERE = {
+    "settings.config": "devsh config shows each value and where it comes from; get, set [--project]",
+    "setup.claude": "devsh setup claude [--project] enters server, permission and skill, and shows the diff before",
+    "setup.codex": "devsh setup codex enters server, timeouts, variables and permission",
+    "setup.remove": "devsh setup … --remove takes out what was put in, and nothing else",
+    "skill.install": "devsh skill install [--project] copies the skill, and writes over nothing",
+    "skill.wheel": "the skill is part of what is installed",
+    "plugin.valid": "the repository is a Claude Code plugin, valid by claude itself; .mcp.json and server.json say the same",
+    "doctor.report": "devsh doctor says which CLIs, logins and tools are there, what is missing and how to get it",
+}
+
+_ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT | _SETTINGS | _GETTING_THERE
 PROMISES = tuple(Promise(id_, text, built=id_ not in NOT_BUILT_YET) for id_, text in _ALL.items())
 
 

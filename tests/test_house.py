@@ -1,6 +1,7 @@
 """The house style's rules that can be read from the source. There is no list of pardons: the exceptions are the rules' own."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from devsh_memory_mcp.clients.claude import PLUGIN
+from devsh_memory_mcp.clients.server import PROGRAM, SERVER_NAME, WAIT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "devsh_memory_mcp"
@@ -24,7 +28,10 @@ STANDARD_LIBRARY_ONLY = {"shim": {"shim", "agents", "errors"}, "agents": {"agent
 CATCH_ALL_NAMES = {"manager", "handler", "utils", "helpers", "common", "base", "core", "types", "constants"}
 
 # The hosts that files may name: reserved ones, this machine, and where the project and its specifications live.
-HOSTS = {"127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org", "modelcontextprotocol.io"}
+HOSTS = {
+    *("127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org"),
+    *("modelcontextprotocol.io", "static.modelcontextprotocol.io"),
+}
 RESERVED_HOST = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(test|invalid|localhost)|\W.*|")
 # Directories of one machine or one person.
 MACHINE = re.compile(r"(?<![\w.$}/])/(wor[k]|home/(?!someone\b|user\b|runner\b)\w+)/")
@@ -137,6 +144,23 @@ def test_the_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert f'VERSION = "{version}"' in MODULES["config.py"]
     assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    server, plugin = (json.loads((ROOT / name).read_text(encoding="utf-8")) for name in ("server.json", ".claude-plugin/plugin.json"))
+    assert {server["version"], plugin["version"], *(package["version"] for package in server["packages"])} == {version}
+
+
+@pytest.mark.promise("plugin.valid")
+def test_the_server_is_the_same_wherever_it_is_described() -> None:
+    server, plugin, market, project = (
+        json.loads((ROOT / name).read_text(encoding="utf-8"))
+        for name in ("server.json", ".claude-plugin/plugin.json", ".claude-plugin/marketplace.json", ".mcp.json")
+    )
+    entry = project["mcpServers"][SERVER_NAME]
+    assert (entry["command"], entry["args"], entry["timeout"]) == ("uvx", [PROGRAM], WAIT_SECONDS * 1000)
+    assert [package["identifier"] for package in server["packages"]] == [PROGRAM]
+    assert len(server["description"]) <= 100  # the registry takes no more
+    assert f"<!-- mcp-name: {server['name']} -->" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [each["name"] for each in market["plugins"]] == [plugin["name"]] == [PLUGIN]
+    assert all((ROOT / plugin[part]).exists() for part in ("skills", "mcpServers"))
 
 
 def test_shell_scripts_can_be_read_by_their_shell() -> None:

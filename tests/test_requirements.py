@@ -31,9 +31,8 @@ def test_what_is_not_built_yet_is_promised_nevertheless() -> None:
 
 
 def test_ids_tell_their_place() -> None:
-    assert [
-        id_ for id_ in BY_ID if not re.fullmatch(r"(cli|mcp|http|sse|head|pattern|file|env|status|agent|skill|settings)\.[\w.-]+", id_)
-    ] == []
+    places = "cli|mcp|http|sse|head|pattern|file|env|status|agent|skill|settings|setup|plugin|doctor"
+    assert [id_ for id_ in BY_ID if not re.fullmatch(rf"({places})\.[\w.-]+", id_)] == []
 
 
 @pytest.mark.promise("skill.file")

@@ -1,14 +1,16 @@
 """`devsh demo`: the whole of it in a few seconds, without a key."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
 import click
 
+from devsh_memory_mcp.agents.catalogue import PLANNED_PROVIDERS
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.asking import ask, interruptible
-from devsh_memory_mcp.cli.demo_plan import AGENT_CLIS, PLAN, choose_repository, found_agents
+from devsh_memory_mcp.cli.demo_plan import PLAN, choose_repository
 from devsh_memory_mcp.cli.detail import diff_text, show_text
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import document, facts, quoted, warn, where, write_json
@@ -16,6 +18,7 @@ from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.cli.watch import Watch
 from devsh_memory_mcp.domain.answers import ResultsAnswer, TaskRecord
 from devsh_memory_mcp.domain.requests import WaitRequest
+from devsh_memory_mcp.inventory import find_agents
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 LONGEST = 120.0
@@ -50,7 +53,7 @@ def demo(context: click.Context, *, here: bool, as_json: bool) -> int:
         write_json(document(results) | {"repository": str(repository)})
         return code
     _tell(results, report, time.monotonic() - started)
-    _say_next(orchestration, repository, report)
+    _say_next(orchestration, repository, report, session.surroundings.environment)
     return code
 
 
@@ -75,7 +78,7 @@ def _tell(results: ResultsAnswer, report: TaskRecord, seconds: float) -> None:
     facts([("isolation", report.isolation)])
 
 
-def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord) -> None:
+def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord, environment: Mapping[str, str]) -> None:
     lines = [quoted("cd", str(repository))]
     if report.branch and report.status == "completed":
         lines += [quoted("git", "diff", f"{report.base_branch or 'HEAD'}...{report.branch}"), quoted("git", "merge", report.branch)]
@@ -83,7 +86,18 @@ def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord
     click.echo(click.style("\nNext:", bold=True))
     for line in lines:
         click.echo(f"  {line}")
-    found = found_agents()
-    installed = f"Found here: {', '.join(found)}." if found else f"None of {', '.join(AGENT_CLIS)} is installed here."
-    click.echo(f"\n{installed}\nThis release drives shell/bash and shell/sh; {', '.join(AGENT_CLIS)} come next.")
+    click.echo(f"\n{real_work(environment)}")
     where(orchestration.directory)
+
+
+def real_work(environment: Mapping[str, str]) -> str:
+    """Which agent with a model could be handed work here, and by what command; else how to get one."""
+    agents = [agent for agent in find_agents(environment) if agent.name not in PLANNED_PROVIDERS]
+    ready = next((agent for agent in agents if agent.path and agent.login), None)
+    if ready is not None and ready.login is not None:
+        line = f'devsh orchestrate spawn --agent {ready.name}/haiku "Say what this repository is for, in README.md"'
+        return f"Found here: {ready.name}, {ready.login.payer} ({ready.login.place}). Hand it real work:\n  {line}"
+    here = next((agent for agent in agents if agent.path), None)
+    if here is not None:
+        return f"Found here: {here.name}, which is not logged in. {here.kind.log_in[:1].upper()}{here.kind.log_in[1:]}."
+    return f"No agent with a model is installed here. {agents[0].name}: {agents[0].kind.install}; then `devsh doctor` says what is missing."

@@ -1,14 +1,11 @@
 """What the demonstration does: three scripts that read any repository side by side, a fourth that needs what they wrote."""
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask
 from devsh_memory_mcp.errors import RepositoryUnusable
-
-AGENT_CLIS = ("claude", "codex", "gemini", "opencode")
 
 LINES = r"""# Count the lines of each kind of file in this repository
 set -eu
@@ -88,11 +85,6 @@ def choose_repository(here: Path, *, in_place: bool) -> tuple[Path, str]:
         return target / "repository", "on a small repository made for this"
     _git(target, "clone", "--quiet", str(source), source.name)
     return target / source.name, f"on a clone of {source}"
-
-
-def found_agents() -> list[str]:
-    """The agents' command-line programs that are installed here."""
-    return [name for name in AGENT_CLIS if shutil.which(name)]
 
 
 def _top(directory: Path) -> Path | None:

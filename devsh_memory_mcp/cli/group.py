@@ -45,12 +45,10 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def _nearest(self, name: str) -> str:
-        if near := difflib.get_close_matches(name, [*self.members, *self.aliases], n=1, cutoff=0.5):
-            return f" Did you mean `{near[0]}`?"
-        deeper = self.members.get("orchestrate") and import_module(f"{PACKAGE}.orchestrate").MEMBERS
-        if deeper and (near := difflib.get_close_matches(name, list(deeper), n=1, cutoff=0.6)):
-            return f" Did you mean `orchestrate {near[0]}`?"
-        return ""
+        deeper = import_module(f"{PACKAGE}.orchestrate").MEMBERS if "orchestrate" in self.members else {}
+        meant = {each: f"orchestrate {each}" for each in deeper} | {each: each for each in (*self.members, *self.aliases)}
+        near = difflib.get_close_matches(name, meant, n=1, cutoff=0.5)
+        return f" Did you mean `{meant[near[0]]}`?" if near else ""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples."""

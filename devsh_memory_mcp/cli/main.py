@@ -14,6 +14,11 @@ from devsh_memory_mcp.config import VERSION
 MEMBERS = {
     "orchestrate": "orchestrate:orchestrate",
     "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "setup": "setup:setup",
+    "skill": "setup:skill",
+    "config": "settings:config",
+    "trust": "settings:trust_command",
     "fsck": "upkeep:fsck",
     "gc": "upkeep:gc",
     "completion": "completion:completion",

@@ -67,7 +67,10 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.argument("prompt", nargs=-1)
 @click.option(
-    "--agent", "agent_name", metavar="NAME", help="Agent to use (default: claude/haiku-4.5); shell/bash runs the prompt as a script."
+    "--agent",
+    "agent_name",
+    metavar="NAME",
+    help="Agent to use (default: `devsh config get default_agent`); shell/bash runs the prompt as a script.",
 )
 @click.option("--repo", metavar="REPO", help="owner/repo, URL, path or none (default: the repository you are in).")
 @click.option("--branch", metavar="NAME", help="Branch to start from (default: what is checked out, or main).")

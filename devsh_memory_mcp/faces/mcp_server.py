@@ -1,8 +1,8 @@
 """The MCP server of one caller: his tools over his orchestrations. Parse, call, render; every failure says what to do next."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from typing import Any
 
@@ -16,10 +16,9 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Prompt, Resource, ResourceTemplate
 from pydantic import PrivateAttr
 
-from devsh_memory_mcp.agents import catalogue
 from devsh_memory_mcp.config import VERSION, Caller
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.errors import DevshError, InvalidId, NotAllowed, NotFound, UnknownDependency
+from devsh_memory_mcp.errors import DevshError, InvalidId, NotAllowed, NotFound, SettingsInvalid, UnknownDependency
 from devsh_memory_mcp.faces import mcp_prompts, mcp_resources
 from devsh_memory_mcp.faces.mcp_arguments import parsed
 from devsh_memory_mcp.faces.mcp_instructions import AGENT_INSTRUCTIONS, INSTRUCTIONS
@@ -28,7 +27,9 @@ from devsh_memory_mcp.faces.mcp_result import error_result
 from devsh_memory_mcp.faces.mcp_schema import Schema, input_schema, output_schema
 from devsh_memory_mcp.faces.mcp_session import Open, Session
 from devsh_memory_mcp.faces.mcp_tools import FACES, Call, Face
+from devsh_memory_mcp.inventory import in_words
 from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.settings import load_settings
 
 SERVER_NAME = "devsh-memory"
 
@@ -126,7 +127,7 @@ class OwnServer(MCPServer[None]):
 
 def _tool(face: Face, session: Session) -> Tool:
     parameters = deepcopy(input_schema(face.takes))
-    _describe_agents(parameters, session.caller.environment)
+    _describe_agents(parameters, session.caller)
     tool = OwnTool(
         fn=face.run,
         name=face.name,
@@ -171,9 +172,9 @@ def next_step(error: DevshError) -> str:
     return error.next_step
 
 
-def _describe_agents(parameters: Schema, environment: Mapping[str, str]) -> None:
+def _describe_agents(parameters: Schema, caller: Caller) -> None:
     """Names the agents that can be started here, and which one it is without a word."""
     if (shown := parameters["properties"].get("agentName")) is not None:
-        here = ", ".join(f"shell/{shell}" for shell in catalogue.SHELLS)
-        shown["description"] = f"provider/model. Available here: {here} (the prompt is a script)."
-        shown["default"] = environment.get("CMUX_DEFAULT_CODING_AGENT") or catalogue.DEFAULT_AGENT
+        shown["description"] = f"provider/model. Available here: {in_words(caller.environment)}."
+        with suppress(SettingsInvalid):  # the spawn says what is wrong with them
+            shown["default"] = load_settings(caller.project, caller.environment).default_agent
