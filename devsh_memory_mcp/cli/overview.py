@@ -1,5 +1,6 @@
 """What `devsh orchestrate status` shows: one task, or the board of all; once, or as it changes."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
@@ -8,28 +9,46 @@ from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, rows_of, still_running
 from devsh_memory_mcp.cli.board import counts, table
 from devsh_memory_mcp.cli.detail import show_task
+from devsh_memory_mcp.cli.notice import tell_end
 from devsh_memory_mcp.cli.output import document, line_of, where, write_json
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.cli.watch import Watch
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
-def show(session: Session, any_id: str | None, *, watching: bool, interval: float, everything: bool, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be shown, and what to run when a watched one has ended."""
+
+    any_id: str | None
+    watching: bool
+    interval: float
+    everything: bool
+    as_json: bool
+    notify: str | None
+
+
+def show(session: Session, wanted: Wanted) -> int:
     """A task, an orchestration or all of them, or one of the former until it has ended; the exit code."""
+    watched: list[Watch] = []
 
     async def work(orchestrations: Orchestrations) -> int:
-        if everything and not any_id:
-            return await _show_all(orchestrations, as_json=as_json)
-        orchestration, task_id = await find(orchestrations, any_id)
-        if watching:
-            return await Watch(orchestration, task_id, interval=interval, as_json=as_json).run()
-        await _show_once(orchestration, task_id, as_json=as_json)
-        if task_id is None and not as_json:
+        if wanted.everything and not wanted.any_id:
+            return await _show_all(orchestrations, as_json=wanted.as_json)
+        orchestration, task_id = await find(orchestrations, wanted.any_id)
+        if wanted.watching:
+            watched.append(Watch(orchestration, task_id, interval=wanted.interval, as_json=wanted.as_json))
+            return await watched[0].run()
+        await _show_once(orchestration, task_id, as_json=wanted.as_json)
+        if task_id is None and not wanted.as_json:
             await _mention_others(orchestrations, orchestration)
         return 0
 
-    with interruptible(still_running(any_id)):
-        return ask(session, work)
+    with interruptible(still_running(wanted.any_id)):
+        code = ask(session, work)
+    for watch in watched:
+        tell_end(wanted.notify, watch.rows, code, session.surroundings.environment, as_json=wanted.as_json)
+    return code
 
 
 async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_json: bool) -> None:

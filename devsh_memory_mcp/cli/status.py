@@ -27,9 +27,18 @@ from devsh_memory_mcp.cli.session import session_of
 )
 @click.option("--all", "everything", is_flag=True, help="Every orchestration, not only the current one.")
 @click.option("--line", "in_a_line", is_flag=True, help="One line, e.g. as Claude Code's status line (it reads that one's JSON on stdin).")
+@click.option("--notify", metavar="COMMAND", help="With --watch: run at the end, see `devsh orchestrate wait --help`.")
 @click.pass_context
 def status(
-    context: click.Context, any_id: str | None, *, watching: bool, interval: float, everything: bool, in_a_line: bool, as_json: bool
+    context: click.Context,
+    any_id: str | None,
+    *,
+    watching: bool,
+    interval: float,
+    everything: bool,
+    in_a_line: bool,
+    notify: str | None,
+    as_json: bool,
 ) -> int:
     """Show a task, or without ID the board of the current orchestration.
 
@@ -37,7 +46,7 @@ def status(
     """
     session = session_of(context)
     if in_a_line:
-        if any_id or watching or everything or as_json:
+        if any_id or watching or everything or notify or as_json:
             raise click.UsageError("--line stands alone: it is about this project, or the orchestration of --orchestration-id.")
         from devsh_memory_mcp.cli import status_line
 
@@ -45,6 +54,8 @@ def status(
         return 0
     if watching and everything:
         raise click.UsageError("--watch follows one task or one orchestration: leave out --all, or give an orchestration's id.")
+    if notify and not watching:
+        raise click.UsageError("--notify says when a watch is over: give --watch too.")
     from devsh_memory_mcp.cli import overview
 
-    return overview.show(session, any_id, watching=watching, interval=interval, everything=everything, as_json=as_json)
+    return overview.show(session, overview.Wanted(any_id, watching, interval, everything, as_json, notify))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import anyio
 import click
 
-from devsh_memory_mcp.cli import failure
+from devsh_memory_mcp.cli import failure, notice
 from devsh_memory_mcp.cli.asking import ask, build, find, given, interruptible, no_tasks, rows_of, still_running
 from devsh_memory_mcp.cli.board import ENDED, change
 from devsh_memory_mcp.cli.durations import Milliseconds
@@ -24,6 +24,7 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
     "devsh orchestrate wait ns7abc12345",
     "devsh orchestrate wait --timeout 1h",
     "devsh orchestrate wait ns7abc12345 ns7def67890 --any --timeout 90s",
+    "devsh orchestrate wait --notify 'notify-send \"devsh: $DEVSH_SUMMARY\"'",
     short_help="Until tasks have ended.",
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1)
@@ -31,8 +32,9 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
     "--timeout", type=Milliseconds(), default="5m", show_default=True, metavar="DURATION", help="90s, 5m, 1h30m; 0 answers at once."
 )
 @click.option("--any/--all", "first", default=False, help="Until the first has ended, or until all have (default).")
+@notice.option
 @click.pass_context
-def wait(context: click.Context, ids: tuple[str, ...], *, timeout: int, first: bool, as_json: bool) -> int:
+def wait(context: click.Context, ids: tuple[str, ...], *, timeout: int, first: bool, notify: str | None, as_json: bool) -> int:
     """Wait for tasks, without ID for all of the current orchestration.
 
     Exits 0 if they completed, 1 if one failed or was cancelled, 3 if the time was over first. No agent is ended by it.
@@ -51,7 +53,9 @@ def wait(context: click.Context, ids: tuple[str, ...], *, timeout: int, first: b
     else:
         _show(answer)
         where(orchestration.directory)
-    return _exit_code(answer)
+    code = _exit_code(answer)
+    notice.tell_end(notify, answer.tasks, code, session_of(context).surroundings.environment, as_json=as_json)
+    return code
 
 
 async def _until(orchestration: Orchestration, tasks: tuple[str, ...], mode: str, seconds: float) -> WaitAnswer:

@@ -31,11 +31,12 @@ class Watch:
         self._orchestration, self._task_id = orchestration, task_id
         self._interval, self._as_json = interval, as_json
         self._told: dict[str, tuple[str, str | None]] = {}
+        self.rows: Sequence[Shown] = ()  # at the end
 
     async def run(self) -> int:
         """Until everything has ended; the exit code of `wait`."""
         async with following(self._orchestration) as bell:
-            rows = await self._drawn(bell) if terminal.is_foreground() and not self._as_json else await self._told_all(bell)
+            self.rows = rows = await self._drawn(bell) if terminal.is_foreground() and not self._as_json else await self._told_all(bell)
         await self._conclude(rows)
         return exit_code(rows)
 

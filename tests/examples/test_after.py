@@ -74,3 +74,11 @@ def test_a_status_line_shows_the_tasks_of_the_clients_project_and_session(termin
     plan.write_text("somebody's own")
     assert terminal.run(line).out == ""
     plan.write_bytes(kept)
+
+
+def test_the_terminal_rings_where_there_is_one(terminal):
+    assert terminal.run(f"{SPAWN} true").code == 0
+    assert terminal.typed("devsh orchestrate wait").out.endswith("\a")
+    assert "\a" not in terminal.typed("devsh orchestrate wait --json").out
+    assert "\a" in terminal.typed("devsh orchestrate status --watch").out
+    assert "\a" not in terminal.run("devsh orchestrate wait; devsh orchestrate status --watch").out
