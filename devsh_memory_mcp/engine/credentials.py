@@ -11,6 +11,7 @@ from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
 from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
+from devsh_memory_mcp.inventory import find_agents
 from devsh_memory_mcp.shim.wall import find_program
 
 # Every variable that may hold one; what a face lends to the runner.
@@ -24,14 +25,11 @@ def lendable(environment: Mapping[str, str]) -> dict[str, str]:
 
 def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:
     """What its CLI would use by itself, in its own order: a variable, else the login that it keeps; None where none is seen."""
-    for variable, basis in provider.variables:
-        if value := environment.get(variable):
-            return Credential(variable=variable, fingerprint=fingerprint(value), cost_basis=basis)
-    return Credential(cost_basis="subscription") if (_home(provider, environment) / provider.login_file).is_file() else None
-
-
-def _home(provider: Provider, environment: Mapping[str, str]) -> Path:
-    return Path(environment.get(provider.home_variable) or os.path.join(environment.get("HOME", ""), provider.home))
+    login = next((agent.login for agent in find_agents(environment) if agent.name == provider.program), None)
+    if login is None:
+        return None
+    value = environment.get(login.place)
+    return Credential(variable=login.place if value else None, fingerprint=value and fingerprint(value), cost_basis=login.cost_basis)
 
 
 def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:

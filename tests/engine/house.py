@@ -160,8 +160,11 @@ def repository(house: House) -> Path:
 
 
 async def ended(orchestration: Orchestration, *ids: str) -> answers.WaitAnswer:
-    """The answer of a wait until all have ended."""
-    return await orchestration.wait(WaitRequest(ids=ids))
+    """The answer of a wait until all have ended, or mail has come."""
+    while True:
+        answer = await orchestration.wait(WaitRequest(ids=ids))
+        if answer.finished or answer.unread_messages:
+            return answer
 
 
 def events_of(orchestration: Orchestration) -> list[Event]:
