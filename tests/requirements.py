@@ -110,6 +110,7 @@ _TOOLS = {
     "mcp.resources": "devsh://plan, devsh://agents, devsh://agents/{id}, devsh://runs/{id}/log",
     "mcp.subscriptions": "who subscribes to a resource is told when it changes",
     "mcp.prompts": "the four patterns as prompts",
+    "mcp.conformance": "the server passes the protocol's conformance scenarios that apply to it",
     "mcp.example.parallel": "the example of parallel tasks works as printed",
     "mcp.example.pipeline": "the example of a sequential pipeline works as printed",
 }

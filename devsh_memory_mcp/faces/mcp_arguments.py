@@ -16,7 +16,7 @@ from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, M
 from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import InvalidRequest
 
-TaskId = Annotated[requests.AnyId, Field(description="An agent's orchestrationTaskId (or taskRunId, or name).")]
+TaskId = Annotated[requests.AnyId, Field(description="An agent's id or name.")]
 
 
 def _listed(value: object) -> object:
@@ -64,14 +64,14 @@ class SpawnArguments(Arguments):
     ] = ()
     priority: Annotated[int, Field(ge=0, le=10, description="0 = highest, 10 = lowest.")] = DEFAULT_PRIORITY
     name: Annotated[requests.AnyId | None, Field(description="Short id of your own, for dependsOn and lists.")] = None
-    on_dependency_failure: Annotated[Literal["fail", "run"], Field(description="What to do when a dependency fails.")] = "fail"
+    on_dependency_failure: Annotated[Literal["fail", "run"], Field(description="When a dependency fails.")] = "fail"
     retries: Annotated[requests.Retries, Field(description="Further attempts after a failure.")] = 0
-    timeout: Annotated[requests.TimeoutMs | None, Field(description="End the agent after this many ms. Default: none.")] = None
+    timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends the agent after so many ms.")] = None
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
-    setup: Annotated[requests.Script | None, Field(description="Shell script to run in the checkout before the agent.")] = None
-    include_dirty: Annotated[bool, Field(description="Give the agent your uncommitted changes too.")] = False
-    resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: goes on with its session, work and branch.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key spawns nothing new.")] = None
+    setup: Annotated[requests.Script | None, Field(description="Script to run in the checkout first.")] = None
+    include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
+    resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
 
     def request(self) -> requests.SpawnRequest:
         """The same as the engine takes it."""
@@ -118,7 +118,7 @@ class BatchArguments(Arguments):
     ]
     defaults: Annotated[BatchDefaults | None, BeforeValidator(_read), Field(description="For tasks that say nothing themselves.")] = None
     max_concurrent: Annotated[requests.Places | None, Field(description="At most so many run at once.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key spawns nothing new.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
 
     def request(self) -> requests.BatchRequest:
         """The same as the engine takes it."""
@@ -168,13 +168,13 @@ class PullArguments(Arguments):
     """Arguments of pull_orchestration_updates."""
 
     orchestration_id: Annotated[requests.AnyId | None, Field(description="Default: CMUX_ORCHESTRATION_ID, else your own.")] = None
-    full: Annotated[bool, Field(description="All tasks, not only those changed since your last pull.")] = False
+    full: Annotated[bool, Field(description="All tasks, not only those that changed.")] = False
 
 
 class SendArguments(Arguments):
     """Arguments of send_message."""
 
-    to: Annotated[str, Field(min_length=1, max_length=200, description="An agent's id or its unique agentName, head, or * for everyone.")]
+    to: Annotated[str, Field(min_length=1, max_length=200, description="An agent's id, head, or * for everyone.")]
     message: Annotated[str, Field(min_length=1, description="The text.")]
     type: Annotated[MessageType, Field(description="What it is.")] = "request"
     correlation_id: Annotated[requests.CorrelationId | None, Field(description="Ties an answer to its question.")] = None
@@ -182,7 +182,7 @@ class SendArguments(Arguments):
     priority: Annotated[Literal["high", "normal", "low"] | None, Field(description="How urgent it is.")] = None
     metadata: Annotated[requests.Metadata, Field(description="Anything else, as an object.")] = {}
     interrupt: Annotated[bool, Field(description="Stop what the agent does now, so that it reads this at once.")] = False
-    idempotency_key: Annotated[requests.Key | None, Field(description="A repeated call with the same key sends nothing new.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
 
     def request(self) -> requests.MessageRequest:
         """The same as the engine takes it."""
@@ -192,7 +192,7 @@ class SendArguments(Arguments):
 class MessagesArguments(Arguments):
     """Arguments of get_my_messages."""
 
-    after: Annotated[int | None, Field(ge=0, description="cursor of the answer before: confirms those you got up to it as read.")] = None
+    after: Annotated[int | None, Field(ge=0, description="cursor of the answer before: those up to it count as read.")] = None
     include_read: Annotated[bool, Field(description="Also those you had already.")] = False
     type: Annotated[MessageType | None, Field(description="Only this type.")] = None
     correlation_id: Annotated[requests.CorrelationId | None, Field(description="Only those with this correlationId.")] = None

@@ -40,8 +40,8 @@ def _outlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     small = _compact({key: item for key, item in schema.items() if key != "default"})
     kept: Schema = {key: small[key] for key in ("type", "anyOf") if key in small}
-    if schema.get("type") == "array":
-        kept["items"] = _outlined(schema.get("items", {}), definitions)
+    if schema.get("type") == "array" and (items := _outlined(schema.get("items", {}), definitions)) != {"type": "object"}:
+        kept["items"] = items
     return kept
 
 
@@ -80,13 +80,9 @@ def _compacted(item: Any) -> Any:
 
 
 def _nullable(schema: Schema) -> Schema:
-    """`X or null` with a null default is optional as it is: only X is shown; without a default both types are named."""
+    """`X or null` with a null default is optional as it is: only X is shown. Elsewhere both are named, each with a type of its own."""
     options = schema.get("anyOf", [])
-    if len(options) != 2 or {"type": "null"} not in options:
+    if len(options) != 2 or {"type": "null"} not in options or schema.get("default", ...) is not None:
         return schema
     (option,) = (each for each in options if each != {"type": "null"})
-    rest = {key: item for key, item in schema.items() if key != "anyOf"}
-    if "default" in rest and rest["default"] is None:
-        del rest["default"]
-        return {**option, **rest}
-    return {**option, **rest, "type": [option["type"], "null"]} if "type" in option and "enum" not in option else schema
+    return {**option, **{key: item for key, item in schema.items() if key not in ("anyOf", "default")}}
