@@ -15,7 +15,7 @@ from devsh_memory_mcp.inventory import AgentCli, Login
 MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "missing": ("missing", "red")}
 
 
-@command("doctor", "devsh doctor", "devsh doctor --json", short_help="What is here, and what is missing.")
+@command("doctor", "devsh doctor", "devsh doctor --json", hides=("orchestration_id",), short_help="What is here, and what is missing.")
 @click.pass_context
 def doctor(context: click.Context, *, as_json: bool) -> int:
     """Look for agents' CLIs and their logins, git, the memory root, settings, and what stands in the way.

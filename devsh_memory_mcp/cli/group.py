@@ -12,6 +12,7 @@ from devsh_memory_mcp.errors import NotAvailable
 
 Function = TypeVar("Function", bound=Callable[..., object])
 PACKAGE = "devsh_memory_mcp.cli"
+MEMORY = ("dir", "orchestration_id")  # of no meaning to what does not touch orchestrations
 LAST = ("use_env_jwt", "dir", "orchestration_id", "as_json")  # in the help, after what the command itself has
 
 
@@ -74,8 +75,13 @@ def write_examples(examples: tuple[str, ...], formatter: click.HelpFormatter) ->
             formatter.write(f"{' ' * formatter.current_indent}{example}\n")
 
 
-def command(name: str, *examples: str, use_env_jwt_shown: bool = False, **settings: object) -> Callable[[Function], Command]:
-    """A command with the options that all have: `--dir`, `--orchestration-id`, `--json`, and `--use-env-jwt`, which is refused."""
+def command(
+    name: str, *examples: str, use_env_jwt_shown: bool = False, hides: tuple[str, ...] = (), **settings: object
+) -> Callable[[Function], Command]:
+    """A command with the options that all have: `--dir`, `--orchestration-id`, `--json`, and `--use-env-jwt`, which is refused.
+
+    `hides` are those of them that mean nothing to it: they are taken, and not in its help.
+    """
 
     def decorate(function: Function) -> Command:
         for option in (_json, _orchestration_id, directory_option):
@@ -84,6 +90,9 @@ def command(name: str, *examples: str, use_env_jwt_shown: bool = False, **settin
         made: Command = click.command(name, cls=Command, **settings)(function)
         made.examples = examples
         made.params.sort(key=lambda parameter: parameter.name in LAST)
+        for parameter in made.params:
+            if isinstance(parameter, click.Option) and parameter.name in hides:
+                parameter.hidden = True
         return made
 
     return decorate

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.group import LazyGroup, command, directory_option
+from devsh_memory_mcp.cli.group import MEMORY, LazyGroup, command
 from devsh_memory_mcp.cli.output import facts, quoted, warn, write_json
 from devsh_memory_mcp.cli.session import Session, session_of
 from devsh_memory_mcp.clients.text import TextChange, put_text, read_text, spliced
@@ -45,7 +45,6 @@ KEYS = "  ".join(Values.model_fields)
     short_help="Settings, and where each comes from.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, and nothing else.")
-@directory_option
 @click.pass_context
 def config(context: click.Context, *, as_json: bool) -> None:
     """Show what is set, and where each value comes from.
@@ -70,7 +69,7 @@ def config(context: click.Context, *, as_json: bool) -> None:
     warn(settings.warnings)
 
 
-@command("get", "devsh config get default_agent", "devsh config get include", short_help="Print one value.")
+@command("get", "devsh config get default_agent", "devsh config get include", hides=MEMORY, short_help="Print one value.")
 @click.argument("key")
 @click.pass_context
 def config_get(context: click.Context, key: str, *, as_json: bool) -> None:
@@ -92,6 +91,7 @@ def config_get(context: click.Context, key: str, *, as_json: bool) -> None:
     "devsh config set default_agent claude/sonnet",
     "devsh config set timeout 1h30m",
     "devsh config set --project include .env '*.local'",
+    hides=MEMORY,
     short_help="Write one value.",
 )
 @click.option("--project", is_flag=True, help="Into .devsh.toml of this repository, not into your own file.")
@@ -133,6 +133,7 @@ def config_set(context: click.Context, key: str, value: tuple[str, ...], *, proj
     "devsh trust ../other-repository",
     "devsh trust --list",
     "devsh trust --revoke",
+    hides=MEMORY,
     short_help="Allow what a repository's .devsh.toml says to run.",
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.group import LazyGroup, command
+from devsh_memory_mcp.cli.group import MEMORY, LazyGroup, command
 from devsh_memory_mcp.cli.output import warn, write_json
 from devsh_memory_mcp.cli.session import Session, session_of
 from devsh_memory_mcp.clients.claude import ClaudeFiles, config_home, projects_files, users_files
@@ -40,6 +40,7 @@ def setup() -> None:
     "devsh setup claude --yes",
     "devsh setup claude --project       # .mcp.json of this repository, for all who work on it",
     "devsh setup claude --remove",
+    hides=MEMORY,
     short_help="Claude Code: server, permission, skill.",
 )
 @click.option("--project", is_flag=True, help="In this repository (.mcp.json, .claude, .agents), not for all of yours.")
@@ -68,6 +69,7 @@ def setup_claude(context: click.Context, *, project: bool, remove: bool, yes: bo
     "codex",
     "devsh setup codex",
     "devsh setup codex --remove",
+    hides=MEMORY,
     short_help="Codex: server, timeouts, permission.",
 )
 @remove_option
@@ -102,6 +104,7 @@ def skill() -> None:
     "devsh skill install",
     "devsh skill install --project      # .agents/skills of this repository, with a link from .claude/skills",
     "devsh skill install --remove",
+    hides=MEMORY,
     short_help="Copy the skill to where agents look.",
 )
 @click.option("--project/--user", default=False, help="In this repository, or for all of yours (default).")

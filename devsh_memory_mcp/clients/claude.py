@@ -21,6 +21,7 @@ SERVER = ("mcpServers", SERVER_NAME)
 RULES = ("permissions", "allow")
 RULE = f"mcp__{SERVER_NAME}"
 PLUGIN = "devsh"
+COMMAND = "setup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class ClaudeFiles:
     def installing(self, notes: Notes, *, replace: bool) -> Plan:
         """All three put in, as far as they are not there."""
         plan = self.servers.with_member(SERVER, self.entry, notes, replace=replace)
-        plan += self.settings.with_element(RULES, RULE, notes)
+        plan += self.settings.with_element(RULES, RULE)
         try:
-            plan += self.skill.installing(notes)
+            plan += self.skill.installing(notes, by=COMMAND)
         except Conflict as conflict:  # what it says is of use without the skill too
             plan.said.append(f"The skill is left out: {conflict.message}")
         return plan
@@ -52,7 +53,7 @@ class ClaudeFiles:
         """What was put in, taken out."""
         plan = self.servers.without_member(SERVER, self.entry, notes)
         plan += self.settings.without_element(RULES, RULE, notes)
-        plan += self.skill.removing(notes)
+        plan += self.skill.removing(notes, by=COMMAND)
         return plan
 
 

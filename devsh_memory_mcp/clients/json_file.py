@@ -30,7 +30,7 @@ class JsonFile:
         note = notes.of(self.path)
         if there == value:
             return Plan()
-        if there is None:
+        if not json_text.has(document, keys):
             put = json_text.put_member(base, keys, value)
             return self._plan(before, base, put.splice, self._note(before, put.made))
         if note is None and not replace:
@@ -44,23 +44,23 @@ class JsonFile:
         said = "" if note else f"{self.path}: {'.'.join(keys)} of somebody else is replaced; --remove puts it back."
         return self._plan(before, base, splice, kept, said)
 
-    def with_element(self, keys: Keys, item: str, notes: Notes) -> Plan:
+    def with_element(self, keys: Keys, item: str) -> Plan:
         """The item in the list; nothing where it is in it already."""
         before, base, document = self._read(keys[:-1])
         there = json_text.find(document, keys)
-        if there is not None and not isinstance(there, list):
+        if json_text.has(document, keys) and not isinstance(there, list):
             raise self._refusal(f"{'.'.join(keys)} is no list")
         if item in (there or ()):
             return Plan()
         put = json_text.put_element(base, keys, item)
-        return self._plan(before, base, put.splice, notes.of(self.path) or self._note(before, put.made))
+        return self._plan(before, base, put.splice, self._note(before, put.made))
 
     def without_member(self, keys: Keys, ours: Json, notes: Notes) -> Plan:
         """Our member taken out, and what was made or replaced for it as it was before."""
         return self._without(
             keys,
             notes,
-            is_there=lambda document: json_text.find(document, keys) is not None,
+            is_there=lambda document: json_text.has(document, keys),
             is_ours=lambda document: json_text.find(document, keys) == ours,
             take=lambda text, made: json_text.taken_member(text, keys, made),
         )
@@ -70,7 +70,7 @@ class JsonFile:
         return self._without(
             keys,
             notes,
-            is_there=lambda document: item in (json_text.find(document, keys) or ()),
+            is_there=lambda document: isinstance(json_text.find(document, keys), list) and item in json_text.find(document, keys),
             is_ours=lambda _document: False,
             take=lambda text, made: json_text.taken_element(text, keys, item, made),
         )
@@ -109,8 +109,8 @@ class JsonFile:
         except ValueError as error:
             raise self._refusal(str(error)) from error
         for depth in range(1, len(containers) + 1):
-            container = json_text.find(document, containers[:depth])
-            if container is not None and not isinstance(container, dict):
+            place = containers[:depth]
+            if json_text.has(document, place) and not isinstance(json_text.find(document, place), dict):
                 raise self._refusal(f"{'.'.join(containers[:depth])} is no object")
         return before, base, document
 

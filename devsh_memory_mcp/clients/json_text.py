@@ -60,6 +60,12 @@ def find(document: Json, keys: Keys) -> Json:
     return document
 
 
+def has(document: Json, keys: Keys) -> bool:
+    """Whether there is a value at the end of the keys, be it null."""
+    container = find(document, keys[:-1])
+    return isinstance(container, dict) and keys[-1] in container
+
+
 def put_member(text: str, keys: Keys, value: Json) -> Put:
     """`value` as a member that is not there yet, with the objects above it where they are missing."""
     depth, position = _deepest(text, keys[:-1])

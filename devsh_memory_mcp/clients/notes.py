@@ -20,7 +20,8 @@ class Note(Record):
     """What was done to one file.
 
     `made` containers in it and `directories` above it were not there before, nor the file itself if `is_new`. `replaced` is the text of a
-    foreign entry that ours took the place of, `text` what was put in where that is no JSON, `digest` the content of a whole file.
+    foreign entry that ours took the place of, `text` what was put in where that is no JSON, `digest` the content of a whole file. `by` is
+    the command that did it, where several do the same.
     """
 
     is_new: bool = False
@@ -29,6 +30,7 @@ class Note(Record):
     replaced: str | None = None
     text: str | None = None
     digest: str | None = None
+    by: str | None = None
 
 
 class Notes(Record):

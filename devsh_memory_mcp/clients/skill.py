@@ -46,24 +46,24 @@ class Skill:
         directory = project / ".agents" / "skills" / SKILL_NAME
         return cls(source, directory, project / ".claude" / "skills" / SKILL_NAME, is_private=False)
 
-    def installing(self, notes: Notes) -> Plan:
+    def installing(self, notes: Notes, *, by: str | None = None) -> Plan:
         """What is missing or older, put there; Conflict where a file, or the place, is somebody else's."""
         plan = Plan()
         if os.path.realpath(self.directory) != os.path.realpath(self.source):
             for name in self._names():
-                plan += self._file(name, notes)
+                plan += self._file(name, notes, by)
         if self.link is not None and os.path.realpath(self.link) != os.path.realpath(self.directory):
             if os.path.lexists(self.link):
                 raise self._conflict(self.link)
             target = os.path.relpath(self.directory, self.link.parent)
-            plan += Plan(
-                [LinkChange(self.link, target)], {str(self.link): Note(is_new=True, directories=missing_above(self.link), text=target)}
-            )
+            note = Note(is_new=True, directories=missing_above(self.link), text=target, by=by)
+            plan += Plan([LinkChange(self.link, target)], {str(self.link): note})
         return plan
 
-    def removing(self, notes: Notes) -> Plan:
-        """What was put there and is unchanged, taken away."""
+    def removing(self, notes: Notes, *, by: str | None = None) -> Plan:
+        """What was put there, by that command or by any, and is unchanged, taken away."""
         plan = Plan()
+        notes = Notes(files={path: note for path, note in notes.files.items() if by in (None, note.by)})
         if self.link is not None and (note := notes.of(self.link)) is not None:
             is_ours = self.link.is_symlink() and os.readlink(self.link) == note.text
             plan += Plan([LinkChange(self.link, None), *emptied(note)] if is_ours else [], {str(self.link): None})
@@ -76,14 +76,14 @@ class Skill:
                 plan.changes += [TextChange(path, content, None, ()), *emptied(note)]
         return plan
 
-    def _file(self, name: str, notes: Notes) -> Plan:
+    def _file(self, name: str, notes: Notes, by: str | None) -> Plan:
         path, new = self.directory / name, read_text(self.source / name) or ""
         content, note = read_text(path), notes.of(path)
         if content == new:
             return Plan()
         if content is not None and (note is None or digest_of(content.encode()) != note.digest):
             raise self._conflict(path)
-        made = note or Note(is_new=content is None, directories=missing_above(path))
+        made = note or Note(is_new=content is None, directories=missing_above(path), by=by)
         change = TextChange(path, content, new, (), self.is_private)
         return Plan([change], {str(path): made.model_copy(update={"digest": digest_of(new.encode())})})
 

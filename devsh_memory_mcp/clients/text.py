@@ -16,6 +16,7 @@ from devsh_memory_mcp.errors import Conflict, InvalidRequest
 from devsh_memory_mcp.shim.rundir import sync_directory
 
 LOCK_PATIENCE = 5.0  # seconds
+LOCK_STALE = 60.0
 _LOCK_PAUSE = 0.1
 LARGEST = 64 * 1024 * 1024  # bytes; some clients keep their history in the same file
 
@@ -183,6 +184,10 @@ def _owners_lock(path: Path) -> Iterator[None]:
             lock.mkdir()
             break
         except FileExistsError:
+            with contextlib.suppress(OSError):
+                if time.time() - lock.stat().st_mtime > LOCK_STALE:  # its owner touches it all the time, so he was killed
+                    lock.rmdir()
+                    continue
             if time.monotonic() > until:
                 raise Conflict(
                     f"Another program writes {path} (it holds {lock}); nothing was changed.", next_step="Repeat the command."

@@ -25,13 +25,14 @@ from devsh_memory_mcp.domain.schedule import LOW_DISK
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.inventory import AgentCli, find_agents
-from devsh_memory_mcp.settings import Settings, load_settings
+from devsh_memory_mcp.settings import load_settings
 from devsh_memory_mcp.store.lock import is_held
 from devsh_memory_mcp.store.mount import demand_local
 
 PROBE_SECONDS = 5.0
 OLDEST_GIT = (2, 31)
 PROGRAMS = ("devsh", "devsh-memory-mcp")
+TOPICS = ("git", "memory root", "default agent", "MCP server", "billing", "isolation", "PATH")
 
 State = Literal["ok", "note", "missing"]
 
@@ -63,35 +64,40 @@ class Checkup:
 async def examine(caller: Caller, given_root: str | None, *, seconds: float = PROBE_SECONDS) -> Checkup:
     """Looks at this machine as the caller sees it; each question has so many seconds."""
     environment = caller.environment
-    checkup = Checkup(find_agents(environment))
+    checkup = Checkup()
     found: dict[str, list[Check]] = {}
+
+    async def look(topic: str, question: Callable[[], list[Check]]) -> None:
+        with anyio.move_on_after(seconds):
+            found[topic] = await to_thread.run_sync(question, abandon_on_cancel=True)
+
+    async def agents() -> None:
+        with anyio.move_on_after(seconds):
+            checkup.agents = await to_thread.run_sync(find_agents, environment, abandon_on_cancel=True)
+        async with anyio.create_task_group() as versions:
+            for agent in checkup.agents:
+                if agent.path is not None:
+                    versions.start_soon(version, agent)
 
     async def version(agent: AgentCli) -> None:
         said = await answer_of([str(agent.path), "--version"], environment, seconds)
         checkup.versions[agent.name] = _version(said) if said else "does not answer"
 
-    async def look(topic: str, question: Callable[[], list[Check]]) -> None:
-        with anyio.move_on_after(seconds):
-            found[topic] = await to_thread.run_sync(question, abandon_on_cancel=True)
-            return
-        found[topic] = [Check(topic, "note", f"no answer within {seconds:.0f} s")]
-
     async def git() -> None:
-        found["git"] = await _git(caller, seconds)
+        with anyio.move_on_after(seconds):
+            found["git"] = await _git(caller, seconds)
 
-    settings = _settings(caller)
     async with anyio.create_task_group() as questions:
-        for agent in checkup.agents:
-            if agent.path is not None:
-                questions.start_soon(version, agent)
+        questions.start_soon(agents)
         questions.start_soon(git)
         questions.start_soon(look, "memory root", lambda: _memory_root(given_root, environment))
+        questions.start_soon(look, "default agent", lambda: [_default_agent(caller)])
+        questions.start_soon(look, "MCP server", lambda: _server(caller))
         questions.start_soon(look, "isolation", lambda: [_isolation(environment)])
         questions.start_soon(look, "PATH", lambda: _programs(environment))
-        questions.start_soon(look, "server", lambda: _server(caller, checkup.agents))
-    default = _default_agent(settings, checkup.agents) if isinstance(settings, Settings) else settings
-    rest = (*found["server"], *_billing(checkup.agents), *found["isolation"], *found["PATH"])
-    checkup.checks = [*found["git"], *found["memory root"], default, *rest]
+    found["billing"] = _billing(checkup.agents)
+    for topic in TOPICS:
+        checkup.checks += found.get(topic) or ([] if topic in found else [Check(topic, "missing", f"no answer within {seconds:.0f} s")])
     return checkup
 
 
@@ -158,24 +164,20 @@ def _memory_root(given: str | None, environment: Mapping[str, str]) -> list[Chec
     return [Check("memory root", "ok", f"{root} can be written, {runner}")]
 
 
-def _settings(caller: Caller) -> Settings | Check:
+def _default_agent(caller: Caller) -> Check:
+    """Whether a task that names no agent could start, and could log in."""
     try:
-        return load_settings(caller.project, caller.environment)
+        name = load_settings(caller.project, caller.environment).default_agent
     except DevshError as error:
         return Check("settings", "missing", error.message, error.next_step or None)
-
-
-def _default_agent(settings: Settings, agents: tuple[AgentCli, ...]) -> Check:
-    """Whether a task that names no agent could start, and could log in."""
-    name = settings.default_agent
     try:
         provider = find_adapter(name).provider
     except DevshError as error:
         return Check("default agent", "missing", error.message, "devsh config set default_agent claude/haiku-4.5")
     if provider is None:
         return Check("default agent", "ok", f"{name}: the prompt is a script, no login is needed")
-    found = next((agent for agent in agents if agent.name == provider.program), None)
-    if found is None or found.path is None:
+    found = next(agent for agent in find_agents(caller.environment) if agent.name == provider.program)
+    if found.path is None:
         remedy = f"{provider.install} (or, without a model: devsh config set default_agent shell/bash)"
         return Check("default agent", "missing", f"{name} needs {provider.program}, which is not on your PATH", remedy)
     if found.login is None:
@@ -183,9 +185,9 @@ def _default_agent(settings: Settings, agents: tuple[AgentCli, ...]) -> Check:
     return Check("default agent", "ok", f"{name}, {found.login.payer} ({found.login.place})")
 
 
-def _server(caller: Caller, agents: tuple[AgentCli, ...]) -> list[Check]:
+def _server(caller: Caller) -> list[Check]:
     """Whether Claude Code, where it is here, has been told of us."""
-    if not any(agent.name == "claude" and agent.path for agent in agents):
+    if not any(agent.name == "claude" and agent.path for agent in find_agents(caller.environment)):
         return []
     if knows_server(caller.project_path, caller.environment):
         return [Check("MCP server", "ok", "Claude Code knows it")]

@@ -18,6 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
+def claude_environment(claude_environment: dict[str, str]) -> dict[str, str]:
+    """The same; the server that claude starts is this checkout's, whichever is installed."""
+    return claude_environment | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", tmp_path / "project"], check=True)
     return tmp_path / "project"

@@ -140,6 +140,8 @@ def test_our_entry_follows_where_the_program_is(user: User, monkeypatch: pytest.
         (".claude.json", '{\n  "a": 1,\n}', "it is not JSON (line 3"),
         (".claude.json", '["mcpServers"]', "it is not an object"),
         (".claude.json", '{"mcpServers": []}', "mcpServers is no object"),
+        (".claude.json", '{"mcpServers": null}', "mcpServers is no object"),
+        (".claude/settings.json", '{"permissions": {"allow": null}}', "permissions.allow is no list"),
         (".claude/settings.json", "// mine\n{}", "it is not JSON (line 1"),
         (".claude/settings.json", '{"permissions": {"allow": "all"}}', "permissions.allow is no list"),
     ],
@@ -206,7 +208,7 @@ def test_who_holds_the_files_lock_goes_first(user: User, monkeypatch: pytest.Mon
     said = user.types("setup", "claude", "--yes")
     assert (said.code, main.read_text(encoding="utf-8")) == (5, MAIN)
     assert str(lock) in said.err
-    lock.rmdir()
+    os.utime(lock, (0, 0))  # of one who was killed
     assert user.types("setup", "claude", "--yes").code == 0
     assert not lock.exists()
 

@@ -83,3 +83,11 @@ def test_an_older_copy_of_ours_is_brought_up_to_date_and_a_changed_one_is_not(us
     said = user.types("skill", "install", "--yes", "--remove")
     assert "was changed since, so it stays" in said.err
     assert [path.name for path in place.iterdir()] == ["SKILL.md"]
+
+
+def test_what_the_skill_command_put_there_setup_does_not_take_away(user: User) -> None:
+    user.types("skill", "install", "--yes")
+    before = user.files()
+    user.types("setup", "claude", "--yes")
+    user.types("setup", "claude", "--yes", "--remove")
+    assert user.files() == before
