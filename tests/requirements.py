@@ -32,8 +32,6 @@ NOT_BUILT_YET = frozenset(
         "env.CMUX_IS_ORCHESTRATION_HEAD", "env.CMUX_TASK_RUN_JWT",
         # agents that need a model
         "agent.claude", "agent.codex",
-        # pull requests opened by us
-        "cli.spawn.auto-pr",
     }
 )  # fmt: skip
 
@@ -47,6 +45,7 @@ _COMMANDS = {
     "cli.spawn.depends-on": "spawn --depends-on ID, repeatable: waits for these tasks",
     "cli.spawn.use-env-jwt": "spawn --use-env-jwt: authenticates with CMUX_TASK_RUN_JWT",
     "cli.spawn.cloud-workspace": "spawn --cloud-workspace: an orchestration head",
+    "cli.spawn.open-pr": "spawn --open-pr: the branch is pushed and the pull request opened with gh, once the task has completed",
     "cli.spawn.resume": "spawn --resume ID: goes on with an ended task's session, work and branch",
     "cli.spawn.json": "spawn --json: the result as JSON, with orchestrationTaskId",
     "cli.spawn.new-branch": "each agent works on a new branch {prefix}{slug}-{id}, prefix dev/, never on the base branch",
@@ -86,6 +85,7 @@ _TOOLS = {
     "mcp.spawn_agent.branch": "spawn_agent.branch, optional",
     "mcp.spawn_agent.dependsOn": "spawn_agent.dependsOn, optional: waits for these tasks",
     "mcp.spawn_agent.priority": "spawn_agent.priority, optional: 0 highest to 10 lowest",
+    "mcp.spawn_agent.openPr": "spawn_agent.openPr, optional: the same",
     "mcp.spawn_agent.resume": "spawn_agent.resume, optional: goes on with an ended task's session, work and branch",
     "mcp.get_agent_status": "get_agent_status answers status, prompt, result, errorMessage",
     "mcp.get_agent_status.orchestrationTaskId": "get_agent_status.orchestrationTaskId",

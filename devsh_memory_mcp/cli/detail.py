@@ -27,6 +27,7 @@ def show_task(record: TaskRecord) -> None:
             ("after", ", ".join(record.depends_on)),
             ("branch", record.branch and f"{record.branch}{base}{diff_text(record.commits, record.diff_stat)}"),
             ("in", record.repo),
+            ("pr", record.pr_url),
             ("attempt", str(record.attempt) if record.attempt > 1 else None),
             ("isolation", record.isolation),
             ("error", record.error_message),
@@ -50,7 +51,7 @@ def show_result(result: TaskResult) -> None:
         f"{mark(result.status)}  {click.style(result.orchestration_task_id, bold=True)}  {result.agent_name}  {name}{title(result.prompt)}"
     )
     changed = diff_text(result.commits, result.diff_stat)
-    facts([("branch", result.branch and result.branch + changed), ("error", result.error_message)])
+    facts([("branch", result.branch and result.branch + changed), ("pr", result.pr_url), ("error", result.error_message)])
     show_text(result.result, result.result_path)
     show_conflicts(result)
     warn(result.warnings)

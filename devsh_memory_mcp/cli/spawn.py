@@ -74,7 +74,10 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--repo", metavar="REPO", help="owner/repo, URL, path or none (default: the repository you are in).")
 @click.option("--branch", metavar="NAME", help="Branch to start from (default: what is checked out, or main).")
-@click.option("--pr-title", metavar="TITLE", help="Title for the pull request; none is opened.")
+@click.option("--pr-title", metavar="TITLE", help="Title for the pull request, for the line that opens it.")
+@click.option(
+    "--open-pr/--no-open-pr", default=None, help="Push the branch and open the pull request once it has completed (owner/repo or URL; gh)."
+)
 @click.option("--priority", type=click.IntRange(0, 10), metavar="N", help="0 is the highest, 10 the lowest (default: 5).")
 @click.option(
     "--depends-on", multiple=True, metavar="ID", is_eager=True, callback=_dependencies, help="Start after this task (can repeat)."

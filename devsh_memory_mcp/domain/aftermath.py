@@ -17,7 +17,7 @@ def lines_after(results: Sequence[TaskResult]) -> list[str]:
     return [
         *(f"devsh orchestrate diff {result.orchestration_task_id}" for result in done),
         *_merges(done),
-        *(_pull_request(result.branch or "", result.pr_title) for result in done if result.pr_title),
+        *(_pull_request(result) for result in done if result.pr_title and not result.pr_url),
         *(shlex.join(("git", "checkout", result.salvage_refs[-1])) for result in saved),
         *_first("devsh orchestrate open {}", (result for result in (*saved, *done) if result.workspace)),
         *_first('devsh orchestrate spawn --resume {} "…"', (result for result in (*saved, *done) if result.session_id)),
@@ -30,8 +30,13 @@ def _merges(done: Sequence[TaskResult]) -> list[str]:
     return [f"devsh orchestrate merge {each}" for each in ids]
 
 
-def _pull_request(branch: str, title: str) -> str:
-    push, create = ("git", "push", "origin", branch), ("gh", "pr", "create", "--head", branch, "--title", title)
+def _pull_request(result: TaskResult) -> str:
+    """From the user's own repository as he would; from a mirror with all that it cannot know."""
+    branch, title = result.branch or "", result.pr_title or ""
+    push, create = ["git", "push", "origin", branch], ["gh", "pr", "create", "--head", branch, "--title", title]
+    if result.url:
+        push[1:3] = [f"--git-dir={result.git_directory}", "push", result.url]
+        create += ["--repo", result.repo or ""]
     return f"{shlex.join(push)} && {shlex.join(create)}"
 
 

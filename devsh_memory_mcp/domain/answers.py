@@ -99,6 +99,7 @@ class TaskRecord(Answer):
     activity: str | None = None
     needs_input: str | None = None
     pr_title: str | None = None
+    pr_url: str | None = None
     last_activity_at: datetime | None = None
     cancel_requested: bool = False
     run_directory: str | None = None
@@ -278,7 +279,7 @@ class PullAnswer(Answer):
 
 
 class TaskResult(Record):
-    """What one task came to."""
+    """What one task came to. Its branch is in `gitDirectory`, which is a mirror of ours where `url` is set."""
 
     task_id: str
     orchestration_task_id: str
@@ -296,7 +297,10 @@ class TaskResult(Record):
     merge_conflicts: tuple[MergeConflict, ...] = ()
     salvage_refs: tuple[str, ...] = ()
     pr_title: str | None = None
+    pr_url: str | None = None
     repo: str | None = None
+    git_directory: str | None = None
+    url: str | None = None
     session_id: str | None = None
     workspace: str | None = None
     result_path: str | None = None

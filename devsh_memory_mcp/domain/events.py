@@ -247,6 +247,22 @@ class CheckoutRemoved(Event):
     kept_in: str | None = None
 
 
+class PullRequestOpened(Event):
+    """The pull request of a task that completed is there."""
+
+    name = "pull_request_opened"
+    orchestration_task_id: str
+    url: str
+
+
+class PullRequestFailed(Event):
+    """A pull request was asked for and could not be opened; the branch is where it was published."""
+
+    name = "pull_request_failed"
+    orchestration_task_id: str
+    error_message: str
+
+
 class JournalRepaired(Event):
     """The end of a commit that was cut off was moved aside; nobody had been told that it was done."""
 
@@ -266,6 +282,7 @@ class ForeignLines(Event):
 ALL: tuple[type[Event], ...] = (
     OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
     TaskHeld, AgentNeedsInput, AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested,
-    MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, JournalRepaired, ForeignLines,
+    MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
+    PullRequestFailed, JournalRepaired, ForeignLines,
 )  # fmt: skip
 BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

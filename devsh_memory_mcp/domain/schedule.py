@@ -92,7 +92,7 @@ def choose(state: State, ready: tuple[Task, ...], now: datetime) -> list[Task]:
 def has_work(state: State, now: datetime) -> bool:
     """Whether anything can still happen by itself; what is held, or paused, or waits for such a task, cannot."""
     found = assess(state, now)
-    return bool(live_count(state) or found.ready or found.doomed or found.wake_at)
+    return bool(live_count(state) or found.ready or found.doomed or found.wake_at or state.unopened)
 
 
 def live_count(state: State) -> int:

@@ -47,6 +47,8 @@ class Task:
     totals: Totals = field(default_factory=Totals)
     salvage_refs: dict[int, str] = field(default_factory=dict)
     checkouts: set[int] = field(default_factory=set)
+    pr_url: str | None = None
+    pr_error: str | None = None
     changed: int = 0
 
     @property
@@ -110,6 +112,7 @@ class State:
     answered: dict[str, Answered] = field(default_factory=dict)
     unfinished: dict[str, Task] = field(default_factory=dict)
     unread: dict[int, Message] = field(default_factory=dict)
+    unopened: dict[str, Task] = field(default_factory=dict)  # completed, and their pull requests are still to be opened
     due: dict[int, Message] = field(default_factory=dict)  # for agents, and to all; those to one agent until it has them
     unknown: dict[str, object] = field(default_factory=dict)
     unknown_of_tasks: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -127,6 +130,7 @@ class State:
             tasks=tasks,
             messages=messages,
             unfinished={name: tasks[name] for name in self.unfinished},
+            unopened={name: tasks[name] for name in self.unopened},
             unread={name: messages[name] for name in self.unread},
             due={name: messages[name] for name in self.due},
             answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
@@ -273,6 +277,8 @@ def _completed(state: State, seq: int, at: datetime, event: events.AgentComplete
     if task is not None:
         task.result, task.result_truncated, task.branch = event.result, event.result_truncated, event.branch
         task.reason = task.error_message = None
+        if task.spec.open_pr and task.branch:
+            state.unopened[task.orchestration_task_id] = task
 
 
 def _failed(state: State, seq: int, at: datetime, event: events.AgentFailed) -> None:
@@ -333,6 +339,16 @@ def _checkout_removed(state: State, seq: int, _at: datetime, event: events.Check
         task.changed = seq
 
 
+def _pull_request(state: State, seq: int, _at: datetime, event: events.PullRequestOpened | events.PullRequestFailed) -> None:
+    task = state.unopened.pop(event.orchestration_task_id, None) or state.tasks.get(event.orchestration_task_id)
+    if task is not None:
+        task.changed = seq
+        if isinstance(event, events.PullRequestOpened):
+            task.pr_url, task.pr_error = event.url, None
+        else:
+            task.pr_error = event.error_message
+
+
 def parse_instant(text: str) -> datetime | None:
     """An ISO 8601 instant with its zone, None where it is not one."""
     try:
@@ -368,4 +384,6 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.MessageDelivered: _delivered,
     events.MessageFailed: _message_failed,
     events.CheckoutRemoved: _checkout_removed,
+    events.PullRequestOpened: _pull_request,
+    events.PullRequestFailed: _pull_request,
 }

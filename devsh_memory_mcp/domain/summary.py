@@ -62,6 +62,11 @@ def cost_basis_of(task: Task) -> CostBasis | None:
     return task.totals.cost_basis or (task.spec.credential.cost_basis if task.spec.credential else None)
 
 
+def warnings_of(task: Task) -> tuple[str, ...]:
+    """What the user should know of how it ended."""
+    return (*task.totals.warnings, *([f"No pull request was opened: {task.pr_error}"] if task.pr_error else []))
+
+
 def task_row(
     state: State, task: Task, waiting_for: str | None = None, activity: str | None = None, cost_usd: float | None = None
 ) -> answers.TaskRow:
@@ -119,9 +124,10 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         permissions=task.spec.permissions,
         failure=totals.failure,
         pr_title=task.spec.pr_title,
+        pr_url=task.pr_url,
         cancel_requested=bool(task.cancel_requested),
         result_truncated=task.result_truncated,
-        warnings=totals.warnings,
+        warnings=warnings_of(task),
     )
     return answers.TaskRecord(**fields | live)
 
@@ -146,9 +152,12 @@ def task_result(task: Task, **places: Any) -> answers.TaskResult:
         merge_conflicts=totals.merge_conflicts,
         salvage_refs=tuple(task.salvage_refs.values()),
         pr_title=task.spec.pr_title,
+        pr_url=task.pr_url,
         repo=repository.name if repository else None,
+        git_directory=repository.git_directory if repository else None,
+        url=repository.url if repository else None,
         session_id=totals.session_id,
-        warnings=totals.warnings,
+        warnings=warnings_of(task),
         **places,
     )
 

@@ -73,6 +73,7 @@ class Desk:
     wake: Callable[[], None]
     attempts: dict[str, Attempt] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
+    opening: set[str] = field(default_factory=set)  # the tasks whose pull requests are being opened
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
     trouble: str = ""  # why the last commit could not be made

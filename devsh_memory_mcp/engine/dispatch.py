@@ -6,6 +6,7 @@ at which time alone changes what is due.
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,7 @@ from devsh_memory_mcp.engine.desk import Desk, hold_back, letters_due, start_att
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.garbage import forget_base
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.pull_request import open_pull_request
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
@@ -114,6 +116,10 @@ class Dispatcher:
         for task_id in [name for name in desk.pinned if state.tasks[name].is_terminal]:
             desk.pinned.discard(task_id)
             self._desks.begin(desk, to_thread.run_sync, forget_base, state.tasks[task_id])
+        for task_id in state.unopened.keys() - desk.opening:
+            desk.opening.add(task_id)
+            opening = partial(open_pull_request, desk, task_id, seconds=self._limits.pull_request, again=self._limits.again)
+            self._desks.begin(desk, opening)
         desk.views_due.set()
         await self._changed(desk.orchestration_id)
 

@@ -17,7 +17,7 @@ class Limits:
 
     `linger` is how long it stays with nothing to do, `lock` how long it waits for one that is leaving, `hello` for an adopted shim to
     call, `lock_goes` for the lock of a shim that has gone, `escalation` for a shim that was asked to end beyond its grace, `saving` for
-    one whose agent is gone, `again` until it looks again at a disk that is full.
+    one whose agent is gone, `again` until it looks again at a disk that is full, `pull_request` for each command that opens one.
     """
 
     linger: float = 20.0
@@ -27,6 +27,7 @@ class Limits:
     escalation: float = 3.0
     saving: float = 660.0
     again: float = 1.0
+    pull_request: float = 300.0
     free: Callable[[Path], int] = free_bytes
 
 

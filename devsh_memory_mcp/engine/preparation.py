@@ -16,7 +16,7 @@ from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnReque
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
-from devsh_memory_mcp.engine.repository import Wanted, resolve, without_repository
+from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
 from devsh_memory_mcp.settings import Settings, load_settings
@@ -94,6 +94,7 @@ class Preparation:
         spec = _asked_for(request, agent_name, here, there).model_copy(
             update={
                 "repository": repository,
+                "open_pr": _opens_pull_request(request, repository, there),
                 "permissions": permissions,
                 "allow": standing.allow,
                 "credential": standing.credential,
@@ -160,10 +161,20 @@ def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Se
         timeout_ms=request.timeout_ms or here.timeout_ms,
         setup=request.setup if request.setup is not None or there is None else there.setup,
         pr_title=request.pr_title,
-        open_pr=request.open_pr if request.open_pr is not None else there is not None and there.auto_pr,
         keep=request.keep,
         keep_days=here.keep_days,
     )
+
+
+def _opens_pull_request(request: SpawnRequest, repository: Repository | None, there: Settings | None) -> bool:
+    """Whether a pull request is wanted; nothing is pushed from a repository that was named by its path, whatever the settings say."""
+    if repository is not None and is_hosted(repository):
+        return request.open_pr if request.open_pr is not None else there is not None and there.auto_pr
+    if request.open_pr:
+        what = f"{repository.name} is a repository of this machine" if repository else "The task works on no repository"
+        next_step = "Name it as owner/repo or by its URL, to have a pull request opened."
+        raise InvalidRequest(f"{what}, and nothing is pushed from there.", next_step=next_step)
+    return False
 
 
 def _parent(state: State, caller: Caller) -> str | None:

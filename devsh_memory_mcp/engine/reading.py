@@ -197,6 +197,10 @@ def _ended(task: Task) -> list[str]:
     sentences += summary.conflict_lines(task)
     if task.branch:
         sentences.append(f"Its work is on branch {task.branch}.")
+        if task.pr_url or task.pr_error:
+            sentences.append(f"Its pull request: {task.pr_url}" if task.pr_url else f"No pull request was opened: {task.pr_error}")
+        elif task.spec.open_pr:
+            sentences.append("Its pull request is being opened.")
     elif task.salvage_refs:
         sentences.append(f"Its work was saved: git checkout {list(task.salvage_refs.values())[-1]}")
     return sentences

@@ -45,6 +45,12 @@ def without_repository(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in _OF_ANOTHER_REPOSITORY}
 
 
+def is_hosted(repository: Repository) -> bool:
+    """Whether it was named as owner/repo or by a URL, so that it is somewhere else too."""
+    name = repository.name
+    return not name.startswith(_OF_PATHS) and bool(_URL.match(name) or _GITHUB.fullmatch(name))
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the caller said. `directory` is where he is, `mirrors` where bare copies of remote repositories are kept.

@@ -68,6 +68,7 @@ class SpawnArguments(Arguments):
     retries: Annotated[requests.Retries, Field(description="Further attempts after a failure.")] = 0
     timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends the agent after so many ms.")] = None
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
+    open_pr: Annotated[bool | None, Field(description="Open it at the end (owner/repo or URL).")] = None
     setup: Annotated[requests.Script | None, Field(description="Script to run in the checkout first.")] = None
     include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
     resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None

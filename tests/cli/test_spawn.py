@@ -23,7 +23,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
         " --permissions bypass"
     )
-    assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "do it").code == 0
+    assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "--open-pr", "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
         "prompt": "do it",
         "agent_name": "shell/sh",
@@ -40,7 +40,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "include_dirty": True,
         "keep": True,
         "permissions": "bypass",
-        "open_pr": None,
+        "open_pr": True,
         "resume": "ns1",
         "max_concurrent": 3,
         "idempotency_key": "k",

@@ -58,9 +58,8 @@ class FakeOrchestration:
         return answers.ListAnswer(result=tuple(rows[::-1]))
 
     async def results(self):
-        found = tuple(
-            answers.TaskResult(**{name: getattr(task, name) for name in answers.TaskResult.model_fields}) for task in self.tasks.values()
-        )
+        names = answers.TaskResult.model_fields
+        found = tuple(answers.TaskResult(**{name: getattr(task, name, None) for name in names}) for task in self.tasks.values())
         completed = sum(1 for each in found if each.status == "completed")
         whole = {"orchestration_id": self.orchestration_id, "status": "partial", "directory": str(self.directory)}
         return answers.ResultsAnswer(**whole, total_tasks=len(found), completed_tasks=completed, results=found, conflicts=self.conflicts)
