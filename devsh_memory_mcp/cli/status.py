@@ -6,12 +6,13 @@ import click
 
 from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, rows_of, still_running
-from devsh_memory_mcp.cli.board import counts, table
+from devsh_memory_mcp.cli.board import counts
 from devsh_memory_mcp.cli.detail import show_task
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import document, line_of, where, write_json
+from devsh_memory_mcp.cli.picture import Glass, picture
 from devsh_memory_mcp.cli.session import session_of
-from devsh_memory_mcp.cli.watch import Watch
+from devsh_memory_mcp.cli.watch import Watch, hints
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
@@ -31,7 +32,7 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often elapsed times are redrawn; changes show at once.",
+    help="How often the board looks what agents do; changes show at once, clocks go on each second.",
 )
 @click.option("--all", "everything", is_flag=True, help="Every orchestration, not only the current one.")
 @click.pass_context
@@ -72,8 +73,8 @@ async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_js
         summary = await orchestration.summary()
         write_json({**document(summary), "tasks": [document(row) for row in rows], "directory": _text(orchestration)})
         return
-    click.echo(f"{click.style(orchestration.orchestration_id, bold=True)}  {counts(row.status for row in rows)}")
-    for line in table([line_of(row) for row in rows], datetime.now(UTC), terminal.width()):
+    lines, glass = [line_of(row) for row in rows], Glass(terminal.width(), unicode=terminal.speaks_unicode())
+    for line in picture(orchestration.orchestration_id, lines, datetime.now(UTC), glass, hints=hints(lines, watching=False)):
         click.echo(line)
     where(orchestration.directory)
 
