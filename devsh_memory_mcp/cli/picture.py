@@ -17,6 +17,7 @@ MARGIN, GAP = 2, 2
 FEW = 14  # lines of a screen on which nothing is spared for air
 WORDS = 44  # cells from which on a task's title and its news stand side by side
 WIDEST = 60  # cells of either: what stands far apart is hard to read together
+ASCII = str.maketrans({"·": "-", "…": "~"})
 AGENT_FROM = 110  # columns from which on each task's agent has a column
 
 Piece = tuple[str, Callable[[str], str]]
@@ -54,7 +55,8 @@ def picture(heading: str, lines: Sequence[Line], now: datetime, glass: Glass, *,
     branches = forest(shown, STEMS if glass.unicode else PLAIN_STEMS)
     columns = _columns(branches, now, glass, len(agents))
     rows = [row for branch in branches for row in _rows(branch, columns, now, glass)]
-    return [*top, *rows, *_more(lines, shown, glass), *bottom]
+    drawn = [*top, *rows, *_more(lines, shown, glass), *bottom]
+    return drawn if glass.unicode else [line.translate(ASCII) for line in drawn]
 
 
 def _chosen(lines: Sequence[Line], room: int) -> list[Line]:

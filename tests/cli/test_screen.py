@@ -114,7 +114,7 @@ def test_the_cursor_comes_back_when_it_is_ended_by_a_signal(number):
     with at_terminal("signal.pause()") as terminal:
         terminal.until(lambda glass: glass.shown == ["third"])
         assert not terminal.glass.has_cursor
-        os.kill(terminal.pid, number)
+        terminal.signal(number)
         assert terminal.end() == -number
         assert terminal.glass.has_cursor
 
@@ -122,10 +122,10 @@ def test_the_cursor_comes_back_when_it_is_ended_by_a_signal(number):
 def test_a_stopped_job_gives_the_cursor_to_the_shell_and_takes_it_back():
     with at_terminal("signal.signal(signal.SIGCONT, lambda *_: None); signal.pause(); screen.show(['fourth'])") as terminal:
         terminal.until(lambda glass: glass.shown == ["third"])
-        os.kill(terminal.pid, signal.SIGTSTP)
+        terminal.signal(signal.SIGTSTP)
         os.waitpid(terminal.pid, os.WUNTRACED)
         terminal.until(lambda glass: glass.has_cursor)
-        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.signal(signal.SIGCONT)
         terminal.until(lambda glass: glass.shown == ["third", "fourth"])
         assert not terminal.glass.has_cursor
         assert terminal.end() == 0

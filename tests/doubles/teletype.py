@@ -6,13 +6,14 @@ import pty
 import select
 import struct
 import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from tests.doubles.glass import Glass
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 20.0  # seconds
 
 
 class Teletype:
@@ -41,14 +42,18 @@ class Teletype:
     def type(self, keys: str) -> None:
         os.write(self._line, keys.encode())
 
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
     def until(self, seen: Callable[[Glass], object]) -> None:
         """Reads on until the glass shows it."""
+        deadline = time.monotonic() + PATIENCE
         while not seen(self.glass):
-            ready, _, _ = select.select([self._line], [], [], PATIENCE)
-            assert ready, f"nothing more came; on the screen is:\n{self.glass.shown}"
-            assert self._read(), f"the program has ended; on the screen is:\n{self.glass.shown}"
+            assert self._read(deadline), f"the program has ended; on the screen is:\n{self.glass.shown}"
 
-    def _read(self) -> bool:
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._line], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"the time is over; on the screen is:\n{self.glass.shown}"
         try:
             text = os.read(self._line, 65536).decode(errors="replace")
         except OSError:  # Linux says so when the last process has closed the terminal
@@ -59,7 +64,8 @@ class Teletype:
 
     def end(self) -> int:
         """Reads to the end; the exit code, negative where a signal ended it."""
-        while self._read():
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
             pass
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
