@@ -55,7 +55,7 @@ _COMMANDS = {
     "cli.status": "orchestrate status ID: the task in detail",
     "cli.status.watch": "status --watch, -w: follows it, and ends by itself at a terminal state",
     "cli.status.interval": "status --interval SECONDS, default 3",
-    "cli.board": "status --watch without an id is a live board: what each agent does, what it waits for, needs and costs",
+    "cli.status.board": "status --watch without an id is a live board: what each agent does, what it waits for, needs and costs",
     "cli.status.json": "status --json",
     "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
     "cli.results.use-env-jwt": "results --use-env-jwt",

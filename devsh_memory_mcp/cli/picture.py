@@ -139,8 +139,8 @@ def _words(branch: Branch, columns: _Columns) -> str:
 
 
 def _cell(text: str, room: int, style: Callable[[str], str], *, right: bool = False) -> str:
-    """The text in exactly `room` cells; only it is styled, and not the space beside it."""
-    shown = fit(text, room)
+    """The text in exactly `room` cells, nothing where there are none; only it is styled, and not the space beside it."""
+    shown = fit(text, room) if room else ""
     space = " " * (room - width(shown))
     return f"{space}{style(shown)}" if right else f"{style(shown)}{space}"
 

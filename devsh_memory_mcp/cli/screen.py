@@ -31,6 +31,7 @@ class Screen:
         self._drawn = 0
         self._size: tuple[int, int] | None = None
         self._is_behind = False  # went on in the background
+        self._is_drawing = self._is_to_pause = False
         self._handlers: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> Self:
@@ -49,6 +50,13 @@ class Screen:
 
     def show(self, lines: Sequence[str]) -> None:
         """Replaces what is shown; lines may carry ANSI styles, and are cut to the terminal."""
+        self._is_drawing = True
+        self._draw(lines)
+        self._is_drawing = False
+        if self._is_to_pause:
+            self._stop()
+
+    def _draw(self, lines: Sequence[str]) -> None:
         columns, height = size = (terminal.width(self._stream), terminal.height(self._stream))
         # Terminals wrap what they show anew when their size changes, each in its own way: only an empty screen is certain.
         back = self._back() if self._size in (size, None) else WHOLE_SCREEN
@@ -66,7 +74,14 @@ class Screen:
         os.kill(os.getpid(), number)
 
     def _pause(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-Z: the shell gets its cursor; what comes after `fg` is drawn below what it wrote meanwhile."""
+        """Ctrl-Z, which may come in the middle of a frame."""
+        self._is_to_pause = True
+        if not self._is_drawing:
+            self._stop()
+
+    def _stop(self) -> None:
+        """The shell gets its cursor; what comes after `fg` is drawn below what it wrote meanwhile."""
+        self._is_to_pause = False
         self._write(SHOW)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._drawn, self._is_behind = 0, not terminal.is_foreground(self._stream)

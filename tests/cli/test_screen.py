@@ -120,15 +120,18 @@ def test_the_cursor_comes_back_when_it_is_ended_by_a_signal(number):
 
 
 def test_a_stopped_job_gives_the_cursor_to_the_shell_and_takes_it_back():
-    with at_terminal("signal.signal(signal.SIGCONT, lambda *_: None); signal.pause(); screen.show(['fourth'])") as terminal:
-        terminal.until(lambda glass: glass.shown == ["third"])
+    then = "signal.signal(signal.SIGUSR1, lambda *_: screen.show(['fourth'])); screen.show(['ready'])\n    while True: signal.pause()"
+    with at_terminal(then) as terminal:
+        terminal.until(lambda glass: glass.shown == ["ready"])
         terminal.signal(signal.SIGTSTP)
         os.waitpid(terminal.pid, os.WUNTRACED)
         terminal.until(lambda glass: glass.has_cursor)
         terminal.signal(signal.SIGCONT)
-        terminal.until(lambda glass: glass.shown == ["third", "fourth"])
-        assert not terminal.glass.has_cursor
-        assert terminal.end() == 0
+        terminal.until(lambda glass: not glass.has_cursor)
+        terminal.signal(signal.SIGUSR1)
+        terminal.until(lambda glass: glass.shown == ["ready", "fourth"])
+        terminal.signal(signal.SIGTERM)
+        assert terminal.end() == -signal.SIGTERM
         assert terminal.glass.has_cursor
 
 

@@ -36,7 +36,7 @@ def sees(*words: str):
     return lambda glass: all(any(word in line for line in glass.shown) for word in words)
 
 
-@pytest.mark.promise("cli.status.watch", "cli.board")
+@pytest.mark.promise("cli.status.watch", "cli.status.board")
 def test_the_board_is_redrawn_in_place_follows_the_terminal_and_ends_with_the_tasks(terminal, gate):
     spawn(terminal, gate)
     with at(terminal, WATCH) as seen:
