@@ -56,6 +56,7 @@ _COMMANDS = {
     "cli.status.interval": "status --interval SECONDS, default 3",
     "cli.status.notify": "status --watch --notify COMMAND: the same at a watch's end",
     "cli.status.line": "status --line: one line for a status line, from the views alone",
+    "cli.status.board": "status --watch without an id is a live board: what each agent does, what it waits for, needs and costs",
     "cli.status.json": "status --json",
     "cli.results": "orchestrate results ORCHESTRATION: what all sub-agents came to",
     "cli.results.use-env-jwt": "results --use-env-jwt",

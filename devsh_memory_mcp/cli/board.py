@@ -1,4 +1,7 @@
-"""Tasks as lines for people. Plain values and strings only: `list` draws it without asyncio, pydantic or rich."""
+"""Tasks as lines for people. Plain values and strings only: `list` draws it without asyncio or pydantic.
+
+Whatever agents wrote is made harmless here: no text of theirs moves the cursor or colours the terminal.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,7 +10,9 @@ from datetime import datetime
 
 import click
 
+from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli import terminal
+from devsh_memory_mcp.cli.cells import fit, padded, width
 from devsh_memory_mcp.cli.durations import elapsed
 
 COLOURS = {"pending": "bright_black", "running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow"}
@@ -15,11 +20,14 @@ SYMBOLS = {"pending": "○", "running": "●", "completed": "✓", "failed": "�
 PLAIN_SYMBOLS = {"pending": ".", "running": ">", "completed": "+", "failed": "x", "cancelled": "-"}
 ORDER = ("running", "pending", "completed", "failed", "cancelled")
 ENDED = frozenset({"completed", "failed", "cancelled"})
+MARK = 11  # cells of a symbol and the longest status
+
+DEPENDENCIES = "dependencies: "  # how `waitingFor` begins where a task waits for others
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One task, as much of it as a line shows."""
+    """One task, as much of it as a line shows. `changed` are the files, insertions and deletions of its work."""
 
     orchestration_task_id: str
     id: str
@@ -30,6 +38,13 @@ class Line:
     result: str | None = None
     error_message: str | None = None
     waiting_for: str | None = None
+    activity: str | None = None
+    needs_input: str | None = None
+    cost_usd: float | None = None
+    cost_basis: str | None = None
+    attempt: int = 0
+    changed: tuple[int, int, int] | None = None
+    depends_on: tuple[str, ...] = ()
     branch: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -45,7 +60,7 @@ def title(prompt: str) -> str:
     """The first line of a prompt that says something; a script's first comment is its title."""
     lines = [line.strip() for line in prompt.splitlines()]
     said = [line for line in lines if line and not line.startswith("#!")]
-    return said[0].lstrip("# ") if said else ""
+    return plain(said[0].lstrip("# ")) if said else ""
 
 
 def mark(status: str) -> str:
@@ -60,52 +75,55 @@ def counts(statuses: Iterable[str]) -> str:
     return ", ".join(click.style(f"{found[status]} {status}", fg=COLOURS[status]) for status in ORDER if found[status]) or "no tasks"
 
 
-def table(lines: Sequence[Line], now: datetime, width: int) -> list[str]:
-    """One row for each task, in columns, cut at `width`."""
+def table(lines: Sequence[Line], now: datetime, columns: int) -> list[str]:
+    """One row for each task, in columns, cut at `columns` cells."""
     if not lines:
         return []
-    agents, times = [line.agent_name for line in lines], [_time(line, now) for line in lines]
-    agent_width, time_width = max(map(len, agents)), max(map(len, times))
+    agents, times = [plain(line.agent_name) for line in lines], [_time(line, now) for line in lines]
+    agent_width, time_width = max(map(width, agents)), max(map(len, times))
     id_width = max(len(line.orchestration_task_id) for line in lines)
     rows = []
     for line, agent, time in zip(lines, agents, times, strict=True):
-        padding = " " * (len("cancelled") - len(line.status))
-        rest = max(20, width - 2 - 11 - 2 - id_width - 2 - agent_width - 2 - time_width - 2 - 1)
-        columns = (f"{line.orchestration_task_id:<{id_width}}", f"{agent:<{agent_width}}", f"{time:>{time_width}}", _what(line, rest))
-        rows.append(f"  {mark(line.status)}{padding}  {'  '.join(columns)}")
+        padding = " " * (MARK - 2 - len(line.status))
+        rest = max(20, columns - 2 - MARK - 2 - id_width - 2 - agent_width - 2 - time_width - 2 - 1)
+        shown = (padded(line.orchestration_task_id, id_width), padded(agent, agent_width), f"{time:>{time_width}}", _what(line, rest))
+        rows.append(f"  {mark(line.status)}{padding}  {'  '.join(shown)}")
     return rows
 
 
-def change(line: Line, now: datetime, width: int = 100) -> str:
+def change(line: Line, now: datetime, columns: int = 100) -> str:
     """One line about one task that changed, beginning with its id."""
     time = _time(line, now)
-    return f"{line.orchestration_task_id}  {mark(line.status)}{f' after {time}' if line.has_ended and time else ''}  {_what(line, width)}"
+    after = f" after {time}" if line.has_ended and time else ""
+    return f"{line.orchestration_task_id}  {mark(line.status)}{after}  {_what(line, columns)}"
 
 
 def _time(line: Line, now: datetime) -> str:
     return elapsed(line.started_at, line.completed_at, now) if line.started_at else ""
 
 
-def _what(line: Line, width: int) -> str:
-    name = f"{line.id}: " if line.id != line.orchestration_task_id else ""
-    said = name + title(line.prompt)
-    news = _news(line)
-    if not news:
-        return shorten(said, width)
-    share = max(12, min(len(said), width // 2))
-    shown = shorten(said, share)
-    return f"{shown}  {click.style(shorten(news, max(12, width - len(shown) - 2)), dim=True)}"
+def _what(line: Line, room: int) -> str:
+    name = f"{plain(line.id)}: " if line.id != line.orchestration_task_id else ""
+    said, told = name + title(line.prompt), news(line)
+    if line.needs_input and not line.has_ended:
+        told = f"needs you: {plain(line.needs_input)}"
+    if not told:
+        return fit(said, room)
+    shown = fit(said, max(12, min(width(said), room // 2)))
+    return f"{shown}  {click.style(fit(told, max(12, room - width(shown) - 2)), dim=True)}"
 
 
-def _news(line: Line) -> str:
+def news(line: Line) -> str:
+    """What there is to say of a task now: what it does, what it waits for, what came of it."""
     if line.status == "pending":
-        return line.waiting_for or ""
-    if line.status in ("failed", "cancelled"):
-        return title(line.error_message or "")
-    return (line.result or "").strip().rpartition("\n")[2] if line.status == "completed" else ""
+        return plain(line.waiting_for or "")
+    if line.status == "running":
+        return plain(line.activity or "")
+    if line.status == "completed":
+        return plain((line.result or "").strip().rpartition("\n")[2])
+    return title(line.error_message or "")
 
 
-def shorten(text: str, width: int) -> str:
-    """One line of at most `width` characters, without control characters."""
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    return plain if len(plain) <= width else plain[: width - 1] + "…"
+def money(amount: float) -> str:
+    """`$0.42`, `<$0.01`."""
+    return f"${amount:,.2f}" if amount >= 0.005 or amount <= 0 else "<$0.01"

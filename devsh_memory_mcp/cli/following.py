@@ -1,5 +1,6 @@
 """Being told of changes instead of asking for them."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,12 +19,14 @@ class Bell:
         """Something has changed."""
         self._rung.set()
 
-    async def heard(self, at_most: float | None = None) -> None:
-        """Waits for the bell, with `at_most` for so many seconds."""
+    async def heard(self, at_most: float | None = None) -> bool:
+        """Waits for the bell, with `at_most` for so many seconds; whether it rang."""
         with anyio.move_on_after(at_most):
             await self._rung.wait()
-        if self._rung.is_set():
+        rang = self._rung.is_set()
+        if rang:
             self._rung = anyio.Event()
+        return rang
 
 
 @asynccontextmanager
@@ -34,6 +37,21 @@ async def following(orchestration: Orchestration) -> AsyncIterator[Bell]:
     async with anyio.create_task_group() as group:
         group.start_soon(_ring, orchestration, bell, position)
         yield bell
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def resizes(bell: Bell) -> AsyncIterator[None]:
+    """Rings the bell when the terminal has another size."""
+
+    async def listen() -> None:
+        with anyio.open_signal_receiver(signal.SIGWINCH) as signals:
+            async for _ in signals:
+                bell.ring()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen)
+        yield
         group.cancel_scope.cancel()
 
 

@@ -142,6 +142,8 @@ def line_of_row(row: Document) -> Line:
         result=text("result"),
         error_message=text("errorMessage"),
         waiting_for=text("waitingFor"),
+        activity=text("activity"),
+        needs_input=text("needsInput"),
         branch=text("branch"),
         created_at=instant("createdAt"),
         started_at=instant("startedAt"),

@@ -44,9 +44,16 @@ def root() -> None:
 
 def run(arguments: Sequence[str], surroundings: Surroundings | None = None) -> int:
     """Runs one command line and answers its exit code."""
+    surroundings = surroundings or Surroundings()
+    colour = False if surroundings.environment.get("NO_COLOR") else None  # None: where it is a terminal
+    with click.Context(root, color=colour).scope():
+        return _run(list(arguments), surroundings, colour=colour)
+
+
+def _run(arguments: list[str], surroundings: Surroundings, *, colour: bool | None) -> int:
     as_json = "--json" in arguments
     try:
-        answer = root.main(list(arguments), prog_name="devsh", standalone_mode=False, obj=surroundings or Surroundings())
+        answer = root.main(arguments, prog_name="devsh", standalone_mode=False, obj=surroundings, color=colour)
         sys.stdout.flush()
     except failure.Interrupted as interrupted:
         click.echo(f"\n{interrupted}", err=True)
@@ -59,7 +66,7 @@ def run(arguments: Sequence[str], surroundings: Surroundings | None = None) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return failure.PIPE
     except Exception as error:  # noqa: BLE001  the top: a person gets a sentence, never a traceback
-        if (surroundings or Surroundings()).environment.get("DEVSH_DEBUG") == "1":
+        if surroundings.environment.get("DEVSH_DEBUG") == "1":
             failure.show_traceback(error)
         return failure.report(error, as_json=as_json)
     return answer if isinstance(answer, int) else failure.OK

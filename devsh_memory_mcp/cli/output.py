@@ -10,6 +10,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli.board import Line
 from devsh_memory_mcp.domain import answers
 from devsh_memory_mcp.domain.state import instant_text
@@ -43,6 +44,13 @@ def line_of(row: answers.TaskRow | answers.TaskRecord) -> Line:
         result=row.result,
         error_message=row.error_message,
         waiting_for=row.waiting_for,
+        activity=row.activity,
+        needs_input=row.needs_input,
+        cost_usd=row.cost_usd,
+        cost_basis=row.cost_basis,
+        attempt=row.attempt,
+        changed=(row.diff_stat.files, row.diff_stat.insertions, row.diff_stat.deletions) if row.diff_stat else None,
+        depends_on=row.depends_on,
         branch=row.branch,
         created_at=row.created_at,
         started_at=row.started_at,
@@ -52,15 +60,19 @@ def line_of(row: answers.TaskRow | answers.TaskRecord) -> Line:
 
 def facts(pairs: Sequence[tuple[str, str | None]]) -> None:
     """`name  value` lines, those without a value left out."""
-    for name, value in pairs:
-        if value:
-            click.echo(f"  {click.style(f'{name:<9}', dim=True)} {value}")
+    for line in fact_lines(pairs):
+        click.echo(line)
+
+
+def fact_lines(pairs: Sequence[tuple[str, str | None]]) -> list[str]:
+    """The same, to be shown by somebody else."""
+    return [f"  {click.style(f'{name:<9}', dim=True)} {value}" for name, value in pairs if value]
 
 
 def warn(warnings: Sequence[str]) -> None:
     """What the user should know, on stderr."""
     for warning in warnings:
-        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
+        click.echo(f"{click.style('note:', fg='yellow')} {plain(warning)}", err=True)
 
 
 def where(directory: Path | str | None) -> None:

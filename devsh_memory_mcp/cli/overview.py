@@ -7,12 +7,13 @@ import click
 
 from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, rows_of, still_running
-from devsh_memory_mcp.cli.board import counts, table
+from devsh_memory_mcp.cli.board import counts
 from devsh_memory_mcp.cli.detail import show_task
 from devsh_memory_mcp.cli.notice import tell_end
 from devsh_memory_mcp.cli.output import document, line_of, where, write_json
+from devsh_memory_mcp.cli.picture import Glass, picture
 from devsh_memory_mcp.cli.session import Session
-from devsh_memory_mcp.cli.watch import Watch
+from devsh_memory_mcp.cli.watch import Watch, hints
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
@@ -65,8 +66,8 @@ async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_js
         summary = await orchestration.summary()
         write_json({**document(summary), "tasks": [document(row) for row in rows], "directory": _text(orchestration)})
         return
-    click.echo(f"{click.style(orchestration.orchestration_id, bold=True)}  {counts(row.status for row in rows)}")
-    for line in table([line_of(row) for row in rows], datetime.now(UTC), terminal.width()):
+    lines, glass = [line_of(row) for row in rows], Glass(terminal.width(), unicode=terminal.speaks_unicode())
+    for line in picture(orchestration.orchestration_id, lines, datetime.now(UTC), glass, hints=hints(lines, watching=False)):
         click.echo(line)
     where(orchestration.directory)
 

@@ -23,7 +23,7 @@ from devsh_memory_mcp.cli.session import session_of
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often elapsed times are redrawn; changes show at once.",
+    help="How often the board looks what agents do; changes show at once, clocks go on each second.",
 )
 @click.option("--all", "everything", is_flag=True, help="Every orchestration, not only the current one.")
 @click.option("--line", "in_a_line", is_flag=True, help="One line, e.g. as Claude Code's status line (it reads that one's JSON on stdin).")

@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TextIO
 
+import click
+
 
 def is_foreground(stream: TextIO | None = None) -> bool:
     """Whether the stream is a terminal and this process its foreground job.
@@ -26,12 +28,18 @@ def width(stream: TextIO | None = None, *, otherwise: int = 120) -> int:
         return otherwise
 
 
-def height(*, otherwise: int = 40) -> int:
+def height(stream: TextIO | None = None, *, otherwise: int = 40) -> int:
     """How many lines fit on the screen."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).lines or otherwise
+        return os.get_terminal_size((stream or sys.stdout).fileno()).lines or otherwise
     except (OSError, ValueError):
         return otherwise
+
+
+def is_coloured() -> bool:
+    """Whether the caller wants colours where there can be some; see NO_COLOR in `main`."""
+    context = click.get_current_context(silent=True)
+    return context is None or context.color is not False
 
 
 def speaks_unicode() -> bool:

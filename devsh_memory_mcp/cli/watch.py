@@ -1,6 +1,7 @@
 """`--watch`: a board that redraws itself on a terminal's foreground, one line per change anywhere else.
 
-Nothing is asked for on a timer: the orchestration tells of changes, the interval only moves the clocks on the screen.
+The orchestration tells of changes. What it has no event for, what an agent does just now, is looked at each `interval`; the
+clocks go on each second.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,17 @@ import click
 
 from devsh_memory_mcp.cli import failure, terminal
 from devsh_memory_mcp.cli.asking import no_tasks, rows_of
-from devsh_memory_mcp.cli.board import ENDED, Line, change, counts, table
-from devsh_memory_mcp.cli.detail import show_task
-from devsh_memory_mcp.cli.following import Bell, following
-from devsh_memory_mcp.cli.output import document, line_of, where, write_json
+from devsh_memory_mcp.cli.board import ENDED, Line, change
+from devsh_memory_mcp.cli.detail import show_task, task_lines
+from devsh_memory_mcp.cli.following import Bell, following, resizes
+from devsh_memory_mcp.cli.output import document, line_of, quoted, where, write_json
+from devsh_memory_mcp.cli.picture import Glass, picture
+from devsh_memory_mcp.cli.screen import Screen
 from devsh_memory_mcp.domain import answers
 from devsh_memory_mcp.domain.answers import TaskRow
 from devsh_memory_mcp.ports import Orchestration
+
+TICK = 1.0  # seconds
 
 Shown = TaskRow | answers.TaskRecord
 
@@ -30,7 +35,7 @@ class Watch:
         self._says_where = says_where
         self._orchestration, self._task_id = orchestration, task_id
         self._interval, self._as_json = interval, as_json
-        self._told: dict[str, tuple[str, str | None]] = {}
+        self._told: dict[str, tuple[str, str | None, str | None]] = {}
         self.rows: Sequence[Shown] = ()  # at the end
 
     async def run(self) -> int:
@@ -58,7 +63,7 @@ class Watch:
             await bell.heard()
 
     def _tell(self, row: Shown) -> None:
-        news = (row.status, row.waiting_for)
+        news = (row.status, row.waiting_for, row.needs_input)
         if self._told.get(row.orchestration_task_id) == news:
             return
         self._told[row.orchestration_task_id] = news
@@ -68,26 +73,39 @@ class Watch:
             click.echo(change(line_of(row), datetime.now(UTC)))
 
     async def _drawn(self, bell: Bell) -> Sequence[Shown]:
-        from devsh_memory_mcp.cli.screen import Screen
-
-        with Screen() as screen:
-            while terminal.is_foreground():
-                rows = await self._rows()
-                screen.show(_picture(self._orchestration.orchestration_id, [line_of(row) for row in rows]))
-                if _is_over(rows):
-                    return rows
-                await bell.heard(self._interval)
+        async with resizes(bell):
+            with Screen() as screen:
+                while terminal.is_foreground():
+                    rows = await self._rows()
+                    screen.show(self._picture(rows))
+                    if _is_over(rows):
+                        return rows
+                    await self._ticked(bell, screen, rows)
         return await self._told_all(bell)
+
+    async def _ticked(self, bell: Bell, screen: Screen, rows: Sequence[Shown]) -> None:
+        """Until something has changed or `interval` is over and it is time to look again; meanwhile the clocks go on."""
+        left = self._interval
+        while not await bell.heard(min(TICK, left)) and (left := left - TICK) > 0:
+            screen.show(self._picture(rows))
+
+    def _picture(self, rows: Sequence[Shown], *, whole: bool = False) -> list[str]:
+        now = datetime.now(UTC)
+        if len(rows) == 1 and isinstance(rows[0], answers.TaskRecord):
+            return task_lines(rows[0], now)
+        lines = [line_of(row) for row in rows]
+        glass = Glass(terminal.width(), None if whole else terminal.height(), terminal.speaks_unicode())
+        return picture(self._orchestration.orchestration_id, lines, now, glass, hints=hints(lines, watching=not whole))
 
     async def _conclude(self, rows: Sequence[Shown]) -> None:
         if self._as_json:
             if self._task_id is None:
                 write_json(document(await self._orchestration.summary()) | {"final": True}, compact=True)
             return
-        if isinstance(rows[0] if rows else None, answers.TaskRecord) and terminal.is_foreground():
-            show_task(await self._orchestration.status(str(self._task_id)))
+        if terminal.is_foreground() and self._task_id is not None:
+            show_task(await self._orchestration.status(self._task_id))
         elif terminal.is_foreground():
-            for line in _picture(self._orchestration.orchestration_id, [line_of(row) for row in rows], whole=True):
+            for line in self._picture(rows, whole=True):
                 click.echo(line)
         if self._says_where and (terminal.is_foreground() or self._task_id is None):
             where(self._orchestration.directory)
@@ -102,11 +120,17 @@ def _is_over(rows: Sequence[Shown]) -> bool:
     return all(row.status in ENDED for row in rows)
 
 
-def _picture(orchestration_id: str, lines: list[Line], *, whole: bool = False) -> list[str]:
-    """The board; on a small screen the live tasks first, and how many are not shown."""
-    now, columns = datetime.now(UTC), terminal.width()
-    heading = f"{click.style(orchestration_id, bold=True)}  {counts(line.status for line in lines)}"
-    room = len(lines) if whole else max(3, terminal.height() - 4)
-    shown = lines if len(lines) <= room else sorted(lines, key=lambda line: (line.has_ended, line.status != "running"))[:room]
-    more = [click.style(f"  … and {len(lines) - len(shown)} more", dim=True)] if len(shown) < len(lines) else []
-    return [heading, *table(shown, now, columns), *more]
+def hints(lines: Sequence[Line], *, watching: bool) -> tuple[str, ...]:
+    """What to type now."""
+    needy = next((line.id for line in lines if line.needs_input and not line.has_ended), None)
+    busy = next((line.id for line in lines if line.status == "running"), None)
+    said = []
+    if needy:
+        said.append(f"devsh orchestrate status {quoted(needy)}  says all that it needs")
+    elif busy:
+        said.append(f"devsh orchestrate logs -f {quoted(busy)}  shows what it does")
+    elif lines and all(line.has_ended for line in lines):
+        return ("devsh orchestrate results  shows what came of it",)
+    if watching:
+        return (*said, "Ctrl-C leaves the agents at work")
+    return (*said, "devsh orchestrate status --watch  follows") if lines else ()
