@@ -1,4 +1,4 @@
-"""What a durable message and a spawn cost over stdio, beside a server that does nothing, in alternating rounds.
+"""What a start, a durable message and a spawn cost over stdio, the message beside a server that does nothing, in alternating rounds.
 
 python benchmarks/stdio.py [--rounds 5] [--calls 200] [--records 100 10000]
 """
@@ -133,6 +133,21 @@ def spawn_times(ours: Client) -> None:
     print(f"  spawn_agent    p50 {statistics.median(seconds) * 1000:6.2f} ms   first {seconds[0] * 1000:.2f} ms")
 
 
+def start_times(rounds: int, command: Sequence[str]) -> None:
+    """From the start of the process to the answer of `initialize`, and to that of `tools/list` behind it."""
+    told, listed = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+            begun = time.perf_counter()
+            client = Client(command, dict(os.environ, DEVSH_MEMORY_DIR=f"{directory}/memory"), Path(directory))
+            told.append(time.perf_counter() - begun)
+            client.answer_to(client.send("tools/list", {}))
+            listed.append(time.perf_counter() - begun)
+            client.close()
+    for name, seconds in (("initialize", told), ("tools/list", listed)):
+        print(f"  start to {name:<11} p50 {statistics.median(seconds):5.2f} s   worst {max(seconds):5.2f} s")
+
+
 def measure(records: int, rounds: int, calls: int, command: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         environment = dict(os.environ, DEVSH_MEMORY_DIR=f"{directory}/memory")
@@ -158,7 +173,10 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--records", type=int, nargs="+", default=[100, 10_000])
     parser.add_argument("--command", nargs="+", default=OURS, help="another server in place of ours")
+    parser.add_argument("--starts", type=int, default=9)
     given = parser.parse_args()
+    print("starting")
+    start_times(given.starts, given.command)
     for records in given.records:
         measure(records, given.rounds, given.calls, given.command)
 

@@ -102,9 +102,10 @@ class Wait:
             return f"{names} needs help, see needsInput: send a message, or cancel it and spawn it with what it lacks; then wait again."
         if self.reader.has_mail(state):
             return "A message for you has come: read it, then wait again."
-        if not finished:
-            return f"Still at work; wait again for {', '.join(open_ids[:10])}."
-        return f"Wait again for the others: {', '.join(open_ids[:10])}." if open_ids else None
+        if open_ids:
+            return f"{'Wait again for the others:' if finished else 'Still at work; wait again for'} {', '.join(open_ids[:10])}."
+        done = [task.branch for task in tasks if task.branch and task.totals.commits]
+        return f"Look at the work (git diff HEAD...BRANCH) and merge what is good: {', '.join(done[:5])}." if done else None
 
 
 async def wait_for(site: Site, request: WaitRequest, reader: Reader, progress: Progress | None = None) -> answers.WaitAnswer:

@@ -22,6 +22,12 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 _OTHER_FIELDS = 500  # bytes
 
+# What is told of each task that is waited for: the model knows what it had asked for, and reads this again with every wait.
+_OF_A_WAIT = frozenset(
+    {"id", "orchestrationTaskId", "status", "result", "errorMessage", "branch", "attempt", "completedAt"}
+    | {"waitingFor", "activity", "needsInput"}
+)
+
 # What is told of each task of a batch, the most that fits.
 _OF_A_BATCH = (
     ("taskId", "orchestrationTaskId", "taskRunId", "agentName", "status", "waitingFor", "branch", "repo", "baseBranch"),
@@ -90,7 +96,8 @@ async def wait_for_agent(call: Call, given: arguments.WaitArguments) -> CallTool
     request = WaitRequest(ids=ids, mode=given.mode, timeout=given.timeout)
     bound = bound_of(call.session.client_name(call.context), call.session.caller.environment, call.context)
     answer = await wait_in_slices(orchestration, request, call.session.waits, bound, call.context.report_progress)
-    return result_of(answer, rest=_journal(orchestration))
+    rows: list[Json] = [{name: value for name, value in plain(row).items() if name in _OF_A_WAIT} for row in answer.tasks]
+    return result_of(plain(answer) | {"tasks": rows}, rest=_journal(orchestration))
 
 
 async def cancel_agent(call: Call, given: arguments.CancelArguments) -> CallToolResult:

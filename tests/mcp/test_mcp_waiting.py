@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 from doubles.mcp_client import Connect
-from doubles.orchestrations import Canned
+from doubles.orchestrations import Canned, row
 from mcp.types import Implementation
 
 from devsh_memory_mcp.domain import answers
@@ -88,6 +88,19 @@ async def test_several_are_waited_for_in_one_call(connect: Connect, canned: Cann
     async with connect(canned) as client:
         await client.call_tool("wait_for_agent", {"ids": ["ns1", "ns2"], "mode": "any", "timeout": 10})
     assert canned.asked[0][1].model_dump() == {"ids": ("ns1", "ns2"), "mode": "any", "timeout": 10}
+
+
+async def test_of_each_task_it_tells_what_is_new_and_not_what_was_asked(connect: Connect) -> None:
+    class Two(Canned):
+        async def wait(self, request: WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
+            rows = (row(1, status="completed", result="r" * 200), row(2, needs_input="may not run make"))
+            return answers.WaitAnswer(orchestration_task_id="ns1", status="completed", finished=True, tasks=rows)
+
+    async with connect(Two()) as client:
+        shown = (await client.call_tool("wait_for_agent", {"ids": ["ns1", "ns2"]})).structured_content
+    assert [(each["id"], each["status"]) for each in shown["tasks"]] == [("task1", "completed"), ("task2", "running")]
+    assert (shown["tasks"][0]["result"], shown["tasks"][1]["needsInput"]) == ("r" * 200, "may not run make")
+    assert not {"prompt", "createdAt", "taskRunId"} & {key for each in shown["tasks"] for key in each}
 
 
 async def test_cancelling_a_wait_cancels_no_agent(connect: Connect, canned: Canned) -> None:
