@@ -19,7 +19,7 @@ def classify(
     if not result:
         return "crash", f"claude ended without a result ({_how(ending)}){_last_words(ending)}"
     if result.get("is_error") or result.get("subtype") != "success":
-        said = result.get("result") or "; ".join(result.get("errors") or ()) or str(result.get("subtype"))
+        said = result.get("result") or "; ".join(map(str, result.get("errors") or ())) or str(result.get("subtype"))
         return _class(result), f"claude: {said.strip()[:2000]}"
     if ending.exit_code != 0:
         return "crash", f"claude ended with {_how(ending)} after its answer{_last_words(ending)}"

@@ -19,6 +19,10 @@ _USAGE = {
     "cache_read_input_tokens": "cacheReadTokens",
     "cache_creation_input_tokens": "cacheWriteTokens",
 }
+_RESULT: dict[str, type | tuple[type, ...]] = {  # what a verdict reads; where another release gives it another shape, it is left out
+    "subtype": str, "result": str, "errors": list, "api_error_status": int, "stop_reason": str, "terminal_reason": str,
+    "total_cost_usd": (int, float),
+}  # fmt: skip
 _NO_SESSION = "00000000-0000-4000-8000-000000000000"
 _UNKNOWN_MODEL = "[claude-code:unrecognized_model]"  # on stderr; such a run is priced as another model's
 _DENIALS_TOLD = 20
@@ -73,10 +77,10 @@ class ClaudeTalk:
             said = json.loads(line)
         except (ValueError, RecursionError):
             return ()
-        hearing = self._hearing.get(said.get("type", "")) if isinstance(said, dict) else None
         try:
+            hearing = self._hearing.get(said["type"])
             return hearing(said) if hearing else ()
-        except (AttributeError, KeyError, TypeError, ValueError):  # a shape that another release gave it
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # a shape that another release gave it
             return ()
 
     def say(self, message_id: int, text: str, *, interrupt: bool = False) -> bytes:
@@ -89,8 +93,8 @@ class ClaudeTalk:
 
     def _system(self, said: Json) -> typing.Sequence[Fact]:
         if said["subtype"] == "init":
-            self._session_id = said["session_id"]
-            return (Fact("session", {"sessionId": said["session_id"], "model": said.get("model")}),)
+            self._session_id = str(said["session_id"])
+            return (Fact("session", {"sessionId": self._session_id, "model": said.get("model")}),)
         if said["subtype"] == "api_retry":
             words = f"waits for the API ({said.get('error')}), try {said['attempt']} of {said['max_retries']}"
             return (Fact("activity", {"words": words}),)
@@ -135,7 +139,7 @@ class ClaudeTalk:
         return ()
 
     def _turn_over(self, said: Json) -> typing.Sequence[Fact]:
-        self._result = self._last = said
+        self._result = self._last = {name: value for name, value in said.items() if isinstance(value, _RESULT.get(name, object))}
         for theirs, ours in _USAGE.items():
             self._usage[ours] += int(said["usage"].get(theirs) or 0)
         self._usage["turns"] += int(said.get("num_turns") or 0)

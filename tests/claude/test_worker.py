@@ -51,13 +51,13 @@ async def heard(api: ModelApi, pattern: str) -> None:
     await anyio.to_thread.run_sync(api.await_words, pattern)
 
 
-async def printed(orchestration: Orchestration, task_id: str, text: str) -> None:
-    """Until the agent has printed it."""
-    so_far = ""
-    async with aclosing(orchestration.output(task_id, follow=True)) as output:  # type: ignore[type-var]
-        async for chunk in output:
-            so_far += chunk
-            if text in so_far:
+async def queued(orchestration: Orchestration, task_id: str, message_id: int) -> None:
+    """Until claude says that it has taken the message from its stdin; its model has it with the next request."""
+    said, sign = b"", f'{message_id:012x}","state":"queued"'.encode()
+    async with aclosing(orchestration.printed(task_id, follow=True)) as printed:  # type: ignore[type-var]
+        async for each in printed:
+            said += each.content
+            if sign in said:
                 return
 
 
@@ -98,6 +98,7 @@ async def test_a_message_is_in_the_next_request_of_the_same_turn_and_its_receipt
         spawned = await orchestration.spawn(task("TASK-A: work"))
         await heard(model_api, "TASK-A")
         sent = await orchestration.message(MessageRequest(to=spawned.orchestration_task_id, message="use tabs"))
+        await queued(orchestration, spawned.orchestration_task_id, sent.message_id)
         gate.open()
         answer = await ended(orchestration, spawned.orchestration_task_id)
         receipts = [event for event in events_of(orchestration) if event.name == "message_delivered"]

@@ -2,8 +2,8 @@
 
 The turn's number is the number of the model's turns in the request, so retries, resumed sessions and many agents at one
 server need no bookkeeping. A text may hold `{{result}}` (what the last tools answered), `{{result:RE}}` (a match in it),
-`{{all:RE}}` (a match in the whole conversation) and `{{each:RE}}` (all different matches; a list where the text is nothing
-else). A match is its first group, if it has one.
+`{{all:RE}}` (a match in the whole conversation), `{{each:RE}}` (all different matches there) and `{{these:RE}}` (all in what the
+last tools answered); the latter two are a list where the text is nothing else. A match is its first group, if it has one.
 """
 
 import re
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from tests.doubles.model_request import Request
 
-_SLOT = re.compile(r"\{\{(result|all|each)(?::(.+?))?\}\}(?!\})")
+_MANY = ("each", "these")
+_SLOT = re.compile(r"\{\{(result|all|each|these)(?::(.+?))?\}\}(?!\})")
 
 
 class Unscripted(Exception):
@@ -73,16 +74,16 @@ def _filled(value: Any, request: Request) -> Any:
     if not isinstance(value, str):
         return value
     whole = _SLOT.fullmatch(value)
-    if whole and whole[1] == "each":
+    if whole and whole[1] in _MANY:
         return _matches(whole, request)
-    return _SLOT.sub(lambda slot: " ".join(_matches(slot, request)[: None if slot[1] == "each" else 1]), value)
+    return _SLOT.sub(lambda slot: " ".join(_matches(slot, request)[: None if slot[1] in _MANY else 1]), value)
 
 
 def _matches(slot: re.Match[str], request: Request) -> list[str]:
     results = "\n".join(request.results)
     if not slot[2]:
         return [results]
-    found = re.finditer(slot[2], results if slot[1] == "result" else request.conversation)
+    found = re.finditer(slot[2], results if slot[1] in ("result", "these") else request.conversation)
     if different := list(dict.fromkeys(match[1] if match.re.groups else match[0] for match in found)):
         return different
     raise Unscripted(f"{slot[0]} finds nothing in {results[:400]!r}.")
