@@ -60,10 +60,13 @@ class Following:
             return
         try:
             orchestration = await self._orchestrations.current()
-        except NotFound:
-            return
+            position = 0 if is_new else await orchestration.position()
+        except (DevshError, OSError) as error:
+            if is_new or isinstance(error, NotFound):
+                return  # whoever called has his answer, and the next call looks again
+            raise
         self._is_current_missing, self._current = False, orchestration.orchestration_id
-        self._start(orchestration, 0 if is_new else await orchestration.position())
+        self._start(orchestration, position)
 
     def _start(self, orchestration: Orchestration, position: int) -> None:
         if orchestration.orchestration_id not in self._followed and self._tasks is not None:
@@ -78,6 +81,7 @@ class Following:
                 if self._changed:
                     self._has_changed.set()
         except (DevshError, OSError) as error:
+            self._followed.discard(orchestration.orchestration_id)
             _log.warning("Subscribers of %s are told no more: %s", orchestration.orchestration_id, error)
 
 

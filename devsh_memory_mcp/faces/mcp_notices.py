@@ -6,7 +6,7 @@ SDK's bus feeds. A notice is a hint: several changes may come as one, and whoeve
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -158,5 +158,5 @@ class Notices:
     async def _tell(self, uri: str) -> None:
         await self.bus.publish(ResourceUpdated(uri=uri))
         for client in list(self._clients.get(uri, {}).values()):
-            with anyio.move_on_after(PATIENCE):
+            with anyio.move_on_after(PATIENCE), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it is just going
                 await client.send_resource_updated(uri)

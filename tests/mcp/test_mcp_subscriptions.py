@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from doubles.following import Followed
-from doubles.orchestrations import IDS
+from doubles.orchestrations import IDS, Canned
 from mcp import Client
 from mcp.client.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
@@ -16,6 +16,7 @@ from mcp.types import ResourceUpdatedNotification
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.errors import JournalBusy
 from devsh_memory_mcp.faces.mcp_server import build_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*removed as of 2026-07-28:mcp.shared.exceptions.MCPDeprecationWarning")
@@ -100,6 +101,19 @@ async def test_what_is_not_there_yet_is_followed_as_soon_as_it_is(era: str) -> N
         orchestration.happen("agent_spawned", 1)
         await client.call_tool("spawn_agent", {"prompt": "p"})
         assert await told() == "devsh://plan"
+
+
+async def test_what_cannot_be_followed_spoils_no_call(era: str) -> None:
+    class Broken(Followed):
+        async def current(self, *, create: bool = False) -> Canned:
+            if self.asked:
+                raise JournalBusy("The journal is busy.")
+            return await super().current(create=create)
+
+    orchestration = Broken(is_there=False, spawn=SPAWNED)
+    async with subscribed(era, orchestration, "devsh://plan") as (client, _told, _back):
+        assert not (await client.call_tool("spawn_agent", {"prompt": "p"})).is_error
+    assert orchestration.followers == 0
 
 
 @pytest.mark.parametrize("gone", [False, True])
