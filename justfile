@@ -45,6 +45,10 @@ bench *arguments:
 schemas:
     ./try exec python -m devsh_memory_mcp.store.schemas
 
+# Makes the terminal pictures in docs/ anew, from a real run.
+captures:
+    ./try exec python -m docs.captures
+
 demo *arguments:
     ./try demo "$@"
 

@@ -31,6 +31,7 @@ CATCH_ALL_NAMES = {"manager", "handler", "utils", "helpers", "common", "base", "
 HOSTS = {
     *("127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org"),
     *("modelcontextprotocol.io", "static.modelcontextprotocol.io"),
+    "www.w3.org",  # the namespace of SVG
 }
 RESERVED_HOST = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(test|invalid|localhost)|\W.*|")
 # Directories of one machine or one person.

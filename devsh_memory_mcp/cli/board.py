@@ -60,7 +60,7 @@ def title(prompt: str) -> str:
     """The first line of a prompt that says something; a script's first comment is its title."""
     lines = [line.strip() for line in prompt.splitlines()]
     said = [line for line in lines if line and not line.startswith("#!")]
-    return plain(said[0].lstrip("# ")) if said else ""
+    return one_line(said[0].lstrip("# ")) if said else ""
 
 
 def mark(status: str) -> str:
@@ -106,7 +106,7 @@ def _what(line: Line, room: int) -> str:
     name = f"{plain(line.id)}: " if line.id != line.orchestration_task_id else ""
     said, told = name + title(line.prompt), news(line)
     if line.needs_input and not line.has_ended:
-        told = f"needs you: {plain(line.needs_input)}"
+        told = f"! {one_line(line.needs_input)}"
     if not told:
         return fit(said, room)
     shown = fit(said, max(12, min(width(said), room // 2)))
@@ -116,12 +116,17 @@ def _what(line: Line, room: int) -> str:
 def news(line: Line) -> str:
     """What there is to say of a task now: what it does, what it waits for, what came of it."""
     if line.status == "pending":
-        return plain(line.waiting_for or "")
+        return one_line(line.waiting_for or "")
     if line.status == "running":
-        return plain(line.activity or "")
+        return one_line(line.activity or "")
     if line.status == "completed":
-        return plain((line.result or "").strip().rpartition("\n")[2])
+        return one_line((line.result or "").strip().rpartition("\n")[2])
     return title(line.error_message or "")
+
+
+def one_line(text: str) -> str:
+    """The text without breaks and the like, and no two spaces in a row."""
+    return " ".join(plain(text).split())
 
 
 def money(amount: float) -> str:

@@ -83,7 +83,7 @@ def task_lines(record: TaskRecord, now: datetime) -> list[str]:
 
 
 def show_result(result: TaskResult) -> None:
-    """One task of `results`."""
+    """One task of `results`; its checkout where nothing else has its work."""
     name = f"{result.id}: " if result.id != result.orchestration_task_id else ""
     click.echo(
         f"{mark(result.status)}  {click.style(result.orchestration_task_id, bold=True)}  {result.agent_name}  {name}{title(result.prompt)}"
@@ -99,7 +99,8 @@ def show_result(result: TaskResult) -> None:
     show_text(result.result, result.result_path)
     show_conflicts(result)
     warn(result.warnings)
-    facts([("checkout", result.workspace)])
+    facts([("checkout", None if result.branch and result.status == "completed" else result.workspace)])
+    click.echo()
 
 
 def show_conflicts(shown: TaskResult | TaskRecord) -> None:

@@ -8,7 +8,21 @@ from datetime import datetime
 import click
 
 from devsh_memory_mcp.agents.plain import plain
-from devsh_memory_mcp.cli.board import COLOURS, DEPENDENCIES, ENDED, MARK, ORDER, PLAIN_SYMBOLS, SYMBOLS, Line, counts, money, news, title
+from devsh_memory_mcp.cli.board import (
+    COLOURS,
+    DEPENDENCIES,
+    ENDED,
+    MARK,
+    ORDER,
+    PLAIN_SYMBOLS,
+    SYMBOLS,
+    Line,
+    counts,
+    money,
+    news,
+    one_line,
+    title,
+)
 from devsh_memory_mcp.cli.cells import clipped, fit, width
 from devsh_memory_mcp.cli.durations import clock, elapsed
 from devsh_memory_mcp.cli.tree import PLAIN_STEMS, STEMS, Branch, forest
@@ -123,8 +137,7 @@ def _rows(branch: Branch, columns: _Columns, now: datetime, glass: Glass) -> lis
     rows = [(" " * GAP).join(filter(None, cells)).rstrip()]
     if line.needs_input:
         indent = " " * (MARGIN + MARK + GAP)
-        needs = f"! {'needed' if line.has_ended else 'needs'} you: {' '.join(plain(line.needs_input).split())}"
-        rows.append(indent + click.style(fit(needs, glass.columns - 1 - len(indent)), fg="yellow", bold=True))
+        rows.append(indent + click.style(fit(f"! {one_line(line.needs_input)}", glass.columns - 1 - len(indent)), fg="yellow", bold=True))
     return rows
 
 

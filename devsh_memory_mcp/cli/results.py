@@ -50,7 +50,7 @@ def show(answer: ResultsAnswer) -> None:
     warn(answer.warnings)
     lines = lines_after(answer.results)
     if lines:
-        click.echo(click.style("\nNext:", bold=True))
+        click.echo(click.style("Next:", bold=True))
     for line in lines:
         click.echo(f"  {line}")
     where(answer.directory)

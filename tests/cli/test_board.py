@@ -85,8 +85,8 @@ def test_each_status_tells_what_matters_now():
 def test_what_an_agent_needs_stands_out_below_it():
     lines = drawn([task("a", needs_input="may not run `npm publish`"), task("b", "failed", needs_input="a login")])
     below = lines[lines.index(row(lines, "a")) + 1]
-    assert below.strip() == "! needs you: may not run `npm publish`"
-    assert "! needed you: a login" in "\n".join(lines)
+    assert below.strip() == "! may not run `npm publish`"
+    assert "! a login" in "\n".join(lines)
 
 
 @pytest.mark.parametrize(
