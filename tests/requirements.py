@@ -72,6 +72,7 @@ _COMMANDS = {
     "cli.message": 'orchestrate message TASK_RUN_ID "message": to a running agent, through the mailbox',
     "cli.message.type": "message --type handoff|request|status, required",
     "cli.cancel": "orchestrate cancel ID",
+    "cli.logs": "orchestrate logs ID, -f, --raw: what an agent does and prints, in words or byte by byte",
     "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
     "cli.open": "orchestrate open ID: the agent's own session, or a shell, in its checkout, which stays while it is open",
     "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
