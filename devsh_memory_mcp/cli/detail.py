@@ -13,7 +13,7 @@ from devsh_memory_mcp.domain.records import DiffStat
 
 SHOWN_LINES = 15
 PERMISSIONS = {
-    "acceptEdits": "edit files unasked, and run what the rules of the repository and yours allow (acceptEdits)",
+    "acceptEdits": "edit its checkout, commit, run tests, and do what your rules allow (acceptEdits)",
     "bypass": click.style("do everything unasked, with your rights (bypass)", fg="red"),
 }
 BASES = {
@@ -147,7 +147,8 @@ def _text_lines(text: str | None, path: str | None) -> list[str]:
 def cost_in_words(record: TaskRecord) -> str | None:
     """What it has cost, who pays, and what was used."""
     used = ", ".join(f"{number:,} {_words(name)}" for name, number in (record.usage or {}).items() if number)
-    cost = None if record.cost_usd is None else f"{money(record.cost_usd)}{BASES.get(record.cost_basis or 'unknown', '')}"
+    basis = record.cost_basis or "unknown"
+    cost = None if record.cost_usd is None else f"{'' if basis == 'api' else '~'}{money(record.cost_usd)}{BASES[basis]}"
     return "; ".join(filter(None, (cost, used))) or None
 
 

@@ -17,6 +17,23 @@ def test_status_shows_one_task_and_where_its_files_are(devsh, orchestration):
     assert said.out.rstrip().endswith("/memory/orchestrations/orch_abc123")
 
 
+def test_status_tells_what_an_agent_does_needs_may_and_has_cost(devsh, orchestration):
+    orchestration.add(
+        "ns1", agent_name="claude/opus", activity="edits src/\x1b[2Japp.py", needs_input="It may not run `curl`.", session_id="5e55",
+        cost_usd=0.42, cost_basis="subscription", usage={"inputTokens": 12000, "turns": 0}, permissions="bypass", failure="rate_limit",
+    )  # fmt: skip
+    said = devsh("orchestrate", "status", "ns1").out
+    for line in (
+        "doing     edits src/app.py",
+        "needs     It may not run `curl`.",
+        "cost      ~$0.42 at list price, which a subscription is not billed; 12,000 input tokens\n",
+        "session   5e55",
+        "may       do everything unasked, with your rights (bypass)",
+        "because   the provider's limit is reached (rate_limit)",
+    ):
+        assert line in said
+
+
 @pytest.mark.promise("cli.status.json")
 @pytest.mark.parametrize("any_id", ["ns1", "docs", "tr_ns1"])
 def test_status_with_json_is_one_flat_object_for_any_id(devsh, orchestration, any_id):
