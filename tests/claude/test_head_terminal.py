@@ -10,8 +10,9 @@ from tests.doubles.model_script import Turn
 
 __all__ = ["head"]
 
-# A wait goes to the background after two minutes, by itself; here it does at once.
-AT_ONCE = {"CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS": "500", "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1"}
+# What a call takes until claude lets it go on in the background: two minutes, if nobody says less. To spawn takes none of that.
+SOON = {"CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS": "4000"}
+QUIET = {"CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1"}
 
 
 def settle_in(home: Path, repository: Path, key: str) -> None:
@@ -36,7 +37,7 @@ async def test_its_person_goes_on_working_and_it_wakes_by_itself_to_merge_what_w
         Turn("", merge("abcd"), expect="<task-notification>"),
         Turn("All four are merged."),
     )
-    with head.at_terminal("--settings", json.dumps({"hooks": {"Stop": [stop]}}), **AT_ONCE) as terminal:
+    with head.at_terminal("--settings", json.dumps({"hooks": {"Stop": [stop]}}), **SOON, **QUIET) as terminal:
         terminal.await_sign("❯")
         terminal.enter("LEAD: add four files")
         await over.lines(1)
