@@ -45,6 +45,7 @@ async def done(orchestration: Orchestration, request: SpawnRequest) -> tuple[Spa
 async def test_it_remembers_what_was_said_and_its_branch_moves_on(team: Team, story: None, model_api: ModelApi, repository: Path) -> None:
     async with team.opened() as orchestration:
         _, first = await done(orchestration, task("TASK-A: begin"))
+        assert (await orchestration.work(first.id)).session == ("claude", "--resume", first.session_id)
         spawned, second = await done(orchestration, task("GO-ON", resume=first.id))
         _, follower = await done(orchestration, shell("cat two.txt; echo new > new", repo=None, depends_on=(second.id,)))
     assert (follower.result, follower.branch == second.branch, follower.warnings) == ("two\n", False, ())
