@@ -155,8 +155,13 @@ def load_settings(project: str | Path | None, environment: Mapping[str, str]) ->
     return Settings().model_copy(update={**merged, "origins": origins, "ignored": ignored, "repository_file": theirs})
 
 
+_LIMITS = ("max_depth", "max_tasks", "max_concurrent")
+
+
 def acts_for_user(key: str, value: object) -> bool:
-    """Whether a repository's file may say this only with leave: it runs a command here, or sends work somewhere."""
+    """Whether a repository's file may say this only with leave: it runs a command here, sends work somewhere, or lifts a limit."""
+    if key in _LIMITS and isinstance(value, int):
+        return bool(value > getattr(Settings(), key))
     return key == "setup" or (key == "auto_pr" and value is True) or (key == "default_agent" and str(value).startswith("shell/"))
 
 

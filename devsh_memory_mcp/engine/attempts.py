@@ -65,8 +65,9 @@ class Attempts:
 
     async def _launch(self, desk: Desk, attempt: Attempt) -> None:
         if not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):  # or its agent has what it needs
+            attempt.is_launched = False
             await self._vault.arrival(attempt.credential)
-        if attempt.run.checkout is not None:
+        if attempt.run.checkout is not None and not attempt.is_ending:
             await self._launching.acquire()
             attempt.is_launching = True
         if attempt.is_ending:  # cancelled while it stood in line
@@ -111,18 +112,22 @@ class Attempts:
         kinds = {report.type for report in reports}
         if kinds & {"workspace", "agent_started"}:
             self._release(attempt)
-        if "agent_started" in kinds:
+        if "agent_started" in kinds and not attempt.is_ending:
             self._desks.begin(desk, self._heed_deadline, attempt)
-        if kinds & TOLD:
-            await self._tell(desk, attempt, reports)
+        if kinds & TOLD and not await self._tell(desk, attempt, reports):
+            return  # they are read again with the next ring, or at the end
         attempt.last_report = reports[-1].n
 
-    async def _tell(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> None:
+    async def _tell(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> bool:
         try:
             await desk.transact(lambda state, _now: tell_reports(state, attempt, reports))
-        except Unavailable as error:  # it runs; its end will say the rest, and a message is delivered once more
-            self._desks.log(f"what {attempt.task_id} reports is not recorded: {error}")
+        except JournalDamaged:
+            raise
+        except Unavailable as error:  # a full disk; it runs all the same
+            self._desks.log(f"what {attempt.task_id} reports is not recorded yet: {error}")
+            return False
         desk.wake()
+        return True
 
     async def deliver(self, attempt: Attempt, letters: list[Letter]) -> None:
         """Messages for a running agent; its receipts come as reports."""
@@ -154,6 +159,7 @@ class Attempts:
             return
         attempt.is_ending = True
         outcome = await self._outcome_of(attempt)
+        await self.read_reports(desk, attempt)  # what no runner heard: receipts above all
         self._release(attempt)
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
 

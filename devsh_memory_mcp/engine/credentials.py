@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,8 @@ def trusted_rules(provider: Provider, repository: Repository | None, environment
         return ()
     tree = Path(repository.work_tree)
     found = [_at(_document(tree / name), "permissions").get("allow") for name in provider.settings_files]
-    return tuple(str(rule) for rules in found if isinstance(rules, list) for rule in rules)
+    rules = (rule for listed in found if isinstance(listed, list) for rule in listed)
+    return tuple(rule for rule in rules if isinstance(rule, str) and _RULE.fullmatch(rule))
 
 
 def _document(path: Path) -> dict[str, object]:
@@ -57,6 +59,9 @@ def _document(path: Path) -> dict[str, object]:
 def _at(document: dict[str, object], key: str) -> dict[str, object]:
     found = document.get(key)
     return found if isinstance(found, dict) else {}
+
+
+_RULE = re.compile(r"[A-Za-z_]\w*(?:-\w+)*(?:\([^\0\n]*\))?")  # a rule goes into a command line: nothing else may look like a flag
 
 
 class Standing(NamedTuple):

@@ -4,6 +4,7 @@ A terminal event, the failures that follow from it and the messages that can no 
 reader ever sees half of it.
 """
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import get_args
@@ -95,7 +96,7 @@ def _is_worth_another(task: Task, outcome: Outcome) -> bool:
 
 def _until(instant: float | None, now: datetime) -> timedelta:
     """How long it is until that instant (epoch seconds), at most a day."""
-    seconds = 0.0 if instant is None else instant - now.timestamp()
+    seconds = 0.0 if instant is None or not math.isfinite(instant) else instant - now.timestamp()
     return timedelta(seconds=min(max(seconds, 0.0), 86400.0))
 
 

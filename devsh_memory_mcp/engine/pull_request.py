@@ -160,6 +160,8 @@ async def run(command: Sequence[str], environment: Mapping[str, str], seconds: f
         )  # fmt: skip
     except OSError as error:
         return Finished(None, "", f"{command[0]} cannot be started: {error.strerror}")
+    except ValueError as error:  # a NUL in a word
+        return Finished(None, "", f"{command[0]} cannot be started: {error}")
     output, errors = _Heard(), _Heard()
     try:
         async with anyio.create_task_group() as hearing:

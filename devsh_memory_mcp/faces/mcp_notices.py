@@ -75,11 +75,12 @@ class Notices:
             connection.exit_stack.callback(self._forget, connection)
         clients = self._clients.setdefault(uri, {})
         if connection not in clients:
+            self._want((uri,))
             clients[connection] = request.session
             try:
-                await self._want((uri,), request)
+                await self._begin((uri,), request)
             except BaseException:
-                clients.pop(connection, None)
+                self._drop(uri, connection)  # unless its end, meanwhile, has done so
                 raise
         return EmptyResult()
 
@@ -105,8 +106,9 @@ class Notices:
             known = tuple(uri for uri in asked if mcp_resources.is_known(uri))
             if not known:
                 return await served(request, given)
-            await self._want(known, request)
+            self._want(known)
             try:
+                await self._begin(known, request)
                 return await served(request, given)
             finally:
                 self._unwant(known)
@@ -118,23 +120,22 @@ class Notices:
         if self._following is not None:
             await self._following.look_again()
 
-    async def _want(self, uris: tuple[str, ...], request: ServerRequestContext) -> None:
+    def _want(self, uris: tuple[str, ...]) -> None:
         if unknown := next((uri for uri in uris if not mcp_resources.is_known(uri)), None):
             raise MCPError(INVALID_PARAMS, str(mcp_resources.unknown(unknown)))
         if len(self._wanted) + len(uris) > MAX_ADDRESSES:
             raise MCPError(INVALID_PARAMS, f"At most {MAX_ADDRESSES} addresses are followed; devsh://agents tells of all agents.")
         self._wanted.update(uris)
+
+    async def _begin(self, uris: tuple[str, ...], request: ServerRequestContext) -> None:
+        """Follows what they are about; whoever asked lets go of them where that fails."""
         try:
             following = await self._started(await self._session.orchestrations(Context(request_context=request)))
             for uri in uris:
                 await following.add(uri)
         except (DevshError, OSError) as error:
-            self._unwant(uris)
             code = INVALID_PARAMS if isinstance(error, NotFound) else INTERNAL_ERROR
             raise MCPError(code, f"{getattr(error, 'code', 'unavailable')}: {error}") from error
-        except BaseException:
-            self._unwant(uris)
-            raise
 
     def _unwant(self, uris: tuple[str, ...]) -> None:
         self._wanted.subtract(uris)

@@ -23,8 +23,9 @@ class Patience:
 
 # By the beginning of the client's name for itself.
 PATIENCE: dict[str, Patience] = {
-    # It cuts after 27.8 hours, or MCP_TOOL_TIMEOUT; after 30 minutes of silence, over HTTP 5; and HTTP calls were seen cut at 350 s.
-    "claude-code": Patience(told=None, silent=280_000, over_http=280_000),
+    # It cuts after 30 minutes as `devsh setup` sets it up, else after 27.8 hours, or MCP_TOOL_TIMEOUT; after 30 minutes of silence, over
+    # HTTP 5; and HTTP calls were seen cut at 350 s.
+    "claude-code": Patience(told=1_790_000, silent=280_000, over_http=280_000),
     "codex": Patience(told=280_000, silent=280_000, over_http=280_000),  # cuts at 300 s, whatever it is told
     "": Patience(told=50_000, silent=50_000, over_http=50_000),  # 60 s are common
 }

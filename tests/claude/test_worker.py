@@ -193,7 +193,7 @@ async def test_what_was_denied_is_told_and_all_of_it_denied_is_no_success(team: 
 async def test_a_repositorys_rules_count_where_its_user_trusts_it(
     team: Team, model_api: ModelApi, repository: Path, claude_home: Path, is_trusted: bool
 ) -> None:
-    allow(repository / ".claude", "Bash(make *)")
+    allow(repository / ".claude", "Bash(make *)", "--dangerously-skip-permissions", "--permission-mode", "-p", "Bash(\n)")
     (claude_home / ".claude.json").write_text(json.dumps({"projects": {str(repository): {"hasTrustDialogAccepted": is_trusted}}}))
     model_api.route("TASK-A", Turn("", [Tool("Bash", {"command": "make --version"})]), Turn("Tried."))
     async with team.opened() as orchestration:
@@ -201,6 +201,8 @@ async def test_a_repositorys_rules_count_where_its_user_trusts_it(
         await ended(orchestration, spawned.orchestration_task_id)
         record = await orchestration.status(spawned.orchestration_task_id)
     assert record.failure == (None if is_trusted else "permission")
+    spec = next(event.spec for event in events_of(orchestration) if event.name == "agent_spawned")  # type: ignore[attr-defined]
+    assert spec.allow == (("Bash(make *)",) if is_trusted else ())
 
 
 async def test_a_worker_speaks_to_its_head_and_sees_no_way_to_spawn(team: Team, model_api: ModelApi) -> None:

@@ -24,6 +24,7 @@ from devsh_memory_mcp.faces.mcp_wait import AGAIN
 CLAUDE = "claude-code"
 KINDS = {
     "claude, headless": Kind(CLAUDE, idle=1800),
+    "claude as it is set up": Kind(CLAUDE, cut=1800, idle=1800),
     "claude, interactive": Kind(CLAUDE, idle=1800, background=120),
     "claude without progress": Kind(CLAUDE, idle=1800, wants_progress=False),
     "claude over http": Kind(CLAUDE, cut=352, idle=300, is_http=True),
