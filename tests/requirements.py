@@ -31,7 +31,7 @@ NOT_BUILT_YET = frozenset(
         "head.instructions", "head.environment", "pattern.leader-worker",
         "env.CMUX_IS_ORCHESTRATION_HEAD", "env.CMUX_TASK_RUN_JWT",
         # agents that need a model
-        "agent.claude", "agent.codex",
+        "agent.codex",
     }
 )  # fmt: skip
 

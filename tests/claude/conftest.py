@@ -1,14 +1,17 @@
 """Real claude against a scripted model on loopback."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from devsh_memory_mcp.clients.server import SERVER_NAME
 from tests.claude.binary import FOUND, get_claude
+from tests.claude.head import Head
 from tests.doubles.model_api import ModelApi
-from tests.engine.house import house, repository
+from tests.engine.house import House, house, repository
 
 __all__ = ["house", "repository"]
 
@@ -58,3 +61,11 @@ def claude_environment(claude: Path, claude_home: Path, model_api: ModelApi) -> 
         "HTTPS_PROXY": model_api.address,
         "NO_PROXY": "127.0.0.1,localhost",
     }
+
+
+@pytest.fixture
+def head(claude: Path, house: House, repository: Path, claude_home: Path, claude_environment: dict[str, str]) -> Head:
+    """A claude that leads in the house's repository; all that its script does is allowed."""
+    (claude_home / ".claude").mkdir()
+    (claude_home / ".claude" / "settings.json").write_text(json.dumps({"permissions": {"allow": [f"mcp__{SERVER_NAME}", "Bash"]}}))
+    return Head(claude, house, {**claude_environment, "DEVSH_MEMORY_DIR": str(house.root)})

@@ -26,7 +26,7 @@ from tests.engine.house import House, git
 
 HOUR = 3_600_000  # ms
 ALL = r'{{each:"orchestrationTaskId":"(ns\w+)"}}'  # whom it spawned
-REST = r'{{these:"id":"(ns\w+)","status":"(?:running|pending)"}}'  # who goes on, as its wait answered
+REST = r'{{these:"id":"(ns\w+)"[^{}]*?"status":"(?:running|pending)"}}'  # who goes on, as its wait answered
 
 
 def ours(tool: str, **given: Any) -> Tool:

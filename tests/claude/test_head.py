@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +13,9 @@ from tests.claude.test_worker import queued
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_request import Request
 from tests.doubles.model_script import Tool, Turn
-from tests.engine.house import House, ended, until_event
+from tests.engine.house import ended, until_event
 
 SESSION = "7a1c1e4e-2f0a-4f1e-9d5c-0123456789ab"
-
-
-@pytest.fixture
-def head(claude: Path, house: House, repository: Path, claude_home: Path, claude_environment: dict[str, str]) -> Head:
-    (claude_home / ".claude").mkdir()
-    (claude_home / ".claude" / "settings.json").write_text(json.dumps({"permissions": {"allow": [f"mcp__{SERVER_NAME}", "Bash"]}}))
-    return Head(claude, house, {**claude_environment, "DEVSH_MEMORY_DIR": str(house.root)})
 
 
 def answers_in(request: Request) -> list[dict[str, Any]]:
@@ -31,6 +23,7 @@ def answers_in(request: Request) -> list[dict[str, Any]]:
     return [json.loads(text) for text in request.results]
 
 
+@pytest.mark.promise("agent.claude", "mcp.wait_for_agent", "mcp.send_message", "mcp.get_my_messages")
 async def test_it_hands_out_four_works_answers_a_question_and_merges_all(head: Head, model_api: ModelApi) -> None:
     gate = head.house.gate()
     ask = ours("send_message", to="head", message="tabs or spaces?", type="request")
@@ -60,6 +53,7 @@ async def test_it_hands_out_four_works_answers_a_question_and_merges_all(head: H
     assert head.receipts() == [("use tabs", "push"), ("tabs or spaces?", "pull")]
 
 
+@pytest.mark.promise("mcp.cancel_agent")
 async def test_a_worker_that_hangs_is_cancelled_and_nothing_of_it_is_left(head: Head, model_api: ModelApi) -> None:
     pipe, gate = head.house.pipe(), head.house.gate()
     model_api.route("WORK-H", Turn("", [bash(f"exec 3> {pipe.path}; echo hangs >&3; {gate.pass_through}")]))
@@ -77,6 +71,7 @@ async def test_a_worker_that_hangs_is_cancelled_and_nothing_of_it_is_left(head: 
         assert await pipe.end() == ["hangs"]
 
 
+@pytest.mark.promise("mcp.brief")
 async def test_one_that_was_killed_is_resumed_reads_the_brief_and_spawns_nothing_twice(head: Head, model_api: ModelApi) -> None:
     gates = {letter: head.house.gate(letter) for letter in "ab"}
     brief = Turn("", [Tool("ReadMcpResourceTool", {"server": SERVER_NAME, "uri": "devsh://brief"})])

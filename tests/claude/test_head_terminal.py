@@ -4,11 +4,8 @@ import json
 from pathlib import Path
 
 from tests.claude.head import ALL, Head, hand_out_scripts, merge, wait
-from tests.claude.test_head import head
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Turn
-
-__all__ = ["head"]
 
 # What a call takes until claude lets it go on in the background: two minutes, if nobody says less. To spawn takes none of that.
 SOON = {"CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS": "4000"}

@@ -61,6 +61,7 @@ async def queued(orchestration: Orchestration, task_id: str, message_id: int) ->
                 return
 
 
+@pytest.mark.promise("agent.claude")
 async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: ModelApi, repository: Path) -> None:
     model_api.route(
         "TASK-A",
