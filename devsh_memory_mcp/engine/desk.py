@@ -71,6 +71,7 @@ class Desk:
     views: Views
     runner_id: str
     wake: Callable[[], None]
+    is_taken_over: bool = False  # nothing is started before what an earlier runner started is taken up
     attempts: dict[str, Attempt] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     opening: set[str] = field(default_factory=set)  # the tasks whose pull requests are being opened

@@ -97,7 +97,7 @@ class Dispatcher:
             again = await self._act(desk, now)
             instants.extend(filter(None, [again]))
 
-        for desk in list(self._desks.open.values()):
+        for desk in [desk for desk in self._desks.open.values() if desk.is_taken_over]:
             await self._desks.alone(desk, lambda desk=desk: tend(desk))  # type: ignore[misc]
         return min(instants, default=None)
 

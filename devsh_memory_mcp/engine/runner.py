@@ -182,6 +182,7 @@ class Runner:
         for task in state.unfinished.values():
             if task.live_attempt:
                 self._attempts.begin(desk, state, task)
+        desk.is_taken_over = True
         desk.wake()
 
     def _take_leave(self) -> None:
