@@ -12,7 +12,7 @@ class Glass:
     def __init__(self, columns: int, lines: int) -> None:
         self.columns, self.lines = columns, lines
         self.row = self.column = self.frames = 0
-        self.has_cursor, self.colours = True, 0
+        self.has_cursor, self.colours, self.bells = True, 0, 0
         self.cells = [[" "] * columns for _ in range(lines)]
 
     @property
@@ -38,6 +38,8 @@ class Glass:
             self.column = 0
         elif character == "\n":
             self._feed_line()
+        elif character == "\a":
+            self.bells += 1
         else:
             assert character.isprintable() or unicodedata.combining(character), f"{character!r} reached the terminal"
             taken = 2 if unicodedata.east_asian_width(character) in "WF" else 0 if unicodedata.combining(character) else 1
