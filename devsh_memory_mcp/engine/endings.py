@@ -37,7 +37,7 @@ _REASONS: dict[str, Reason] = {
 }
 
 
-_LASTING = ("auth", "refusal", "context", "permission", "turns")  # what failed so fails again
+_LASTING = ("auth", "refusal", "context", "permission", "turns", "api")  # what failed so fails again
 _COST_BASES: dict[str | None, CostBasis] = {name: name for name in get_args(CostBasis)}
 _FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)}
 
