@@ -12,8 +12,9 @@ from tests.claude.binary import FOUND, get_claude
 from tests.claude.head import Head
 from tests.doubles.model_api import ModelApi
 from tests.engine.house import House, house, repository
+from tests.examples.conftest import Terminal, terminal
 
-__all__ = ["house", "repository"]
+__all__ = ["house", "repository", "terminal"]
 
 
 @pytest.fixture
@@ -69,3 +70,14 @@ def head(claude: Path, house: House, repository: Path, claude_home: Path, claude
     (claude_home / ".claude").mkdir()
     (claude_home / ".claude" / "settings.json").write_text(json.dumps({"permissions": {"allow": [f"mcp__{SERVER_NAME}", "Bash"]}}))
     return Head(claude, house, {**claude_environment, "DEVSH_MEMORY_DIR": str(house.root)})
+
+
+@pytest.fixture
+def typist(terminal: Terminal, claude_environment: dict[str, str], tmp_path: Path) -> Terminal:
+    """Somebody at a shell who has claude beside devsh and its MCP server."""
+    server = tmp_path / "bin" / "devsh-memory-mcp"
+    server.write_text((tmp_path / "bin" / "devsh").read_text().replace("devsh_memory_mcp.cli", "devsh_memory_mcp.__main__"))
+    server.chmod(0o755)
+    path = f"{server.parent}:{claude_environment['PATH']}"
+    terminal.environment |= claude_environment | {"PATH": path, "TERM": terminal.environment["TERM"]}
+    return terminal
