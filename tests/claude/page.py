@@ -62,7 +62,7 @@ def difference(shown: str, seen: str) -> str | None:
 def _settled(seen: str) -> str:
     """What stays on the screen: a long one, and so wide that nothing is wrapped."""
     glass = Glass(1000, 300)
-    glass.feed(seen.replace("\a", ""))
+    glass.feed(seen)
     return "\n".join(glass.shown)
 
 
