@@ -20,13 +20,13 @@ MINUTE = 60_000
 @pytest.mark.parametrize(
     ("client", "environment", "told", "over_http", "bound"),
     [
-        ("claude-code", {}, True, False, None),
+        ("claude-code", {}, True, False, 1_790_000),
         ("claude-code", {}, False, False, 280_000),
         ("claude-code", {}, True, True, 280_000),
         ("claude-code", {"MCP_TOOL_TIMEOUT": "60000"}, True, False, 55_000),
         ("claude-code", {"MCP_TOOL_TIMEOUT": "600"}, True, False, 300),
-        ("claude-code", {"MCP_TOOL_TIMEOUT": "0"}, True, False, None),
-        ("claude-code", {"MCP_TOOL_TIMEOUT": "soon"}, True, False, None),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "0"}, True, False, 1_790_000),
+        ("claude-code", {"MCP_TOOL_TIMEOUT": "soon"}, True, False, 1_790_000),
         ("codex-mcp-client", {"MCP_TOOL_TIMEOUT": "60000"}, True, False, 280_000),
         ("Codex", {}, False, False, 280_000),
         ("whoever", {}, True, False, 50_000),
