@@ -7,13 +7,14 @@ from datetime import datetime
 
 import anyio
 
+from devsh_memory_mcp.domain.events import TaskHeld
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, tell_reports
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.limits import Limits
-from devsh_memory_mcp.engine.vault import Vault
+from devsh_memory_mcp.engine.vault import Vault, missing
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
 from devsh_memory_mcp.shim import rundir
@@ -64,9 +65,8 @@ class Attempts:
             return None
 
     async def _launch(self, desk: Desk, attempt: Attempt) -> None:
-        if not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):  # or its agent has what it needs
-            attempt.is_launched = False
-            await self._vault.arrival(attempt.credential)
+        if not self._vault.has(attempt.credential) and not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):
+            await self._hold(desk, attempt)
         if attempt.run.checkout is not None and not attempt.is_ending:
             await self._launching.acquire()
             attempt.is_launching = True
@@ -84,6 +84,15 @@ class Attempts:
         if started is not Start.STARTED:
             self._release(attempt)  # nothing is being made any more
             await self._take_up(desk, attempt, started)
+
+    async def _hold(self, desk: Desk, attempt: Attempt) -> None:
+        """An earlier runner gave it a place and had not started it: until its credential is lent again it can only be cancelled."""
+        attempt.is_launched = False
+        if attempt.credential is not None:
+            held = TaskHeld(orchestration_task_id=attempt.task_id, waiting_for=missing(attempt.credential))
+            await desk.transact(lambda _state, _now: Decision((held,), None))
+            desk.wake()
+        await self._vault.arrival(attempt.credential)
 
     async def _take_up(self, desk: Desk, attempt: Attempt, started: Start) -> None:
         if started is Start.OVER:
@@ -104,19 +113,21 @@ class Attempts:
             attempt.is_launching = False
             self._launching.release()
 
-    async def read_reports(self, desk: Desk, attempt: Attempt) -> None:
-        """Commits what the shim has reported since the last time."""
+    async def read_reports(self, desk: Desk, attempt: Attempt) -> bool:
+        """Commits what the shim has reported since the last time; False where that cannot be done now."""
         reports = await self._backend.reports(attempt.directory, attempt.last_report)
         if not reports:
-            return
+            return True
         kinds = {report.type for report in reports}
         if kinds & {"workspace", "agent_started"}:
             self._release(attempt)
-        if "agent_started" in kinds and not attempt.is_ending:
+        if "agent_started" in kinds and not attempt.is_ending and not attempt.has_agent:
+            attempt.has_agent = True
             self._desks.begin(desk, self._heed_deadline, attempt)
         if kinds & TOLD and not await self._tell(desk, attempt, reports):
-            return  # they are read again with the next ring, or at the end
+            return False  # they are read again with the next ring, or at the end
         attempt.last_report = reports[-1].n
+        return True
 
     async def _tell(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> bool:
         try:
@@ -129,16 +140,21 @@ class Attempts:
         desk.wake()
         return True
 
-    async def deliver(self, attempt: Attempt, letters: list[Letter]) -> None:
+    async def deliver(self, desk: Desk, attempt: Attempt, letters: list[Letter]) -> None:
         """Messages for a running agent; its receipts come as reports."""
+        left = []
         for letter in letters:
             try:
                 await self._backend.send(attempt.directory, letter)
-            except OSError as error:  # a full disk: the next turn tries again
-                attempt.sent.discard(letter.id)
+            except OSError as error:  # a full disk, or an inbox that is being made
+                left.append(letter.id)
                 self._desks.log(f"message {letter.id} does not reach {attempt.task_id} yet: {error}")
         if attempt.ring is not None:
             attempt.ring()
+        if left:
+            await anyio.sleep(self._limits.again)
+            attempt.sent.difference_update(left)
+            desk.wake()
 
     def hear_end(self, attempt: Attempt) -> None:
         """Its shim has ended, or is about to."""
@@ -159,7 +175,8 @@ class Attempts:
             return
         attempt.is_ending = True
         outcome = await self._outcome_of(attempt)
-        await self.read_reports(desk, attempt)  # what no runner heard: receipts above all
+        while not await self.read_reports(desk, attempt):  # what no runner heard: a message it had is none that failed
+            await anyio.sleep(self._limits.again)
         self._release(attempt)
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter, Provider
+from devsh_memory_mcp.agents.claude import PROVIDER as CLAUDE
 from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
@@ -15,13 +16,10 @@ from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
 from devsh_memory_mcp.inventory import find_agents
 from devsh_memory_mcp.shim.wall import find_program
 
-# Every variable that may hold one; what a face lends to the runner.
-VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
-
 
 def lendable(environment: Mapping[str, str]) -> dict[str, str]:
-    """The credentials in an environment."""
-    return {name: environment[name] for name in VARIABLES if environment.get(name)}
+    """The credentials in an environment: what a face lends to the runner."""
+    return {name: environment[name] for name, _ in CLAUDE.variables if environment.get(name)}
 
 
 def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:

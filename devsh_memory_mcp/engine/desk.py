@@ -36,7 +36,7 @@ class Fenced(Exception):
 
 @dataclass(eq=False)
 class Attempt:
-    """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` where it was started under an earlier runner.
+    """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` once its agent runs.
 
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
     """

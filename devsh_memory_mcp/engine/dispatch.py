@@ -26,7 +26,6 @@ from devsh_memory_mcp.errors import JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
 _BREATH = 0.005  # seconds between two turns, so that a burst of commits is one turn and not one for each
-_SETTLES = timedelta(seconds=1)  # for a runner's starter to lend what it has
 _LOOK_AGAIN = timedelta(seconds=10)  # while there is too little room on the disk
 
 
@@ -112,7 +111,7 @@ class Dispatcher:
             letters = letters_due(state, attempt) if attempt.is_launched and not attempt.is_ending else []
             if letters:
                 attempt.sent.update(letter.id for letter in letters)
-                self._desks.begin(desk, self._attempts.deliver, attempt, letters)
+                self._desks.begin(desk, self._attempts.deliver, desk, attempt, letters)
         for task_id in [name for name in desk.pinned if state.tasks[name].is_terminal]:
             desk.pinned.discard(task_id)
             self._desks.begin(desk, to_thread.run_sync, forget_base, state.tasks[task_id])
@@ -133,10 +132,10 @@ class Dispatcher:
         try:
             if found.doomed:
                 await self._settle(desk)
-            missing = [task for task in chosen if not self._vault.has(task.spec.credential)]
-            if missing and not self._vault.is_settled:
-                chosen = [task for task in chosen if task not in missing]
-                again = now + _SETTLES
+            lacking = [task for task in chosen if not self._vault.has(task.spec.credential)]
+            if lacking and (seconds := self._vault.settles_in):
+                chosen = [task for task in chosen if task not in lacking]
+                again = now + timedelta(seconds=seconds)
             if chosen or any(task.waiting_for for task in state.unfinished.values()):
                 await self._start(desk, [task.orchestration_task_id for task in chosen])
         except JournalDamaged:

@@ -182,6 +182,8 @@ def _because(state: State, task: Task, directory: Path, now: datetime) -> list[s
 def _running(task: Task, directory: Path, now: datetime) -> list[str]:
     since = f" for {(now - task.started_at).total_seconds():.0f} s" if task.started_at else ""
     sentences = [f"Attempt {task.attempt} runs{since}." if task.agent_started else f"Attempt {task.attempt} makes its checkout."]
+    if task.waiting_for:
+        sentences = [f"It waits for {task.waiting_for}."]
     if task.cancel_requested:
         sentences.insert(0, "Its cancellation was asked for; it keeps its place until its processes are gone.")
     last = Places(directory).last_activity(task)

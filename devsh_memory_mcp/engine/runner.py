@@ -58,7 +58,7 @@ class Runner:
         self._root = root
         self._clock = clock
         self._commands = commands
-        self._vault = Vault()
+        self._vault = Vault(clock)
         self._make_backend = make_backend
         self._limits = limits
         self._id = ""
@@ -127,7 +127,8 @@ class Runner:
 
     async def _borrow(self, variables: Mapping[str, str]) -> None:
         """A face lends credentials: what was held for want of one may start, wherever it waits."""
-        self._vault.lend(variables)
+        if not self._vault.lend(variables):
+            return
         for found in await to_thread.run_sync(self._root.all):
             if found.orchestration_id in self._desks.open or await to_thread.run_sync(_has_held, found.directory):
                 await self._hear_of(found.orchestration_id)
@@ -197,6 +198,9 @@ class Runner:
 
 
 def _has_held(directory: Path) -> bool:
+    known = exact_bookkeeping(directory)
+    if known is not None and known.idle:
+        return False
     return any(task.waiting_for for task in fold_file(directory / JOURNAL_FILE).unfinished.values())
 
 

@@ -6,12 +6,12 @@ credential has not been lent again is held, not failed.
 """
 
 import hashlib
-import time
 from collections.abc import Mapping
 
 import anyio
 
 from devsh_memory_mcp.domain.records import Credential
+from devsh_memory_mcp.ports import Clock
 
 _SETTLES_WITHIN = 1.0  # seconds
 
@@ -24,22 +24,26 @@ def fingerprint(value: str) -> str:
 class Vault:
     """Values by variable and fingerprint."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._values: dict[tuple[str, str], str] = {}
         self._lent = anyio.Event()
-        self._settled_at = time.monotonic() + _SETTLES_WITHIN
+        self._settled_at = clock.monotonic() + _SETTLES_WITHIN
 
     @property
-    def is_settled(self) -> bool:
-        """Whether whoever started the runner has had the time to lend what he has."""
-        return time.monotonic() >= self._settled_at
+    def settles_in(self) -> float:
+        """How many seconds whoever started the runner still has to lend what he has, before a task without is called held."""
+        return max(0.0, self._settled_at - self._clock.monotonic())
 
-    def lend(self, variables: Mapping[str, str]) -> None:
-        """Takes what a caller has."""
-        for name, value in variables.items():
-            self._values[name, fingerprint(value)] = value
+    def lend(self, variables: Mapping[str, str]) -> bool:
+        """Takes what a caller has; whether something is new."""
+        before = len(self._values)
+        self._values |= {(name, fingerprint(value)): value for name, value in variables.items()}
+        if len(self._values) == before:
+            return False
         self._lent.set()
         self._lent = anyio.Event()
+        return True
 
     def has(self, credential: Credential | None) -> bool:
         """Whether a task with that credential can start."""

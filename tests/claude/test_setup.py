@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +102,7 @@ def test_the_repository_is_a_plugin_by_claudes_own_strictest_word(claude: Path, 
 def test_the_plugin_brings_server_and_skill(claude: Path, claude_environment: dict[str, str], project: Path, tmp_path: Path) -> None:
     uvx = tmp_path / "bin" / "uvx"
     uvx.parent.mkdir()
-    uvx.write_text('#!/bin/sh\nexec "$@"\n', encoding="utf-8")  # as if the package had been fetched
+    uvx.write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.dirname(sys.executable))}/"$@"\n', encoding="utf-8")  # as if fetched
     uvx.chmod(0o755)
     environment = claude_environment | {"PATH": f"{uvx.parent}:{claude_environment['PATH']}"}
     for words in (["marketplace", "add", str(ROOT)], ["install", "devsh@devsh"]):

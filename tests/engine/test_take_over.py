@@ -1,25 +1,71 @@
-"""A runner that opens an orchestration while others ring for it."""
+"""A desk on which the runner has not yet looked at what an earlier one started."""
+
+import os
+from pathlib import Path
 
 import anyio
 
-from tests.engine.house import House, ended, events_of, shell
+from devsh_memory_mcp.domain.events import AgentSpawned, OrchestrationCreated
+from devsh_memory_mcp.domain.records import TaskSpec
+from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.engine.desk import Desk
+from devsh_memory_mcp.engine.desks import Desks
+from devsh_memory_mcp.engine.dispatch import Dispatcher
+from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.vault import Vault
+from devsh_memory_mcp.ports import Decision
+from devsh_memory_mcp.store.journal import FileJournal, create
+from devsh_memory_mcp.store.views import Views
+from devsh_memory_mcp.wiring import SystemClock
+
+CLOCK = SystemClock()
 
 
-async def test_what_is_rung_for_while_it_is_taken_over_is_started_once(house: House) -> None:
-    lent = {"ANTHROPIC_API_KEY": "a key, so that whoever connects has something to lend"}
-    script = "echo once >> $DEVSH_MEMORY_DIR/ran"
-    async with house.opened(environment={"PATH": "/usr/bin:/bin", **lent}) as orchestration:
-        tasks = [(await orchestration.spawn(shell(script))).orchestration_task_id for _ in range(2)]
-        await ended(orchestration, *tasks)
-    for _ in range(6):
-        house.end_runner()
-        async with house.opened(environment={"PATH": "/usr/bin:/bin", **lent}) as orchestration, anyio.create_task_group() as rings:
-            for _ in range(5):
-                rings.start_soon(orchestration.site.link.ring, orchestration.orchestration_id)  # type: ignore[attr-defined]
-            task = (await orchestration.spawn(shell(script))).orchestration_task_id
-            answer = await ended(orchestration, task)
-            tasks.append(task)
-            assert answer.status == "completed", answer.error_message
-    assert (house.root / "ran").read_text().splitlines() == ["once"] * len(tasks)
-    starts = [event for event in events_of(orchestration) if event.name == "attempt_started"]
-    assert len(starts) == len(tasks)
+class Begun:
+    """Stands for the attempts; says on which desk one has begun."""
+
+    def __init__(self) -> None:
+        self.desks: list[str] = []
+        self.one_more = anyio.Event()
+
+    def begin(self, desk: Desk, _state: State, _task: Task) -> None:
+        self.desks.append(desk.orchestration_id)
+        self.one_more.set()
+
+
+async def desk_with_a_task(root: Path, name: str) -> Desk:
+    directory = root / name
+    create(directory, OrchestrationCreated(orchestration_id=name), CLOCK.now())
+    desk = Desk(name, directory, FileJournal(directory, CLOCK), Views(directory, CLOCK, choose), "rn_test", lambda: None)
+    await desk.take_over(os.getpid())
+    spec = TaskSpec(prompt="true", agent_name="shell/bash")
+    spawned = AgentSpawned(orchestration_task_id="ns0000000001", task_run_id="tr_1", id="t", agent_name=spec.agent_name, spec=spec)
+    await desk.journal.transact(lambda _state, _now: Decision((spawned,), None))
+    return desk
+
+
+async def test_nothing_is_started_there_however_often_it_is_rung_for(tmp_path: Path) -> None:
+    opening, ready = [await desk_with_a_task(tmp_path, name) for name in ("orch_opening", "orch_ready")]
+    ready.is_taken_over = True
+    begun = Begun()
+
+    async def changed(_orchestration_id: str) -> None: ...
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            desks = Desks(tasks, print)
+            desks.open = {desk.orchestration_id: desk for desk in (opening, ready)}
+            dispatcher = Dispatcher(tmp_path, desks, begun, CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
+            tasks.start_soon(dispatcher.serve, lambda: True)
+            dispatcher.wake("orch_opening")
+            await begun.one_more.wait()  # on the desk behind it
+            assert begun.desks == ["orch_ready"]
+            begun.one_more = anyio.Event()
+            opening.is_taken_over = True
+            dispatcher.wake("orch_opening")
+            await begun.one_more.wait()
+            assert begun.desks == ["orch_ready", "orch_opening"]
+            tasks.cancel_scope.cancel()
+    for desk in (opening, ready):
+        await desk.journal.aclose()
