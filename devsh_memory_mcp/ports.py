@@ -77,8 +77,11 @@ class Backend(Protocol):
         """Launches the attempt, at most once ever. OSError where that fails. `secrets` are variables for the agent alone, kept nowhere."""
         ...
 
-    async def finish(self, directory: str, run: Run) -> Outcome:
-        """The outcome of an attempt whose shim has gone or is going: waits for its lock, recovers what left none."""
+    async def finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
+        """The outcome of an attempt whose shim has gone or is going: waits for its lock, recovers what left none.
+
+        None where no shim ever got to its first report, so that it can be started: `recover_unbegun` gives that up too.
+        """
         ...
 
     async def send(self, directory: str, letter: Letter) -> None:

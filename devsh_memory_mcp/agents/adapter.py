@@ -77,6 +77,12 @@ class Verdict(typing.NamedTuple):
     needs_input: str | None = None
     warnings: tuple[str, ...] = ()
 
+    def despite(self, failure: str | None) -> "Verdict":
+        """The same, or what it is where something else than the agent has failed."""
+        if failure is None:
+            return self
+        return self._replace(succeeded=False, error_message=" ".join(filter(None, (self.error_message, failure))))
+
 
 class Fact(typing.NamedTuple):
     """Something that a line of output says, as a report tells it; the keys of `values` by `kind`:

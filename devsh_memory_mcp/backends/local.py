@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -54,13 +55,14 @@ class LocalBackend:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    async def finish(self, directory: str, run: Run) -> Outcome:
+    async def finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         """See ports.Backend."""
         scope = anyio.CancelScope()
         self._tasks.start_soon(self._hurry, directory, scope)
         try:
             # Abandoned where the runner leaves: a lock may be waited for as long as a shim lives.
-            return await to_thread.run_sync(self._finish, directory, run, limiter=self._limiter, abandon_on_cancel=True)
+            finish = partial(self._finish, directory, run, recover_unbegun=recover_unbegun)
+            return await to_thread.run_sync(finish, limiter=self._limiter, abandon_on_cancel=True)
         finally:
             scope.cancel()
 
@@ -102,20 +104,22 @@ class LocalBackend:
         started = next((report.process for report in await self.reports(directory, 0) if report.process is not None), None)
         return started is not None and started.boot_id != census.boot_id()
 
-    def _finish(self, directory: str, run: Run) -> Outcome:
+    def _finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         """The lock first, the outcome second: an outcome is in place before its lock can go."""
-        for _ in range(_RECOVERIES):
+        for more in reversed(range(_RECOVERIES + 1)):
             lock = _open_lock(directory)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                rundir.sweep(directory)
                 outcome = _outcome(directory, run)
-                if outcome is not None:
+                if outcome is not None or not (recover_unbegun or os.path.exists(f"{directory}/{rundir.REPORT_FILE}")):
                     return outcome
-                recovery = _recovery(directory, lock)
+                recovery = _recovery(directory, lock) if more else None
             finally:
                 os.close(lock)
-            recovery.wait()
-        return _outcome(directory, run) or _lost(directory, run)
+            if recovery is not None:
+                recovery.wait()
+        return _lost(directory, run)
 
 
 def _prepare(directory: str, run: Run) -> tuple[Start, tuple[int, ...]]:

@@ -18,7 +18,10 @@ from devsh_memory_mcp.errors import NotFound
 
 @dataclass(slots=True)
 class Task:
-    """One task over all its attempts. `live_attempt` is the attempt that holds a place, 0 where none does."""
+    """One task over all its attempts. `live_attempt` is the attempt that holds a place, 0 where none does.
+
+    `reported` are the ended attempts that a shim had told something of; others ended before anything was made for them.
+    """
 
     id: str
     orchestration_task_id: str
@@ -47,6 +50,7 @@ class Task:
     totals: Totals = field(default_factory=Totals)
     salvage_refs: dict[int, str] = field(default_factory=dict)
     checkouts: set[int] = field(default_factory=set)
+    reported: frozenset[int] = frozenset()
     pr_url: str | None = None
     pr_error: str | None = None
     changed: int = 0
@@ -250,6 +254,8 @@ def _attempt_ended(state: State, seq: int, _at: datetime, event: events.AttemptE
     task.live_attempt, task.last_report, task.changed = 0, max(task.last_report, event.n), seq
     task.reason, task.error_message = event.reason, event.error_message
     task.totals, task.needs_input = event.totals, event.totals.needs_input
+    if event.n:
+        task.reported |= {event.attempt}
     if event.totals.salvage_ref:
         task.salvage_refs[event.attempt] = event.totals.salvage_ref
 

@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 import anyio
+from anyio import to_thread
 
 from devsh_memory_mcp.domain.events import TaskHeld
 from devsh_memory_mcp.domain.state import State, Task
@@ -21,6 +22,7 @@ from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 LAUNCHING = 4  # checkouts that are made at the same time
+_LAUNCHES = 3  # tries to get a shim as far as its first report
 
 
 class Attempts:
@@ -74,6 +76,7 @@ class Attempts:
             self._release(attempt)
             return
         attempt.is_launched = True
+        attempt.launches += 1
         try:
             started = await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
         except OSError as error:
@@ -175,15 +178,20 @@ class Attempts:
             return
         attempt.is_ending = True
         outcome = await self._outcome_of(attempt)
+        if outcome is None:  # who was to become its shim died before it was one
+            attempt.is_ending = False
+            self._release(attempt)
+            await self._launch(desk, attempt)
+            return
         while not await self.read_reports(desk, attempt):  # what no runner heard: a message it had is none that failed
             await anyio.sleep(self._limits.again)
         self._release(attempt)
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
 
-    async def _outcome_of(self, attempt: Attempt) -> Outcome:
+    async def _outcome_of(self, attempt: Attempt) -> Outcome | None:
         while True:
             try:
-                return await self._backend.finish(attempt.directory, attempt.run)
+                return await self._backend.finish(attempt.directory, attempt.run, recover_unbegun=attempt.launches >= _LAUNCHES)
             except FileNotFoundError as error:
                 return ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
             except OSError as error:  # no room for another process, or for its log
@@ -193,6 +201,8 @@ class Attempts:
     async def _end_without_shim(self, desk: Desk, attempt: Attempt, cause: str, message: str) -> None:
         attempt.is_ending = True
         self._release(attempt)
+        if os.path.isdir(attempt.directory):  # an earlier runner was killed over it
+            await to_thread.run_sync(rundir.sweep, attempt.directory)
         await self._commit_end(desk, attempt, ended(attempt, self._clock.now(), cause, message))
 
     async def _commit_end(self, desk: Desk, attempt: Attempt, outcome: Outcome, *, rebooted: bool = False) -> None:
@@ -251,4 +261,5 @@ class Attempts:
 def ended(attempt: Attempt, now: datetime, cause: str, message: str) -> Outcome:
     """The outcome of an attempt that has no shim to write one."""
     at = now.isoformat()
-    return Outcome(rundir.FORMAT, attempt.run.task_run_id, attempt.number, cause, False, at, at, 0, 0, error_message=message)
+    numbers = (0, attempt.last_report)  # milliseconds, reports
+    return Outcome(rundir.FORMAT, attempt.run.task_run_id, attempt.number, cause, False, at, at, *numbers, error_message=message)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from anyio import CancelScope, Event
+from anyio import CancelScope, Event, to_thread
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import VERSION
@@ -22,7 +22,7 @@ from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine.correspondence import mark_read, message_text
 from devsh_memory_mcp.engine.vault import missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
-from devsh_memory_mcp.shim.rundir import Letter, Report, Run
+from devsh_memory_mcp.shim.rundir import Letter, Report, Run, sweep
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.views import Views
 
@@ -39,6 +39,7 @@ class Attempt:
     """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` once its agent runs.
 
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
+    `launches` is how often this runner has started one, since a process may die before it is a shim.
     """
 
     task_id: str
@@ -49,6 +50,7 @@ class Attempt:
     last_report: int = 0
     has_agent: bool = False
     is_launched: bool = False
+    launches: int = 0
     is_launching: bool = False
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)
@@ -80,9 +82,10 @@ class Desk:
     trouble: str = ""  # why the last commit could not be made
 
     async def take_over(self, pid: int) -> State:
-        """Commits that this runner is the one from now on."""
+        """Commits that this runner is the one from now on, and takes away what an earlier one was killed over."""
         started = RunnerStarted(runner_id=self.runner_id, pid=pid, version=VERSION)
         await self.journal.transact(lambda _state, _now: Decision((started,), None))
+        await to_thread.run_sync(sweep, str(self.directory))
         return await self.journal.read()
 
     async def transact(self, decide: Decide[Value]) -> Committed[Value]:

@@ -97,6 +97,7 @@ class Runner:
                 os.close(ready_fd)
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
+            self._tasks.start_soon(self._tidy)
             await self._adopt()
             keeper.adopted.set()
             await self._dispatcher.serve(partial(_is_there, address, os.stat(address).st_ino))
@@ -144,6 +145,12 @@ class Runner:
         """The orchestrations in which something can still happen, but for those that were found to be broken."""
         hopeful = (found for found in self._root.all() if found.orchestration_id not in self._abandoned)
         return [found for found in hopeful if not _is_quiet(found.directory, self._clock)]
+
+    async def _tidy(self) -> None:
+        try:
+            await to_thread.run_sync(self._root.tidy)
+        except (DevshError, OSError) as error:  # the next runner's turn
+            self._log(f"{self._root.path} was not tidied: {error}")
 
     async def _adopt(self) -> None:
         """Opens every orchestration that has work left from before."""

@@ -13,7 +13,7 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import End, Facts
+from devsh_memory_mcp.shim.ending import End, Ended, Facts
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.loop import Loop
@@ -263,16 +263,23 @@ class Attempt:
         cause = self._cause or "lost"
         end = End(self._loop, self._run, self._place.directory, self._relief)
         duration = round((time.monotonic() - self._began) * 1000)
+        code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
+        self._tell_end(Ended(cause, duration, code, number, verdict))
         ran = self._streams is not None
         saved, failure = end.save(self._saving if ran else None, publish=cause == "exit" and verdict.succeeded)
-        if failure is not None:
-            verdict = verdict._replace(succeeded=False, error_message=" ".join(filter(None, (verdict.error_message, failure))))
-        code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
+        verdict = verdict.despite(failure)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(cause, self._started_at, duration, self._reports.last, code, number, out, error)
         written = end.write(facts, verdict, self._prepared, saved)
         self._pulse.leave()
         return written
+
+    def _tell_end(self, ended: Ended) -> None:
+        """What an agent has come to stays true when this process dies over the saving. The reserve is kept for the outcome."""
+        try:
+            self._reports.add("ended", facts=ended.facts(), relief=False)
+        except OSError as error:
+            self._place.door.note(f"the end is not in the report: {error}")
 
 
 def _failure(why: str) -> Verdict:

@@ -11,7 +11,7 @@ from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief
 from devsh_memory_mcp.shim.process import CommandFailed
 from devsh_memory_mcp.shim.report import now
-from devsh_memory_mcp.shim.rundir import Outcome, Run
+from devsh_memory_mcp.shim.rundir import Outcome, Report, Run
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.workspace import Prepared
 
@@ -32,6 +32,30 @@ class Facts(typing.NamedTuple):
     signal: int | None = None
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+
+
+class Ended(typing.NamedTuple):
+    """How the agent ended, before anything is saved: the report `ended`, by which a recovery says what the dead shim would have said."""
+
+    cause: str
+    duration_ms: int
+    exit_code: int | None
+    signal: int | None
+    verdict: Verdict
+
+    def facts(self) -> dict[str, typing.Any]:
+        """As the report has it."""
+        return {**self._asdict(), "verdict": self.verdict._asdict()}
+
+    @classmethod
+    def from_reports(cls, reports: list[Report]) -> "Ended | None":
+        """What the shim had told, None where it died before the agent had ended (or it was somebody else who told)."""
+        told = next((report.facts for report in reports if report.type == "ended"), {})
+        try:
+            verdict = Verdict(**{**told["verdict"], "warnings": tuple(told["verdict"]["warnings"])})
+            return cls(**{**told, "verdict": verdict})
+        except (KeyError, TypeError):
+            return None
 
 
 class End:

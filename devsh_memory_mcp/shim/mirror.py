@@ -43,7 +43,7 @@ def _bring(door: Door, checkout: Checkout, environment: dict[str, str]) -> None:
     here = ["git", f"--git-dir={checkout.repository}"]
     if not os.path.exists(f"{checkout.repository}/HEAD"):
         # Through a temporary name: half a mirror would be taken for a whole one.
-        fresh = f"{checkout.repository}.{os.getpid()}.tmp"
+        fresh = f"{checkout.repository}.tmp"  # what a killed shim left of it is gone over again
         door.check(["git", "init", "-q", "--bare", "--template=", fresh], environment)
         os.rename(fresh, checkout.repository)
     if door.run([*here, "cat-file", "-e", f"{checkout.base_commit}^{{commit}}"], environment).code:

@@ -10,7 +10,7 @@ import time
 from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
 from devsh_memory_mcp.shim.attempt import Place
-from devsh_memory_mcp.shim.ending import End, Facts
+from devsh_memory_mcp.shim.ending import End, Ended, Facts
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.output import TAIL, Relief
@@ -37,12 +37,13 @@ def recover(run: Run, place: Place) -> bool:
     prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)
-    saved, failure = end.save(_saving(run, place, prepared) if began else None, publish=False)
-    verdict = _verdict(place.directory, failure, is_cancelled=_is_cancelled(run, place.directory))
+    ended = Ended.from_reports(reports) or _found_dead(run, place.directory)
+    publish = ended.cause == "exit" and ended.verdict.succeeded
+    saved, failure = end.save(_saving(run, place, prepared) if began else None, publish=publish)
+    verdict = ended.verdict.despite(failure)
     started_at = reports[0].at if reports else now()
     facts = Facts(
-        "cancelled" if _is_cancelled(run, place.directory) else "lost",
-        started_at, _age_in_milliseconds(f"{place.directory}/{rundir.RUN_FILE}"), max((report.n for report in reports), default=0),
+        ended.cause, started_at, ended.duration_ms, max((report.n for report in reports), default=0), ended.exit_code, ended.signal,
         stdout_bytes=_size(f"{place.directory}/{rundir.STDOUT_FILE}"), stderr_bytes=_size(f"{place.directory}/{rundir.STDERR_FILE}"),
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
@@ -84,7 +85,9 @@ def _is_cancelled(run: Run, directory: str) -> bool:
     return run.cancelled or any(letter.type == "cancel" for letter in Inbox(directory).take())
 
 
-def _verdict(directory: str, failure: str | None, *, is_cancelled: bool) -> Verdict:
+def _found_dead(run: Run, directory: str) -> Ended:
+    """Of an attempt whose agent had not ended when its shim died."""
+    is_cancelled = _is_cancelled(run, directory)
     reason = "It was cancelled." if is_cancelled else "Its supervisor died, and the agent with it."
     path = f"{directory}/{rundir.STDOUT_FILE}"
     size = _size(path)
@@ -92,7 +95,9 @@ def _verdict(directory: str, failure: str | None, *, is_cancelled: bool) -> Verd
     with contextlib.suppress(FileNotFoundError, ValueError), rundir.open_regular(path) as file:
         file.seek(max(0, size - TAIL))
         result = file.read(TAIL).decode(errors="replace") or None
-    return Verdict(succeeded=False, result=result, error_message=f"{reason} {failure}" if failure else reason, result_truncated=size > TAIL)
+    verdict = Verdict(succeeded=False, result=result, error_message=reason, result_truncated=size > TAIL)
+    age = _age_in_milliseconds(f"{directory}/{rundir.RUN_FILE}")
+    return Ended("cancelled" if is_cancelled else "lost", age, None, None, verdict)
 
 
 def _size(path: str) -> int:

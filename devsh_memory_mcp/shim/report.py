@@ -27,16 +27,22 @@ class Reports:
         self.last = 0
 
     def add(
-        self, kind: str, *, process: Process | None = None, message_id: int | None = None, facts: dict[str, typing.Any] | None = None
+        self,
+        kind: str,
+        *,
+        process: Process | None = None,
+        message_id: int | None = None,
+        facts: dict[str, typing.Any] | None = None,
+        relief: bool = True,
     ) -> None:
-        """Writes the next record. OSError where the disk takes it not even after the reserve was freed."""
+        """Writes the next record. OSError where the disk takes it not even after the reserve was freed, which is for `relief` alone."""
         report = Report(self.last + 1, kind, now(), process=process, message_id=message_id, facts=facts or {})
         start = os.fstat(self._descriptor).st_size
         try:
             rundir.append_line(self._descriptor, report)
         except OSError as error:
             os.ftruncate(self._descriptor, start)  # half a line would swallow the next one
-            if error.errno != errno.ENOSPC or not self._relief.free():
+            if error.errno != errno.ENOSPC or not relief or not self._relief.free():
                 raise
             rundir.append_line(self._descriptor, report)
         self.last += 1

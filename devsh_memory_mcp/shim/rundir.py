@@ -135,7 +135,7 @@ class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
     started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
-    activity, session, usage, needs_input: facts, see `agents.adapter.Fact`.
+    activity, session, usage, needs_input: facts, see `agents.adapter.Fact` · ended: facts, see `ending.Ended`.
     """
 
     n: int
@@ -287,6 +287,14 @@ def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.C
     before()
     os.replace(temporary, path)
     sync_directory(os.path.dirname(path))
+
+
+def sweep(directory: str) -> None:
+    """Removes the temporary files of a directory, for whoever knows that nobody writes there now: their writers were killed."""
+    for name in os.listdir(directory):
+        if name.endswith(".tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}/{name}")
 
 
 def sync_directory(path: str) -> None:

@@ -73,7 +73,7 @@ def run_findings(directory: Path, state: State) -> Iterator[Finding]:
 
 def _attempt_findings(place: Path, task: Task, attempt: int) -> Iterator[Finding]:
     if not place.is_dir():
-        if task.live_attempt != attempt:  # a live one's is perhaps about to be made
+        if attempt in task.reported:
             yield Finding("missing_run_directory", place, f"Attempt {attempt} of {task.id} has no directory.")
         return
     held = is_held(place / rundir.LOCK_FILE)

@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.names import Choose, checked_id, new_orchestration_id
 from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound
 from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.shim.rundir import sweep
 from devsh_memory_mcp.store.adoption import adopt
 from devsh_memory_mcp.store.files import explained, make_directory
 from devsh_memory_mcp.store.journal import create
@@ -109,6 +110,19 @@ class MemoryRoot:
             with self.locked():
                 found = _first(self.link) or self._adopt()
         return found
+
+    def tidy(self) -> None:
+        """Puts right what creations left that were killed: temporary files, directories without a journal, the symlink. JournalBusy."""
+        with self.locked():
+            sweep(str(self.path))
+            for place in (self.path / ORCHESTRATIONS).iterdir():
+                if place.is_dir() and not (place / JOURNAL_FILE).exists():
+                    sweep(str(place))
+                    with suppress(OSError):  # it holds something, which is not ours to judge
+                        place.rmdir()
+            newest, named = next(iter(self.all()), None), _first(self.link)
+            if newest is not None and (named is None or named.created_at < newest.created_at):
+                self.point_to(newest.directory)
 
     def all(self) -> list[Found]:
         """Every orchestration, newest first."""

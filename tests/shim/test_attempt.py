@@ -47,9 +47,10 @@ def test_the_agent_gets_the_recorded_environment_and_nothing_else(stage: Stage) 
 def test_reports_are_numbered_and_no_agent_runs_before_its_guard_is_on_disk(stage: Stage) -> None:
     run = stage.launch('cat "$HOME"/run1/report.jsonl')
     outcome = run.end()
-    assert [(report.n, report.type) for report in run.reports()] == [(1, "started"), (2, "workspace"), (3, "guard"), (4, "agent_started")]
+    types = ["started", "workspace", "guard", "agent_started", "ended"]
+    assert [(report.n, report.type) for report in run.reports()] == list(enumerate(types, 1))
     assert '"type":"guard"' in (outcome.result or "")
-    assert outcome.last_report == 4
+    assert outcome.last_report == 5
 
 
 def test_the_runner_is_greeted_and_rung(stage: Stage) -> None:
@@ -105,7 +106,7 @@ def test_a_cancel_before_the_start_ends_without_an_agent(stage: Stage) -> None:
     run = stage.start(directory)
     outcome = run.end()
     assert (outcome.cause, outcome.succeeded, outcome.result) == ("cancelled", False, None)
-    assert [report.type for report in run.reports()] == ["started"]
+    assert [report.type for report in run.reports()] == ["started", "ended"]
     assert stage.run("echo ran", cancelled=True).cause == "cancelled"
 
 

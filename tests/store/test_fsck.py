@@ -39,7 +39,7 @@ async def found(root: MemoryRoot, clock: StoppedClock) -> Found:
     first = first.model_copy(update={"spec": first.spec.model_copy(update={"repository": repository})})
     await journal.transact(commits(first, spawned(2), message("one")))
     await journal.transact(commits(AttemptStarted.model_validate(NAMES)))
-    ended = AttemptEnded.model_validate(NAMES | {"reason": "exit", "totals": Totals(salvage_ref=REF)})
+    ended = AttemptEnded.model_validate(NAMES | {"reason": "exit", "n": 4, "totals": Totals(salvage_ref=REF)})
     await journal.transact(commits(ended, AgentCompleted(orchestration_task_id="ns0000000001", result="Fine.", branch="dev/x")))
     await journal.transact(commits(message("two")))
     (found.directory / "runs" / "tr_000000000001" / "1").mkdir(parents=True)
