@@ -1,0 +1,160 @@
+"""Inside every process of ours: each system call that changes something is a boundary at which a script may kill it or refuse the call.
+
+Standard library only, and installed before anything of ours is imported. A boundary is named by the function of ours that calls and by
+what it calls, `store.files.append os.write`; what happens there is decided by the script in the plan's directory, see `script.py`.
+"""
+
+import _posixsubprocess  # type: ignore[import-not-found]
+import builtins
+import errno
+import fcntl
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from tests.faults.script import Act, Script
+
+CALLS = (
+    *("open", "write", "writev", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "symlink", "unlink"),
+    *("remove", "mkdir", "rmdir", "chmod", "fork", "execve", "kill", "posix_spawn", "pidfd_open"),
+)
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "devsh_memory_mcp") + os.sep
+_PATHS = {f"os.{name}" for name in ("open", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir")}
+_CHILD = {"forkserver": "shim", "shim": "guard", "recovery": "guard", "guard": "agent"}
+_WRITING = frozenset("wax+")
+
+
+class Hooks:
+    """The boundaries of one process. `role` is face, runner, forkserver, shim, recovery, guard, starter, or agent until it is one."""
+
+    def __init__(self, plan: str, role: str) -> None:
+        self.role = role
+        self._script = Script(plan, role)
+        self._has_clock = False
+
+    def install(self) -> None:
+        """From here on every call in CALLS, `open` for writing, `flock` and the start of a program are boundaries."""
+        for name in CALLS:
+            original = getattr(os, name)
+            wrapped = self._wrapped(f"os.{name}", original, _PARTLY.get(name))
+            for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+                if original in known:
+                    known.add(wrapped)
+            setattr(os, name, wrapped)
+        fcntl.flock = self._wrapped("fcntl.flock", fcntl.flock)
+        _posixsubprocess.fork_exec = self._wrapped("fork_exec", _posixsubprocess.fork_exec)
+        if "subprocess" in sys.modules:  # which has a name of its own for it
+            sys.modules["subprocess"]._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined]
+        builtins.open = io.open = self._opening(builtins.open)  # type: ignore[assignment]
+        real_time = time.time
+        time.time = lambda: real_time() + self._script.clock()
+        os.register_at_fork(after_in_child=self._become_child)
+
+    def _become_child(self) -> None:
+        self.role = _CHILD.get(self.role, self.role)
+        self._script.begin(self.role)
+
+    def meet(self, call: str) -> Act | None:
+        """What is to happen at this boundary, None for nothing; a kill happens here."""
+        point = _caller(call)
+        if point is None:
+            return None
+        wiring = sys.modules.get("devsh_memory_mcp.wiring")
+        if wiring is not None and not self._has_clock and hasattr(wiring, "SystemClock"):
+            self._has_clock = True
+            self._step(wiring.SystemClock)
+        act = self._script.at(point)
+        if act is not None and act.name == "kill":
+            _die()
+        return act
+
+    def _step(self, clock: type) -> None:
+        """The engine's clock, which asks the system past `time`."""
+        real = clock.now  # type: ignore[attr-defined]
+        clock.now = lambda this: real(this) + timedelta(seconds=self._script.clock())  # type: ignore[attr-defined]
+
+    def _wrapped(self, call: str, original: Callable[..., object], partly: Callable[..., None] | None = None) -> Callable[..., object]:
+        def wrapped(*arguments: object, **named: object) -> object:
+            act = self.meet(call)
+            if act is None and call in _PATHS and self._script.refuses(arguments[0]):
+                act = Act("error", errno.EACCES)
+            if act is not None:
+                if act.name == "half":
+                    if partly is not None:
+                        partly(original, *arguments)
+                    _die()
+                raise OSError(act.number, os.strerror(act.number))
+            return original(*arguments, **named)
+
+        return wrapped
+
+    def _opening(self, original: Callable[..., io.IOBase]) -> Callable[..., object]:
+        def opened(file: object, mode: str = "r", *arguments: object, **named: object) -> object:
+            if not _WRITING & set(mode):
+                return original(file, mode, *arguments, **named)
+            act = self.meet("open")
+            if act is not None:
+                if act.name == "half":
+                    original(file, mode, *arguments, **named).close()
+                    _die()
+                raise OSError(act.number, os.strerror(act.number), file)
+            return _Written(original(file, mode, *arguments, **named), self)
+
+        return opened
+
+
+class _Written:
+    """A file that is being written: what reaches the disk does so here, where it can be cut off."""
+
+    def __init__(self, file: io.IOBase, hooks: Hooks) -> None:
+        self._file = file
+        self._hooks = hooks
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "_Written":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, content: "str | bytes") -> object:
+        act = self._hooks.meet("write")
+        if act is not None:
+            if act.name == "half":
+                self._file.write(content[: len(content) // 2])  # type: ignore[attr-defined]
+                self._file.flush()
+                _die()
+            raise OSError(act.number, os.strerror(act.number))
+        return self._file.write(content)  # type: ignore[attr-defined]
+
+
+def _half_write(original: Callable[..., object], descriptor: int, content: bytes, *rest: object) -> None:
+    original(descriptor, memoryview(content)[: len(content) // 2], *rest)
+
+
+_PARTLY = {"write": _half_write, "pwrite": _half_write}
+
+
+def _caller(call: str) -> str | None:
+    """`module.function call` of the innermost function of ours; None where none of ours is on the stack."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(_PACKAGE):
+            module = path[len(_PACKAGE) : -3].replace(os.sep, ".")
+            return f"{module}.{frame.f_code.co_qualname} {call}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _die() -> None:
+    signal.pidfd_send_signal(_pidfd_open(os.getpid()), signal.SIGKILL)
+
+
+_pidfd_open = os.pidfd_open

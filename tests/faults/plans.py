@@ -1,0 +1,66 @@
+"""Random plans: tasks with dependencies, priorities, retries and time limits, and what is asked beside them."""
+
+import random
+from pathlib import Path
+
+from devsh_memory_mcp.domain.requests import SpawnRequest
+from tests.faults.checker import Asked
+
+_WORK = {
+    "quick": "echo done",
+    "busy": "sleep 0.05",
+    "tree": "(setsid sh -c 'sleep 60' &) ; (sleep 60 &) ; sleep 0.02",
+    "stubborn": "trap '' TERM; sleep 0.1",
+    "fails": "sleep 0.02; exit_code=3",
+    "exceeds": "sleep 60",
+    "long": "sleep 60",
+    "second": "sleep 1",
+    "dies": '[ "${DEVSH_RUN##*.}" != 1 ] || sleep 60',
+}
+
+
+def draw(chance: random.Random, most: int) -> list[Asked]:
+    """What a round asks for, in order: at most so many tasks, and messages and cancels between them."""
+    asked: list[Asked] = []
+    tasks: list[Asked] = []
+    for number in range(chance.randint(3, most)):
+        known = chance.sample(tasks, min(len(tasks), chance.choice((0, 0, 1, 1, 2, 3))))
+        work = chance.choices(("quick", "busy", "tree", "stubborn", "fails", "exceeds"), (5, 4, 2, 1, 1, 0.5))[0]
+        expected = {"fails": "fail", "exceeds": "exceed"}.get(work, "succeed")
+        has_repository = chance.random() < 0.5
+        task = Asked("spawn", f"{work}-{number}", f"t{number}", expected, tuple(one.name for one in known), has_repository=has_repository)
+        tasks.append(task)
+        asked.append(task)
+        if chance.random() < 0.3:
+            asked.append(Asked("message", f"message-{number}", chance.choice(("head", *(one.name for one in tasks)))))
+        if chance.random() < 0.15:
+            asked.append(Asked("cancel", f"cancel-{number}", chance.choice(tasks).name, cascade=chance.random() < 0.5))
+    return asked
+
+
+def request(asked: Asked, chance: random.Random, marks: Path, repository: Path) -> SpawnRequest:
+    """The task of a spawn. What its agent does it marks, so that others can tell what really happened."""
+    work = _WORK[asked.key.partition("-")[0]]
+    own = f"{asked.name}.$DEVSH_RUN"
+    wrote = f'echo work > {own}.txt; echo "wrote {asked.name} $DEVSH_RUN" >> {marks}' if asked.has_repository else "true"
+    script = "\n".join((
+        f"exec 9>>{marks}.{asked.name}; flock -n 9 || echo \"overlap {asked.name} $DEVSH_RUN\" >> {marks}",
+        f'echo "begin {asked.name} $DEVSH_RUN" >> {marks}',
+        wrote,
+        "exit_code=0",
+        work,
+        f'echo "end {asked.name} $DEVSH_RUN" >> {marks}',
+        "exit $exit_code",
+    ))  # fmt: skip
+    return SpawnRequest(
+        prompt=script,
+        agent_name="shell/bash",
+        name=asked.name,
+        repo=str(repository) if asked.has_repository else "none",
+        depends_on=asked.depends_on,
+        priority=chance.randint(0, 10),
+        retries=1 if asked.key.startswith("dies") else chance.choice((0, 0, 0, 1)),
+        timeout_ms=400 if asked.expected == "exceed" else None,
+        on_dependency_failure=chance.choice(("fail", "fail", "fail", "run")),
+        idempotency_key=asked.key,
+    )

@@ -1,0 +1,133 @@
+"""What is to happen at which boundary: one of the two scripts that a plan's directory can hold.
+
+`{"role", "point", "nth", "act"}` does one act at one boundary of the first process that gets there. `{"seed", "rates", "budget"}` draws
+for each boundary of each process, by the seed and by which process of its role it is, until the budget is spent. Both write what they
+did to `done`, a line each; with `"trace": true` every boundary that is met is written to `trace`.
+"""
+
+import errno
+import json
+import os
+import random
+from typing import NamedTuple
+
+_open, _write, _close, _stat, _exists = os.open, os.write, os.close, os.stat, os.path.exists
+_LINE = 160  # bytes of a line in `done`, so that its size says how many there are
+_POLLS = 20  # of a lock that are boundaries
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+class Act(NamedTuple):
+    """kill, half (the call is done by halves, then kill) or error with its number."""
+
+    name: str
+    number: int = 0
+
+
+class Script:
+    """The script as one process of a role follows it."""
+
+    def __init__(self, plan: str, role: str) -> None:
+        self._plan = plan
+        with open(f"{plan}/script.json", encoding="utf-8") as file:
+            self._given = json.load(file)
+        self.begin(role)
+
+    def begin(self, role: str) -> None:
+        """From the start, for a process that has just become `role`."""
+        self._role = role
+        self._met: dict[str, int] = {}
+        self._chance: random.Random | None = None
+
+    def refuses(self, path: object) -> bool:
+        """Whether the memory root cannot be used at the moment, and the path is in it."""
+        return (
+            isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._given["root"]) and _exists(f"{self._plan}/unreadable")
+        )
+
+    def clock(self) -> float:
+        """How many seconds the wall clock is ahead."""
+        try:
+            descriptor = _open(f"{self._plan}/clock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0.0
+        try:
+            return float(os.read(descriptor, 32) or b"0")
+        finally:
+            _close(descriptor)
+
+    def at(self, point: str) -> Act | None:
+        """What happens at this boundary."""
+        self._met[point] = nth = self._met.get(point, 0) + 1
+        if point.endswith(" fcntl.flock") and nth > _POLLS:
+            return None  # it waits for somebody, and time has to stand still for who is stopped
+        self._ring()
+        if self._given.get("trace"):
+            self._append("trace", f"{self._role} {point} {nth}\n")
+        act = self._drawn(point) if "seed" in self._given else self._enumerated(point, nth)
+        if act is not None and not self._claimed(f"{self._role} {point} {nth} {act.name} {act.number}"):
+            return None
+        return act
+
+    def _enumerated(self, point: str, nth: int) -> Act | None:
+        given = self._given
+        if given.get("point") != point or given["role"] != self._role or given["nth"] != nth:
+            return None
+        return _act(given["act"])
+
+    def _drawn(self, point: str) -> Act | None:
+        rate = self._given["rates"].get(self._role, 0.0)
+        if self._chance is None:
+            self._chance = random.Random(f"{self._given['seed']} {self._role} {self._ordinal()}")
+        drawn = self._chance.random()
+        if drawn >= rate:
+            return None
+        kind = self._chance.choices(("kill", "half", "ENOSPC", "EACCES", "EIO"), self._given["weights"])[0]
+        return _act(kind)
+
+    def _ordinal(self) -> int:
+        """Which process of its role this one is."""
+        number = 0
+        while True:
+            try:
+                _close(_open(f"{self._plan}/processes/{self._role}.{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                number += 1
+            else:
+                return number
+
+    def _claimed(self, what: str) -> bool:
+        """Whether there was budget left for it, and it is written down."""
+        path = f"{self._plan}/done"
+        try:
+            spent = _stat(path).st_size // _LINE
+        except FileNotFoundError:
+            spent = 0
+        if spent >= self._given.get("budget", 1):
+            return False
+        self._append("done", f"{os.getpid()} {what}"[: _LINE - 1].ljust(_LINE - 1) + "\n")
+        return True
+
+    def _ring(self) -> None:
+        """Tells the campaign that there was a boundary, where it listens."""
+        try:
+            bell = _open(f"{self._plan}/bell", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENXIO):
+                return
+            raise
+        try:
+            _write(bell, b".")
+        except BlockingIOError:
+            return  # it has enough to hear
+        finally:
+            _close(bell)
+
+    def _append(self, name: str, line: str) -> None:
+        descriptor = _open(f"{self._plan}/{name}", _APPEND, 0o600)
+        _write(descriptor, line.encode())
+        _close(descriptor)
+
+
+def _act(kind: str) -> Act:
+    return Act(kind) if kind in ("kill", "half") else Act("error", getattr(errno, kind))

@@ -1,0 +1,98 @@
+"""A round in which a random plan meets random faults: from inside at boundaries (see `script.py`), and from outside as here.
+
+What happens is drawn from the seed; the clock of a storm are the boundaries that its processes meet.
+"""
+
+import random
+import signal
+from pathlib import Path
+
+from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.shim.doorbell import socket_path
+from tests.faults import plans, victims
+from tests.faults.rounds import Outcome, Round
+
+RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.02, "starter": 0.02}
+_WEIGHTS = (70, 10, 7, 6, 7)  # kill, half, ENOSPC, EACCES, EIO
+_KINDS = {"kill": 60, "several": 10, "stop": 15, "second": 8, "zombie": 7, "clock": 5, "unreadable": 5}
+
+
+class Storm(Round):
+    """`budget` is how many faults there may be from inside, and as many from outside."""
+
+    def __init__(self, directory: Path, seed: str, *, budget: int = 12, most_tasks: int = 8) -> None:
+        self._chance = random.Random(seed)
+        script: dict[str, object] = {"seed": seed, "rates": RATES, "weights": _WEIGHTS, "budget": budget}
+        super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks))
+        self._left = budget
+        self._stopped: list[int] = []
+        self._next = self._chance.randint(20, 150)
+
+    def disturb(self) -> None:
+        while self.ticks >= self._next and self._left > 0:
+            self._next = self.ticks + self._chance.randint(20, 150)
+            self._strike()
+
+    def relent(self) -> None:
+        for pid in self._stopped:
+            victims.strike(pid, signal.SIGCONT)
+        self._stopped.clear()
+        self.world.set_readable(readable=True)
+
+    def _strike(self) -> None:
+        """One fault from outside; who was stopped by the last one goes on."""
+        self.relent()
+        there = victims.find(self.world.root)
+        if not there:
+            return
+        kind = self._chance.choices(list(_KINDS), list(_KINDS.values()))[0]
+        roles = sorted({victim.role for victim in there})  # by role, since there are many agents' processes
+        role = self._chance.choice(roles)
+        chosen = self._chance.choice([victim for victim in there if victim.role == role])
+        if kind == "kill":
+            self._kill([chosen])
+        elif kind == "several":
+            self._kill([victim for victim in there if victim.role in ("runner", role) or self._chance.random() < 0.3])
+        elif kind == "stop":
+            self._stop(chosen)
+        elif kind == "clock":
+            self.world.step_clock(self._chance.choice((-3600, -60, 3600, 0)))
+            self._count("clock")
+        elif kind == "unreadable":
+            self.world.set_readable(readable=False)
+            self._count("error")
+        else:
+            self._second(there, is_zombie=kind == "zombie")
+
+    def _kill(self, chosen: list[victims.Victim]) -> None:
+        for victim in chosen:
+            victims.strike(victim.pid)
+            self._count(victim.role)
+
+    def _stop(self, victim: victims.Victim) -> None:
+        victims.strike(victim.pid, signal.SIGSTOP)
+        self._stopped.append(victim.pid)
+        self._count(victim.role)
+
+    def _second(self, there: list[victims.Victim], *, is_zombie: bool) -> None:
+        """Another runner: the first one's traces are gone, as after a root was put back; as a zombie it is stopped meanwhile."""
+        runner = next((victim for victim in there if victim.role == "runner"), None)
+        if is_zombie and runner is not None:
+            self._stop(runner)
+        for path in (Path(socket_path(str(self.world.root))), self.world.root / "runner.lock"):
+            path.unlink(missing_ok=True)
+        self.look_with(_look)
+        self._count("runner")
+
+    def _count(self, role: str) -> None:
+        self._left -= 1
+        self.struck(role)
+
+
+async def _look(orchestration: Orchestration) -> object:
+    return await orchestration.position()
+
+
+def play(directory: str, seed: str) -> Outcome:
+    """One storm, in a directory of its own."""
+    return Storm(Path(directory) / seed, seed).run()

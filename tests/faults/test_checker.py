@@ -1,0 +1,190 @@
+"""The checker, shown to find what it is there for: each defect is planted in a root in which all is well."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.processes import await_end
+from tests.faults.checker import Asked, Evidence, check, snapshot
+from tests.faults.rounds import Round
+
+ASKED = (
+    Asked("spawn", "quick-t0", "t0", has_repository=True),
+    Asked("spawn", "fails-t1", "t1", "fail"),
+    Asked("spawn", "quick-t2", "t2", depends_on=("t0",)),
+    Asked("message", "message-0", "head"),
+    Asked("spawn", "long-t3", "t3"),
+    Asked("cancel", "cancel-0", "t3", after="begin t3"),
+)
+
+
+class Finished(Round):
+    """A round to which nothing happened, and what it left."""
+
+    def evidence(self) -> Evidence:
+        return Evidence(self.world.root, self.world.repository, self.world.marks, self._asked, self._before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    played = Finished(tmp_path_factory.mktemp("faults") / "round", "checked", {}, [Asked(**vars(one)) for one in ASKED])
+    assert played.run().wrong == []
+    return played.evidence()
+
+
+@pytest.fixture
+def evidence(finished: Evidence) -> Iterator[Evidence]:
+    """The same, to be spoiled: everything is put back afterwards."""
+    places = (finished.root, finished.repository, finished.marks)
+    kept = [place.with_name(f"{place.name}.kept") for place in places]
+    for place, copy in zip(places, kept, strict=True):
+        shutil.copytree(place, copy, symlinks=True) if place.is_dir() else shutil.copy(place, copy)
+    yield replace(finished, asked=list(finished.asked))
+    for place, copy in zip(places, kept, strict=True):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+        copy.rename(place)
+
+
+def journal(evidence: Evidence) -> Path:
+    return next(evidence.root.glob("orchestrations/*/EVENTS.jsonl"))
+
+
+def events(evidence: Evidence) -> list[dict[str, object]]:
+    return [json.loads(line) for line in journal(evidence).read_text(encoding="utf-8").splitlines()]
+
+
+def rewrite(evidence: Evidence, lines: list[dict[str, object]]) -> None:
+    numbered = [{**line, "seq": number, **({"end": number} if "end" in line else {})} for number, line in enumerate(lines, 1)]
+    journal(evidence).write_text("".join(f"{json.dumps(line)}\n" for line in numbered), encoding="utf-8")
+
+
+def named(evidence: Evidence, name: str, what: str, **fields: object) -> dict[str, object]:
+    """The event of a task of that name."""
+    task = next(line["orchestrationTaskId"] for line in events(evidence) if line["event"] == "agent_spawned" and line["id"] == name)
+    found = [line for line in events(evidence) if line["event"] == what and line["orchestrationTaskId"] == task]
+    return found[0] | fields
+
+
+def without(evidence: Evidence, what: str) -> None:
+    rewrite(evidence, [line for line in events(evidence) if line["event"] != what])
+
+
+def again(evidence: Evidence, name: str, what: str) -> None:
+    rewrite(evidence, [*events(evidence), named(evidence, name, what)])
+
+
+def changed(evidence: Evidence, name: str, what: str, **fields: object) -> None:
+    wanted = named(evidence, name, what)
+    rewrite(evidence, [line | fields if line == wanted else line for line in events(evidence)])
+
+
+def edit_view(evidence: Evidence, name: str, change: Callable[[dict[str, object]], None]) -> None:
+    path = journal(evidence).with_name(name)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def git(evidence: Evidence, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=evidence.repository, check=True, capture_output=True, text=True).stdout
+
+
+def drop_salvage(evidence: Evidence) -> None:
+    for ref in git(evidence, "for-each-ref", "--format=%(refname)", "refs/devsh/salvage").split():
+        git(evidence, "update-ref", "-d", ref)
+
+
+def mark(evidence: Evidence, line: str) -> None:
+    with evidence.marks.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def unmark(evidence: Evidence, start: str) -> None:
+    lines = evidence.marks.read_text(encoding="utf-8").splitlines()
+    evidence.marks.write_text("".join(f"{line}\n" for line in lines if not line.startswith(start)), encoding="utf-8")
+
+
+def swap_start_and_end(evidence: Evidence) -> None:
+    """t2 before t0 has ended."""
+    lines = events(evidence)
+    start, end = named(evidence, "t2", "attempt_started"), named(evidence, "t0", "agent_completed")
+    first, second = lines.index(end), lines.index(start)
+    lines.insert(first, lines.pop(second))
+    rewrite(evidence, lines)
+
+
+DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
+    "an end twice": (lambda it: again(it, "t0", "agent_completed"), "ended 2 times"),
+    "no end": (lambda it: without(it, "agent_cancelled"), "ended 0 times"),
+    "an attempt after the end": (lambda it: again(it, "t0", "attempt_started"), "after its end there is attempt_started"),
+    "an attempt without an end": (lambda it: without(it, "attempt_ended"), "and [] ended"),
+    "a dependent too early": (swap_start_and_end, "before its dependency"),
+    "a torn end": (lambda it: journal(it).write_bytes(journal(it).read_bytes() + b'{"seq":99,'), "its end is torn"),
+    "a number left out": (
+        lambda it: journal(it).write_bytes(b"".join(journal(it).read_bytes().splitlines(keepends=True)[:-1][:-1])), "torn|0 times",
+    ),
+    "a message lost": (lambda it: without(it, "message_sent"), "message-0 was acknowledged and is there 0 times"),
+    "a spawn doubled": (lambda it: again(it, "t0", "agent_spawned"), "quick-t0 was acknowledged and is there 2 times"),
+    "success that was none": (lambda it: unmark(it, "end t0"), "called completed, and its script did not get to its end"),
+    "success of what failed": (
+        lambda it: changed(it, "t1", "agent_failed", event="agent_completed"), "called completed, and its script was to fail",
+    ),
+    "a false reason": (lambda it: changed(it, "t1", "agent_failed", reason="timeout"), "failed by its time, and had enough"),
+    "lost without a death": (lambda it: changed(it, "t1", "agent_failed", reason="lost"), "no shim of its died"),
+    "a cancel nobody asked for": (
+        lambda it: it.asked.__setitem__(slice(None), [one for one in it.asked if one.kind != "cancel"]), "nobody asked for that",
+    ),
+    "two attempts at once": (lambda it: mark(it, "overlap t0 tr_1.2"), "two attempts at once"),
+    "an attempt begun twice": (lambda it: mark(it, it.marks.read_text(encoding="utf-8").splitlines()[0]), "began 2 times"),
+    "more than there are places": (lambda it: setattr(it, "places", 0), "and 0 places"),
+    "a view that is wrong": (
+        lambda it: edit_view(it, "PLAN.json", lambda plan: plan["tasks"][0].update(status="running")), "where the journal says",
+    ),
+    "a view that is old": (lambda it: edit_view(it, "PLAN.json", lambda plan: plan["_view"].update(seq=3)), "is of 3"),
+    "a view that cannot be read": (lambda it: journal(it).with_name("AGENTS.json").write_text("{"), "cannot be read"),
+    "a mailbox without a message": (lambda it: edit_view(it, "MAILBOX.json", lambda box: box.update(messages=[])), "has 0 messages"),
+    "work that is gone": (drop_salvage, "and is not in refs/devsh/salvage"),
+    "a branch that nobody published": (lambda it: git(it, "branch", "extra"), "refs/heads/extra is at"),
+    "a branch that is gone": (lambda it: git(it, "branch", "-D", git(it, "branch", "--list", "dev/*").split()[0]), "is at None"),
+    "the user's branch moved": (lambda it: git(it, "commit", "-q", "--allow-empty", "-m", "x"), "refs/heads/main of the user's"),
+    "the user's files changed": (lambda it: (it.repository / "new").write_text("new"), "status of the user's repository"),
+    "a temporary file": (lambda it: journal(it).with_name("PLAN.json.1.tmp").touch(), "was left behind"),
+    "half an outcome": (lambda it: next(it.root.rglob("outcome.json")).write_text("{"), "outcome.json cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_is_found(evidence: Evidence, defect: str) -> None:
+    assert check(evidence) == []
+    plant, said = DEFECTS[defect]
+    plant(evidence)
+    found = check(evidence)
+    assert any(part in finding for finding in found for part in said.split("|")), found
+
+
+def test_a_process_that_is_left_and_a_lock_that_is_held_are_found(evidence: Evidence) -> None:
+    lock = next(evidence.root.glob("orchestrations/*/runs/*/*/lock"))
+    script = f"import fcntl, sys; file = open({str(lock)!r}); fcntl.flock(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    found = check(evidence)
+    assert f"{lock} is held" in found
+    assert any(finding.startswith(f"process {holder.pid} is left") for finding in found)
+    holder.communicate()
+    assert await_end(holder.pid, 5.0)
+
+
+def test_a_snapshot_tells_a_detached_head(evidence: Evidence) -> None:
+    before = snapshot(evidence.repository)
+    git(evidence, "checkout", "-q", "--detach")
+    assert snapshot(evidence.repository) != before
+    assert os.path.exists(evidence.repository / ".git" / "HEAD")

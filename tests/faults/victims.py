@@ -1,0 +1,44 @@
+"""Who of a memory root's processes is who, and what can be done to them from outside."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Victim(NamedTuple):
+    pid: int
+    role: str
+
+
+def find(root: Path) -> list[Victim]:
+    """Every process of the root but faces: runners, fork servers, shims, guards, and agents with what they started."""
+    needle, found = os.fsencode(root), []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{name}/cmdline").read_bytes()
+            environment = Path(f"/proc/{name}/environ").read_bytes()
+            if needle in words + environment and int(name) != os.getpid():
+                found.append(Victim(int(name), _role(name, words, environment)))
+    return [victim for victim in found if victim.role]
+
+
+def _role(pid: str, words: bytes, environment: bytes) -> str:
+    if b"DEVSH_RUN=" in environment:
+        return "agent"
+    if b"devsh_memory_mcp.runner" in words:
+        return "runner"
+    own = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    if own == "devsh-fork":
+        return "forkserver"
+    if own == "devsh-shim" or b"--recover" in words:
+        above = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        beside = Path(f"/proc/{above}/comm").read_text(encoding="utf-8").strip()
+        return "guard" if beside == own and Path(f"/proc/{above}/cmdline").read_bytes() == words else "shim"
+    return ""
+
+
+def strike(pid: int, number: int = signal.SIGKILL) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

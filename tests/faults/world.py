@@ -1,0 +1,88 @@
+"""A memory root and a repository under faults: clients that ask until they are answered, and who is there to be killed."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+
+from devsh_memory_mcp.config import Caller
+from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.wiring import open_orchestrations
+from tests.faults.hooks import Hooks
+
+_ROOT = Path(__file__).parents[2]
+Ask = Callable[[Orchestration], Awaitable[object]]
+
+
+class World:
+    """One root. `script` says what is done to the processes of ours, see `script.py`."""
+
+    def __init__(self, directory: Path, script: dict[str, object]) -> None:
+        self.root, self.repository, self.plan = directory / "memory", directory / "project", directory / "plan"
+        self.marks = directory / "marks"
+        self.root.mkdir(mode=0o700, parents=True)
+        self.repository.mkdir()
+        for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+            subprocess.run(["git", *words], cwd=self.repository, check=True)
+        (self.plan / "processes").mkdir(parents=True)
+        self.write_script(script)
+        self.launcher = self._make_launcher()
+
+    def write_script(self, script: dict[str, object]) -> None:
+        """For the processes that start from now on."""
+        (self.plan / "script.json").write_text(json.dumps(script | {"root": str(self.root)}), encoding="utf-8")
+
+    def _make_launcher(self) -> Path:
+        """A Python with hooks: our programs start one another by `sys.executable`."""
+        launcher = self.plan / "python"
+        boot = f"from tests.faults.launcher import launch\nlaunch({str(self.plan)!r}, {str(launcher)!r})\n"
+        launcher.write_text(f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_ROOT)!r})\n{boot}", encoding="utf-8")
+        launcher.chmod(stat.S_IRWXU)
+        return launcher
+
+    def face(self, ask: Ask, *, is_hooked: bool = True, patience: float = 1.0) -> tuple[int, int]:
+        """A client in a process of its own: its pid, and a pipe with its answer as JSON; nothing in it where it died before."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(writing)
+            return child, reading
+        try:
+            os.setsid()
+            sys.executable = str(self.launcher)
+            if is_hooked:
+                Hooks(str(self.plan), "face").install()
+            answer = anyio.run(self._ask, ask, patience)
+            os.write(writing, json.dumps(answer).encode())
+        finally:
+            os._exit(0)
+
+    async def _ask(self, ask: Ask, patience: float) -> object:
+        caller = Caller(directory=self.repository, environment=dict(os.environ))
+        try:
+            async with open_orchestrations(self.root, caller, None, patience=patience) as orchestrations:
+                return {"answer": await ask(await orchestrations.current(create=True))}
+        except Exception as error:  # noqa: BLE001  whatever it was, the campaign decides whether to ask again
+            return {"error": _name(error), "said": str(error)}
+
+    def step_clock(self, seconds: int) -> None:
+        """Everybody's wall clock is that much ahead of this machine's from now on, or behind it."""
+        (self.plan / "clock").write_text(str(seconds), encoding="ascii")
+
+    def set_readable(self, *, readable: bool) -> None:
+        """Whether files and directories below the root can be opened and changed."""
+        if readable:
+            (self.plan / "unreadable").unlink(missing_ok=True)
+        else:
+            (self.plan / "unreadable").touch()
+
+
+def _name(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return _name(error.exceptions[0])
+    return "OSError" if isinstance(error, OSError) else type(error).__name__
