@@ -16,6 +16,7 @@ from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.workspace import Prepared
 
 _MOST_NESTING = 10
+_ZONE = " +0000"
 _UNBORN = "error: '", "/' does not have a commit checked out"
 
 
@@ -199,9 +200,12 @@ class Saving:
         """When the work was first saved: with the same date a repeat makes the same commit."""
         path = f"{self._tool.own_directory}/saved-at"
         try:
-            with open(path, "x", encoding="ascii") as file:
-                file.write(f"@{int(time.time())} +0000")
-        except FileExistsError:
-            self._tool.note("saved once more")
-        with open(path, encoding="ascii") as file:
-            return file.read() or f"@{int(time.time())} +0000"
+            with open(path, encoding="ascii") as file:
+                date = file.read()
+        except FileNotFoundError:
+            date = ""
+        if not date.endswith(_ZONE):  # or it was cut off, before anything was made with it
+            date = f"@{int(time.time())}{_ZONE}"
+            with open(path, "w", encoding="ascii") as file:
+                file.write(date)
+        return date
