@@ -37,6 +37,10 @@ floors:
 uncovered:
     ./try exec python tests/requirements.py
 
+# Kills at random (`--kills N --seed S`), or one fault of each kind at every boundary (`--boundaries 1`).
+faults *arguments:
+    ./try exec python -m tests.faults "$@"
+
 # Measurements.
 bench *arguments:
     ./try exec python -m benchmarks "$@"
