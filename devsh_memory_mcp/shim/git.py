@@ -76,6 +76,11 @@ class Git:
         finished = self._door.run(["git", f"--git-dir={self.checkout.repository}", *arguments], self._environment)
         return finished.text if finished.code == 0 else None
 
+    def has_in_index(self, work_tree: str, tip: str) -> bool:
+        """Whether a work tree of the user's has exactly `tip` in its index."""
+        command = ["git", "-C", work_tree, "diff-index", "--cached", "--quiet", tip, "--"]
+        return self._door.run(command, self._environment).code == 0
+
     def fresh(self, *arguments: str) -> Finished:
         """In the checkout, while the agent has not run yet. New objects go to the shim's own store, where no agent can spoil them."""
         store = {"GIT_OBJECT_DIRECTORY": f"{self.own_directory}/objects"}

@@ -46,7 +46,7 @@ def publish(tool: Git, tip: str, branch: str) -> str:
             try:
                 tool.user("update-ref", ref, tip, zero)
             except CommandFailed as error:
-                there = tool.find_user("rev-parse", "--verify", "-q", ref)
+                there = find(tool, name)
                 tool.note(f"{name} cannot be created, it is at {there}: {error}")
                 if there is None:
                     break
@@ -59,10 +59,12 @@ def publish(tool: Git, tip: str, branch: str) -> str:
 def move(tool: Git, tip: str, branch: str, base: str) -> str | None:
     """Moves the branch on from `base` to `tip`; why that may not be, None where it was done. A repeat finds it done.
 
-    A branch that is checked out stays where it is: its files would seem to be changed.
+    A branch that is checked out stays where it is: its files would seem to be changed. No lock of git's keeps a branch from being
+    checked out, so it is asked before, to leave an old checkout alone, and after, to take back what a new one would suffer from. One
+    that read the branch before the move and is still writing files at the second look is not seen: git notes it at its end only.
     """
     ref = f"refs/heads/{branch}"
-    there = tool.find_user("rev-parse", "--verify", "-q", ref)
+    there = find(tool, branch)
     if there == tip:
         return None
     if there != base:
@@ -77,7 +79,25 @@ def move(tool: Git, tip: str, branch: str, base: str) -> str | None:
     except CommandFailed as error:
         tool.note(f"{branch} cannot be moved: {error}")
         return "could not be moved"
-    return None
+    return _move_back(tool, tip, ref, base)
+
+
+def _move_back(tool: Git, tip: str, ref: str, base: str) -> str | None:
+    """Undoes the move for whoever has checked out `base` in the same instant; why, None where it stays."""
+    where = checked_out(tool, ref)
+    if where is None or tool.has_in_index(where, tip):  # he came after it, and has the files of `tip`
+        return None
+    try:
+        tool.user("update-ref", "-m", "devsh: continued elsewhere", ref, base, tip)
+    except CommandFailed as error:
+        tool.note(f"{ref} cannot be moved back: {error}")  # he has committed on it already
+        return None
+    return f"is checked out in {where}"
+
+
+def find(tool: Git, branch: str) -> str | None:
+    """The commit that the user's branch is at, None where it is not there."""
+    return tool.find_user("rev-parse", "--verify", "-q", f"refs/heads/{branch}")
 
 
 def checked_out(tool: Git, ref: str) -> str | None:
@@ -92,11 +112,19 @@ def checked_out(tool: Git, ref: str) -> str | None:
     return None
 
 
-def verify(tool: Git, tip: str, refs: typing.Sequence[str]) -> None:
-    """Reads the refs back. CommandFailed where one is not at `tip`."""
-    there = tool.user("rev-parse", "--verify", *refs) if len(refs) == 1 else tool.user("rev-parse", *refs)
-    if there.text.split() != [tip] * len(refs):
-        raise CommandFailed(f"{', '.join(refs)} should be at {tip} and are not")
+def verify(tool: Git, tip: str, salvage_ref: str, branch: str | None = None) -> str | None:
+    """Reads back what was saved. CommandFailed where the salvage ref is not at `tip`.
+
+    A branch was at `tip` when it was created or moved, and belongs to the user from then on: what he did to it is told, None if nothing.
+    """
+    refs = [salvage_ref, *([f"refs/heads/{branch}"] if branch else [])]
+    lines = tool.user("for-each-ref", "--format=%(refname) %(objectname)", *refs).text.splitlines()
+    there = {name: commit for name, _, commit in (line.partition(" ") for line in lines)}
+    if there.get(salvage_ref) != tip:
+        raise CommandFailed(f"{salvage_ref} should be at {tip} and is not")
+    if branch is None or there.get(refs[-1]) == tip:
+        return None
+    return "has been moved since it was published" if refs[-1] in there else "has been deleted since it was published"
 
 
 def _numbered(name: str) -> typing.Iterator[str]:

@@ -62,19 +62,27 @@ class Saving:
             self.look()
         if not os.path.isdir(tool.workspace):
             self._warnings.append("The agent removed its checkout; there is nothing to save.")
-            return self._saved(Saved(base))
+            return self._unchanged(base, publish=publish)
         parent, parent_tree, has_commits = self._take_commits()
         tree, changes = self._take_files(base)
         tip = parent if tree == parent_tree else self._commit(tree, parent)
         salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
         self._take_strays(salvage_name, parent)
         if tip == base:
-            return self._saved(Saved(base))
+            return self._unchanged(base, publish=publish)
         salvage_ref = publication.salvage(tool, tip, salvage_name)
-        branch = self._publish(tip) if publish else None
-        publication.verify(tool, tip, [salvage_ref, *([f"refs/heads/{branch}"] if branch else [])])
         count = 1 if not has_commits and self._prepared.head == base else int(tool.own("rev-list", "--count", f"{base}..{tip}").text)
+        branch = self._publish(tip) if publish else None
+        touched = publication.verify(tool, tip, salvage_ref, branch)
+        if touched is not None:
+            self._warnings.append(f"{branch} {touched}; the work is in {salvage_ref} as well.")
         return self._saved(Saved(tip, salvage_ref, branch, count, changes))
+
+    def _unchanged(self, base: str, *, publish: bool) -> Saved:
+        """Whoever goes on from a branch and finds nothing to change there still has it, so that the next one can go on from it."""
+        checkout = self._tool.checkout
+        keeps = publish and checkout.continues and publication.find(self._tool, checkout.branch) is not None
+        return self._saved(Saved(base, branch=checkout.branch if keeps else None))
 
     def _publish(self, tip: str) -> str:
         checkout = self._tool.checkout
@@ -124,7 +132,7 @@ class Saving:
             for one in strays:
                 try:
                     ref = publication.salvage(tool, one.tip, f"{salvage_name}.{one.name}")
-                    publication.verify(tool, one.tip, [ref])
+                    publication.verify(tool, one.tip, ref)
                     kept.append(ref)
                 except CommandFailed as error:
                     tool.note(str(error))

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -100,6 +101,74 @@ def test_commits_that_an_agent_rewrote_do_not_vanish_from_a_branch(stage: Stage,
     outcome = stage.run("echo two >>made; git commit -qa --amend -m other", checkout=continued)
     assert (outcome.branch, len(outcome.warnings)) == ("dev/work-ab12c-2", 1)
     assert repository.git("rev-parse", "dev/work-ab12c") == continued.base_commit
+
+
+def with_a_quick_user(stage: Stage, when: str, *, before: str = ":", after: str = ":") -> dict[str, str]:
+    """The environment of a run in which the user types something just `before` or `after` the git call with `when` in it."""
+    git = shutil.which("git")
+    place = stage.root / "bin"
+    place.mkdir()
+    (place / "git").write_text(
+        f"""#!/bin/sh
+case "$*" in *"{when}"*) ;; *) exec {git} "$@" ;; esac
+({before}) >&2; {git} "$@"; code=$?; ({after}) >&2; exit $code
+"""
+    )
+    (place / "git").chmod(0o755)
+    return {"PATH": f"{place}:{os.environ['PATH']}", "HOME": str(stage.root)}
+
+
+THEN = {
+    "has been moved since": "git branch -q -f dev/work-ab12c main",
+    "has been deleted since": "git branch -q -D dev/work-ab12c",
+}
+
+
+@pytest.mark.parametrize(("said", "command"), THEN.items(), ids=THEN)
+@pytest.mark.parametrize("continues", [False, True], ids=["made", "moved on"])
+def test_what_the_user_does_to_a_branch_once_it_is_published_is_his_and_is_told(
+    stage: Stage, repository: Repository, said: str, command: str, request: pytest.FixtureRequest, *, continues: bool
+) -> None:
+    checkout = request.getfixturevalue("continued") if continues else repository.checkout()
+    when = "continued refs/heads/" if continues else "update-ref refs/heads/dev/work-ab12c"
+    environment = with_a_quick_user(stage, when, after=f"cd {repository.path}; {command}")
+    outcome = stage.run("echo two >>made", checkout=checkout, environment=environment)
+    assert (outcome.succeeded, outcome.branch, outcome.error_message) == (True, "dev/work-ab12c", None)
+    assert (len(outcome.warnings), said in outcome.warnings[0], outcome.unsaved) == (1, True, False)
+    assert repository.git("rev-parse", outcome.salvage_ref or "") == outcome.tip
+    there = repository.git("for-each-ref", "--format=%(objectname)", "refs/heads/dev")
+    assert there == (repository.git("rev-parse", "main") if "moved" in said else "")
+
+
+def test_a_branch_that_is_checked_out_in_the_instant_of_its_move_goes_back(
+    stage: Stage, repository: Repository, continued: Checkout
+) -> None:
+    elsewhere = f"git -C {repository.path} worktree add -q {stage.root}/elsewhere dev/work-ab12c"
+    environment = with_a_quick_user(stage, "continued refs/heads/", before=elsewhere)
+    outcome = stage.run("echo two >>made", checkout=continued, environment=environment)
+    assert (outcome.succeeded, outcome.branch, len(outcome.warnings)) == (True, "dev/work-ab12c-2", 1)
+    assert f"is checked out in {stage.root}/elsewhere" in outcome.warnings[0]
+    assert repository.git("rev-parse", "dev/work-ab12c", "dev/work-ab12c-2").split() == [continued.base_commit, outcome.tip]
+    assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
+
+
+def test_a_branch_that_is_checked_out_right_after_its_move_stays_where_it_is(
+    stage: Stage, repository: Repository, continued: Checkout
+) -> None:
+    elsewhere = f"git -C {repository.path} worktree add -q {stage.root}/elsewhere dev/work-ab12c"
+    environment = with_a_quick_user(stage, "continued refs/heads/", after=elsewhere)
+    outcome = stage.run("echo two >>made", checkout=continued, environment=environment)
+    assert (outcome.branch, outcome.warnings) == ("dev/work-ab12c", ())
+    assert repository.git("rev-parse", "dev/work-ab12c") == outcome.tip
+    assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
+
+
+def test_whoever_goes_on_from_a_branch_and_changes_nothing_still_has_it(stage: Stage, repository: Repository, continued: Checkout) -> None:
+    outcome = stage.run("cat made", checkout=continued)
+    assert (outcome.branch, outcome.tip, outcome.commits, outcome.salvage_ref) == (continued.branch, continued.base_commit, 0, None)
+    assert stage.run("exit 1", checkout=continued).branch is None
+    repository.git("branch", "-D", continued.branch)
+    assert stage.run("cat made", checkout=continued).branch is None
 
 
 def test_a_branch_called_like_the_prefix_sends_the_work_elsewhere(stage: Stage, repository: Repository) -> None:
