@@ -13,7 +13,7 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.state import Task
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.rundir import Outcome, Report
+from devsh_memory_mcp.shim.rundir import Outcome
 from devsh_memory_mcp.store.reference import Repository
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -63,7 +63,7 @@ def prove(task: Task, attempt: int, run: Path) -> Proof:
 
 
 def _outcome(task: Task, attempt: int, run: Path) -> Outcome:
-    """The attempt's outcome, of which nothing says that anything was not saved."""
+    """The attempt's outcome, which says that nothing is in the checkout alone: `unsaved` does, and warnings are for people."""
     path = run / rundir.OUTCOME_FILE
     try:
         outcome = rundir.read_json(str(path), Outcome) if _is_file(path) else None
@@ -73,17 +73,7 @@ def _outcome(task: Task, attempt: int, run: Path) -> Outcome:
         raise Unproved(f"how it ended cannot be read in {path}")
     if outcome.unsaved:
         raise Unproved("something of it could not be saved")
-    told = [warning for warning in outcome.warnings if warning not in _warnings_before(run)]
-    if told:
-        raise Unproved(f"at its end it was said: {told[0]}")
     return outcome
-
-
-def _warnings_before(run: Path) -> tuple[str, ...]:
-    """What the outcome repeats of the time before the agent ran, which says nothing of its work."""
-    path = run / rundir.REPORT_FILE
-    reports = rundir.read_lines(str(path), Report)[0] if _is_file(path) else []
-    return tuple(warning for report in reports if report.type == "workspace" for warning in report.facts.get("warnings", ()))
 
 
 def _work(outcome: Outcome, repository: Repository) -> Proof:

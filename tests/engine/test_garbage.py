@@ -1,5 +1,6 @@
 """What a collection takes, and what it never does."""
 
+import json
 import os
 import subprocess
 from datetime import timedelta
@@ -11,7 +12,7 @@ from devsh_memory_mcp.domain.events import CheckoutRemoved
 from devsh_memory_mcp.engine.garbage import Collected, forget_base
 from devsh_memory_mcp.engine.removal import open_run, remove
 from devsh_memory_mcp.ports import Orchestration
-from devsh_memory_mcp.shim.rundir import OPEN_FILE, Outcome
+from devsh_memory_mcp.shim.rundir import OPEN_FILE
 from devsh_memory_mcp.store.journal import fold_file
 from devsh_memory_mcp.store.lock import alone
 from devsh_memory_mcp.wiring import collect_garbage
@@ -78,13 +79,32 @@ async def test_branches_that_the_user_has_hold_no_checkout_back(house: House, re
     }
 
 
-DOUBTS = ['"unsaved": true', '"warnings": ["Some files could not be saved: error: x"]', '"tip": "no"', "no"]
+TOLD = {
+    "a branch that was moved": ("echo new > new", '"warnings": ["dev/a has been moved since it was published; the work is in b as well."]'),
+    "a cost that is not known": ("true", '"warnings": ["This claude does not know the model, so what it cost is not known."]'),
+    "commits beside its HEAD": (KEPT["another branch"], ""),
+}
+
+
+@pytest.mark.parametrize(("script", "said"), TOLD.values(), ids=TOLD)
+async def test_a_warning_about_something_else_than_unsaved_work_holds_nothing_back(
+    house: House, repository: Path, script: str, said: str
+) -> None:
+    async with house.opened() as orchestration:
+        task, directory = await run(orchestration, script)
+        path = directory / "outcome.json"
+        outcome = json.loads(path.read_bytes())
+        path.write_text(json.dumps(outcome | json.loads(f"{{{said}}}")), encoding="utf-8")
+        assert json.loads(path.read_bytes())["warnings"]
+        collected = await collect_garbage(house.root, None, older_than=NOW)
+    assert (taken(collected), collected.kept) == ({task}, [])
+
+
+DOUBTS = ['"unsaved": true', '"tip": "no"', "no"]
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 async def test_a_checkout_whose_outcome_leaves_a_doubt_is_kept(house: House, repository: Path, doubt: str) -> None:
-    if "unsaved" in doubt and "unsaved" not in Outcome._fields:
-        pytest.skip("outcomes do not say it yet")
     async with house.opened() as orchestration:
         _, directory = await run(orchestration, "echo new > new")
         path = directory / "outcome.json"
