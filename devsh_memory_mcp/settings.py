@@ -1,8 +1,8 @@
 """What a user, or a repository, settled once; every value comes with the place that says it.
 
 Environment > `.devsh.toml` in the repository's root > `config.toml` in the user's configuration > built in. What a command line or a
-tool call says comes before all of them, and is not seen here. What acts for the user, of a repository's file, is ignored until he
-allowed it.
+tool call says comes before all of them, and is not seen here. A repository's file may narrow what the user allows; what acts for him
+or widens it is ignored until he allowed it.
 """
 
 import difflib
@@ -134,39 +134,55 @@ def user_file(environment: Mapping[str, str]) -> Path:
 
 def load_settings(project: str | Path | None, environment: Mapping[str, str]) -> Settings:
     """What holds in a project, or without one; SettingsInvalid, with file and line, where any of it is wrong."""
-    merged: dict[str, object] = {}
-    origins: dict[str, Origin] = {}
+    merged: dict[str, object] = users_values(environment)
+    origins = {key: Origin("user", str(user_file(environment))) for key in merged}
     ignored: tuple[str, ...] = ()
-    own = user_file(environment)
     theirs = Path(project) / REPOSITORY_FILE if project is not None else None
-    for source, path in (("user", own), ("repository", theirs)):
-        content = read_file(path) if path is not None else None
-        if path is None or content is None:
-            continue
-        found = parse_file(path, content)
-        if source == "repository":
-            ignored = _not_allowed(found, path, content, environment)
+    content = read_file(theirs) if theirs is not None else None
+    if theirs is not None and content is not None:
+        found = parse_file(theirs, content)
+        ignored = _not_allowed(found, merged, theirs, content, environment)
         taken = {key: value for key, value in found.items() if key not in ignored}
         merged |= taken
-        origins |= {key: Origin("user" if source == "user" else "repository", str(path)) for key in taken}
+        origins |= {key: Origin("repository", str(theirs)) for key in taken}
     for key, variable, value in _from_environment(environment):
         merged[key] = value
         origins[key] = Origin("environment", variable)
     return Settings().model_copy(update={**merged, "origins": origins, "ignored": ignored, "repository_file": theirs})
 
 
-_LIMITS = ("max_depth", "max_tasks", "max_concurrent")
+_LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout")
 
 
-def acts_for_user(key: str, value: object) -> bool:
-    """Whether a repository's file may say this only with leave: it runs a command here, sends work somewhere, or lifts a limit."""
-    if key in _LIMITS and isinstance(value, int):
-        return bool(value > getattr(Settings(), key))
-    return key == "setup" or (key == "auto_pr" and value is True) or (key == "default_agent" and str(value).startswith("shell/"))
+def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
+    """Whether a repository's file may say this only with leave of a user whose `own` file says that.
+
+    It runs a command here, sends work somewhere, has files copied that git was told to leave alone, or lifts a limit.
+    """
+    if key in _LIMITS:
+        return _exceeds(value, own.get(key, Values.model_fields[key].default))
+    if key == "default_agent":
+        return str(value).startswith("shell/")
+    return key == "setup" or (key in ("auto_pr", "include") and bool(value))
 
 
-def _not_allowed(found: Mapping[str, object], path: Path, content: bytes, environment: Mapping[str, str]) -> tuple[str, ...]:
-    wanted = tuple(key for key, value in found.items() if acts_for_user(key, value))
+def _exceeds(value: object, most: object) -> bool:
+    if isinstance(value, timedelta) and isinstance(most, timedelta):
+        return value > most
+    return isinstance(value, int) and isinstance(most, int) and value > most
+
+
+def users_values(environment: Mapping[str, str]) -> dict[str, object]:
+    """What the user's own file says; SettingsInvalid."""
+    path = user_file(environment)
+    content = read_file(path)
+    return {} if content is None else parse_file(path, content)
+
+
+def _not_allowed(
+    found: Mapping[str, object], own: Mapping[str, object], path: Path, content: bytes, environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    wanted = tuple(key for key, value in found.items() if acts_for_user(key, value, own))
     return wanted if wanted and not is_trusted(path, content, environment) else ()
 
 

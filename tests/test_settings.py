@@ -52,10 +52,10 @@ def test_without_a_word_what_is_built_in_holds(place: Place) -> None:
 
 @pytest.mark.promise("settings.order")
 def test_environment_beats_repository_beats_user_beats_what_is_built_in(place: Place) -> None:
-    place.own.write_text('keep_days = 1\nmax_tasks = 11\nbranch_prefix = "mine/"\n', encoding="utf-8")
-    place.theirs.write_text('max_tasks = 22\nbranch_prefix = "theirs/"\n', encoding="utf-8")
+    place.own.write_text('keep_days = 1\nmax_tasks = 22\nbranch_prefix = "mine/"\n', encoding="utf-8")
+    place.theirs.write_text('max_tasks = 11\nbranch_prefix = "theirs/"\n', encoding="utf-8")
     settings = place.load(DEVSH_BRANCH_PREFIX="now/")
-    assert (settings.keep_days, settings.max_tasks, settings.branch_prefix, settings.max_depth) == (1, 22, "now/", 2)
+    assert (settings.keep_days, settings.max_tasks, settings.branch_prefix, settings.max_depth) == (1, 11, "now/", 2)
     origins = [
         (settings.origin(key).source, settings.origin(key).place) for key in ("keep_days", "max_tasks", "branch_prefix", "max_depth")
     ]
@@ -168,8 +168,47 @@ def test_a_repository_names_no_command_until_the_user_allowed_that_very_content(
 
 
 def test_what_changes_nothing_for_the_user_needs_no_leave(place: Place) -> None:
-    place.theirs.write_text('auto_pr = false\ndefault_agent = "claude/opus"\ninclude = [".env"]\n', encoding="utf-8")
-    assert (place.load().default_agent, place.load().include, place.load().warnings) == ("claude/opus", (".env",), ())
+    place.theirs.write_text('auto_pr = false\ndefault_agent = "claude/opus"\ninclude = []\ntimeout = "2h"\n', encoding="utf-8")
+    place.own.write_text('include = [".env"]\n', encoding="utf-8")
+    settings = place.load()
+    assert (settings.default_agent, settings.include, settings.timeout, settings.warnings) == ("claude/opus", (), timedelta(hours=2), ())
+
+
+@pytest.mark.promise("settings.trust")
+def test_a_repository_has_no_ignored_files_copied_until_the_user_allowed_it(place: Place) -> None:
+    place.own.write_text('include = ["mine"]\n', encoding="utf-8")
+    place.theirs.write_text('include = [".env"]\n', encoding="utf-8")
+    assert (place.load().include, place.load().ignored) == (("mine",), ("include",))
+    place.allow()
+    assert (place.load().include, place.load().ignored) == ((".env",), ())
+
+
+LIMITS = [
+    ("max_depth", "", "1", "3"),
+    ("max_tasks", "", "49", "51"),
+    ("max_concurrent", "", "7", "9"),
+    ("max_tasks", "max_tasks = 10", "9", "11"),
+    ("max_tasks", "max_tasks = 100", "99", "101"),
+    ("max_concurrent", "max_concurrent = 2", "1", "3"),
+    ("max_depth", "max_depth = 1", "1", "2"),
+    ("timeout", "timeout = '10m'", "'9m'", "'11m'"),
+]
+
+
+@pytest.mark.promise("settings.trust", "settings.limits")
+@pytest.mark.parametrize(("key", "own", "narrower", "wider"), LIMITS)
+def test_a_repository_narrows_limits_and_widens_none_until_the_user_allowed_it(
+    place: Place, key: str, own: str, narrower: str, wider: str
+) -> None:
+    place.own.write_text(f"{own}\n", encoding="utf-8")
+    before = getattr(place.load(), key)
+    place.theirs.write_text(f"{key} = {narrower}\n", encoding="utf-8")
+    assert getattr(place.load(), key) <= before
+    assert (place.load().origin(key).source, place.load().ignored) == ("repository", ())
+    place.theirs.write_text(f"{key} = {wider}\n", encoding="utf-8")
+    assert (getattr(place.load(), key), place.load().ignored) == (before, (key,))
+    place.allow()
+    assert getattr(place.load(), key) > before
 
 
 def test_the_users_own_file_names_commands_freely(place: Place) -> None:

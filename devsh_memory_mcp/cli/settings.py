@@ -24,6 +24,7 @@ from devsh_memory_mcp.settings import (
     parse_words,
     read_file,
     user_file,
+    users_values,
     variable_of,
 )
 from devsh_memory_mcp.trust import is_trusted, revoke, trust, trusted_files
@@ -112,10 +113,11 @@ def config_set(context: click.Context, key: str, value: tuple[str, ...], *, proj
     except ValueError as error:
         raise InvalidRequest(f"{path}: {error}.", next_step="Change it with an editor.") from error
     after = spliced(before or "", [splice])
-    was_allowed = not _names_commands(found) or is_trusted(path, (before or "").encode(), environment)
+    own = users_values(environment)
+    was_allowed = not _needs_leave(found, own) or is_trusted(path, (before or "").encode(), environment)
     put_text(path, after, is_private=not project)
-    if project and was_allowed and _names_commands(parse_file(path, after.encode())):
-        trust(path, after.encode(), environment)  # who typed the command himself need not allow it once more
+    if project and was_allowed and _needs_leave(parse_file(path, after.encode()), own):
+        trust(path, after.encode(), environment)  # who typed it himself need not allow it once more
     settings = _settings(session)
     if as_json:
         write_json(_document(session, settings)["settings"][key] | {"written": str(path)})
@@ -134,14 +136,15 @@ def config_set(context: click.Context, key: str, value: tuple[str, ...], *, proj
     "devsh trust --list",
     "devsh trust --revoke",
     hides=MEMORY,
-    short_help="Allow what a repository's .devsh.toml says to run.",
+    short_help="Allow what a repository's .devsh.toml does for you.",
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--list", "lists", is_flag=True, help="Show what was allowed.")
 @click.option("--revoke", "revokes", is_flag=True, help="Allow it no longer.")
 @click.pass_context
 def trust_command(context: click.Context, path: Path | None, *, lists: bool, revokes: bool, as_json: bool) -> int:
-    """Allow the .devsh.toml of a repository to act for you: to run its setup, to choose a shell agent, to open pull requests.
+    """Allow the .devsh.toml of a repository to act for you: to run its setup, to choose a shell agent, to open pull requests, to have
+    ignored files copied into checkouts, to lift limits.
 
     It is allowed for what the file says now; when it changes, it is asked for anew. The record is kept in your configuration, not in
     the repository. Read the file before you allow it.
@@ -161,7 +164,7 @@ def trust_command(context: click.Context, path: Path | None, *, lists: bool, rev
     content = read_file(file)
     if content is None:
         raise NotFound(f"There is no {file}, so there is nothing to allow.", next_step="Name a repository that has a .devsh.toml.")
-    found = {key: value for key, value in parse_file(file, content).items() if acts_for_user(key, value)}
+    found = {key: value for key, value in parse_file(file, content).items() if acts_for_user(key, value, users_values(environment))}
     trust(file, content, environment)
     if as_json:
         write_json({"trusted": str(file), "allowed": found})
@@ -189,8 +192,8 @@ def _settings(session: Session) -> Settings:
     return load_settings(session.caller().project, session.surroundings.environment)
 
 
-def _names_commands(found: dict[str, object]) -> bool:
-    return any(acts_for_user(key, value) for key, value in found.items())
+def _needs_leave(found: dict[str, object], own: dict[str, object]) -> bool:
+    return any(acts_for_user(key, value, own) for key, value in found.items())
 
 
 def _text(settings: Settings, key: str) -> str:

@@ -62,16 +62,21 @@ async def test_timeout_keep_days_setup_and_prefix_hold_where_the_request_is_sile
     assert "a branch named 'agents'" in warnings[0]
 
 
-@pytest.mark.promise("settings.keys")
+@pytest.mark.promise("settings.keys", "settings.trust")
 async def test_what_include_names_is_copied_and_never_committed(house: House, repository: Path) -> None:
     (repository / ".gitignore").write_text(".env*\nbuilt/\n.devsh.toml\n", encoding="utf-8")
-    (repository / ".devsh.toml").write_text('include = [".env", "built/*.o"]\n', encoding="utf-8")
+    file = repository / ".devsh.toml"
+    file.write_text('include = [".env", "built/*.o"]\n', encoding="utf-8")
     (repository / "built").mkdir()
     for name in (".env", ".env.other", "built/a.o", "built/a.c"):
         (repository / name).write_text(name, encoding="utf-8")
     git(repository, "add", ".gitignore")
     git(repository, "commit", "-qm", "ignores")
     async with house.opened() as orchestration:
+        not_yet = await orchestration.spawn(shell("ls -A", repo=None))
+        assert "(include); that is ignored until you allow it" in not_yet.warnings[0]
+        assert ".env" not in ((await ended(orchestration, not_yet.orchestration_task_id)).result or "").split()
+        trust(file, file.read_bytes(), os.environ)
         spawned = await orchestration.spawn(shell("ls -A . built; echo x > new", repo=None))
         answer = await ended(orchestration, spawned.orchestration_task_id)
         record = await orchestration.status(spawned.orchestration_task_id)
