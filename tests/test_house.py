@@ -116,6 +116,10 @@ def test_no_state_belongs_to_a_module(name: str) -> None:
             assert target.isupper() or target == "__all__", f"{target} can change; tables are written in capitals"
 
 
+def test_no_process_with_threads_is_forked_for_a_terminal() -> None:
+    assert [name for name, text in tracked_texts() if name.endswith(".py") and re.search(r"\bpty\.for[k]\b|\bforkpt[y]\b", text)] == []
+
+
 def test_the_package_itself_imports_nothing() -> None:
     assert not any(imported(node) for node in nodes("__init__.py"))
 

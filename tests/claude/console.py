@@ -1,17 +1,14 @@
 """Somebody at a terminal: an interactive bash that is typed to, and what it and its commands show."""
 
-import fcntl
 import os
-import pty
 import select
-import struct
-import termios
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.doubles.processes import await_end, kill
+from tests.doubles.line import start
 
 PATIENCE = 120.0  # seconds; far above what anything here takes
 COLUMNS, ROWS = 100, 40
@@ -23,11 +20,8 @@ class Console:
     """One shell; what is set in it stays."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
-        self._child, self._terminal = pty.fork()
-        if self._child == 0:
-            os.chdir(directory)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"], dict(environment))
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        command = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
+        self._process, self._terminal = start(command, directory, environment, columns=COLUMNS, lines=ROWS)
         self.type(_QUIET)
 
     def type(self, lines: str, *answers: tuple[str, str]) -> tuple[int, str]:
@@ -58,6 +52,8 @@ class Console:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._terminal)  # which hangs up on the shell and what it runs
-        if not await_end(self._child, 5.0):
-            kill(self._child)
-        os.waitpid(self._child, 0)
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -135,6 +135,15 @@ def test_a_stopped_job_gives_the_cursor_to_the_shell_and_takes_it_back():
         assert terminal.glass.has_cursor
 
 
+def test_a_program_at_the_tests_own_terminal_is_its_foreground_job(tmp_path: Path) -> None:
+    script = "stty size; ps -o tpgid=,pgid=,sess= -p $$; read answer </dev/tty; echo got $answer; exit 3"
+    with Teletype(["sh", "-c", script], tmp_path, os.environ, columns=60, lines=10) as terminal:
+        terminal.type("it\n")
+        assert terminal.end() == 3
+    size, group, *said = terminal.written.replace("it\r\n", "", 1).splitlines()
+    assert (size, set(group.split()), said) == ("10 60", {str(terminal.pid)}, ["got it"])
+
+
 def test_a_terminal_that_has_gone_fails_nobody():
     program = SHOWING.format(then="")
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(PROJECT)}) as ran:

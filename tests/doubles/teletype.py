@@ -1,17 +1,14 @@
 """A program at a terminal of its own, which it is the foreground job of, and what one sees there."""
 
-import fcntl
 import os
-import pty
 import select
-import struct
-import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from tests.doubles.glass import Glass
+from tests.doubles.line import set_size, start
 
 PATIENCE = 20.0  # seconds
 
@@ -22,28 +19,18 @@ class Teletype:
     def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str], *, columns: int = 100, lines: int = 30):
         self.glass = Glass(columns, lines)
         self.written = ""
-        held, self._released = os.pipe()
-        self.pid, self._line = pty.fork()
-        if self.pid == 0:
-            os.read(held, 1)  # until the terminal has its size
-            os.chdir(directory)
-            os.execvpe(command[0], list(command), dict(environment))
-        self._set_size(columns, lines)
-        os.write(self._released, b".")
-        os.close(held)
-
-    def _set_size(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self._line, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._process, self._line = start(command, directory, environment, columns=columns, lines=lines)
+        self.pid = self._process.pid
 
     def resize(self, columns: int, lines: int) -> None:
         self.glass.resize(columns, lines)
-        self._set_size(columns, lines)
+        set_size(self._line, columns, lines)
 
     def type(self, keys: str) -> None:
         os.write(self._line, keys.encode())
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        self._process.send_signal(number)
 
     def until(self, seen: Callable[[Glass], object]) -> None:
         """Reads on until the glass shows it."""
@@ -67,11 +54,14 @@ class Teletype:
         deadline = time.monotonic() + PATIENCE
         while self._read(deadline):
             pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._process.wait(PATIENCE)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._line)  # hangs up: whoever still runs there ends
-        os.close(self._released)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()

@@ -1,6 +1,5 @@
 import json
 import os
-import pty
 import shlex
 import subprocess
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
+from tests.doubles.line import start
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 120
@@ -45,13 +46,11 @@ class Terminal:
 
     def typed(self, script: str) -> Ran:
         """What it does at a terminal with job control: `&` starts background jobs, the rest is in the foreground."""
-        child, controller = pty.fork()
-        if child == 0:
-            os.chdir(self.repository)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-m", "-c", script], self.environment)
+        command = ["bash", "--norc", "--noprofile", "-m", "-c", script]
+        process, controller = start(command, self.repository, self.environment)
         shown = b"".join(iter(lambda: _read(controller), b""))
         os.close(controller)
-        return Ran(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode(errors="replace").replace("\r\n", "\n"))
+        return Ran(process.wait(PATIENCE), shown.decode(errors="replace").replace("\r\n", "\n"))
 
     def json(self, command: str):
         ran = self.run(f"{command} --json")
