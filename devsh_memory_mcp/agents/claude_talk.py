@@ -19,13 +19,13 @@ _USAGE = {
     "cache_read_input_tokens": "cacheReadTokens",
     "cache_creation_input_tokens": "cacheWriteTokens",
 }
-_RESULT: dict[str, type | tuple[type, ...]] = {  # what a verdict reads; where another release gives it another shape, it is left out
+_RESULT: dict[str, type] = {  # what a verdict reads; where another release gives it another shape, it is left out
     "subtype": str, "result": str, "errors": list, "api_error_status": int, "stop_reason": str, "terminal_reason": str,
-    "total_cost_usd": (int, float),
 }  # fmt: skip
 _NO_SESSION = "00000000-0000-4000-8000-000000000000"
 _UNKNOWN_MODEL = "[claude-code:unrecognized_model]"  # on stderr; such a run is priced as another model's
 _DENIALS_TOLD = 20
+_MOST = 1e12  # tokens, dollars, seconds since 1970: a figure above is none
 
 
 def line_id(session: Session | None, message_id: int) -> str:
@@ -135,21 +135,21 @@ class ClaudeTalk:
 
     def _rate_limit(self, said: Json) -> typing.Sequence[Fact]:
         limit = said["rate_limit_info"]
-        self._resets_at = float(limit["resetsAt"]) if limit["status"] == "rejected" else None
+        self._resets_at = _amount(limit.get("resetsAt")) if limit["status"] == "rejected" else None
         return ()
 
     def _turn_over(self, said: Json) -> typing.Sequence[Fact]:
         self._result = self._last = {name: value for name, value in said.items() if isinstance(value, _RESULT.get(name, object))}
         for theirs, ours in _USAGE.items():
-            self._usage[ours] += int(said["usage"].get(theirs) or 0)
-        self._usage["turns"] += int(said.get("num_turns") or 0)
+            self._usage[ours] += int(_amount(said["usage"].get(theirs)) or 0)
+        self._usage["turns"] += int(_amount(said.get("num_turns")) or 0)
         for denial in said.get("permission_denials") or ():
             self._deny(activity(denial["tool_name"], denial.get("tool_input") or {}))
         return (Fact("usage", {**self._usage, "costUsd": self._cost()}),)
 
     def _cost(self) -> float | None:
         """The session's cost is told as a sum over its resumptions; ours is what came on top."""
-        total = self._last.get("total_cost_usd")
+        total = _amount(self._last.get("total_cost_usd"))
         return None if total is None else round(total - (self._session.cost_usd if self._session else 0.0), 6)
 
     # --- judging
@@ -167,9 +167,16 @@ class ClaudeTalk:
             retry_at=self._resets_at if failure == "rate_limit" else None,
             usage=self._usage if last else None,
             cost_usd=self._cost() if is_priced else None,
-            session_cost_usd=last.get("total_cost_usd") if is_priced else None,
+            session_cost_usd=_amount(last.get("total_cost_usd")) if is_priced else None,
             cost_basis=self._cost_basis if is_priced else "unknown",
             session_id=self._session_id,
             needs_input=login_advice() if failure == "auth" else describe_denials(self._denied) if self._denied else None,
             warnings=() if is_priced else ("This claude does not know the model, so what it cost is not known.",),
         )
+
+
+def _amount(value: object) -> float | None:
+    """A figure that can be reckoned with and written down; JSON as Python reads it has NaN and Infinity too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= _MOST else None

@@ -1,7 +1,7 @@
 """The conversation with Claude Code, held by runs of claude 2.1.330: recorded, with what nobody reads taken out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,6 +113,32 @@ def test_a_model_that_it_does_not_know_has_no_price() -> None:
 def test_a_limit_says_when_it_is_over_and_one_that_was_not_reached_does_not() -> None:
     assert heard("limit").verdict.retry_at == 2_000_000_000
     assert (heard("limit passed").verdict.succeeded, heard("limit passed").verdict.retry_at) == (True, None)
+
+
+NO_FIGURES = ["NaN", "Infinity", "-Infinity", "1e999", "1e300", f"1{'0' * 400}", f"1{'0' * 5000}", "-5", "true", '"1"', "null", "{}"]
+
+
+def numbers(facts: Sequence[Fact], verdict: Verdict) -> list[object]:
+    """All that is written down of what was told in figures."""
+    told = [value for fact in facts for value in fact.values.values()]
+    return [*told, *(verdict.usage or {}).values(), verdict.cost_usd, verdict.session_cost_usd, verdict.retry_at]
+
+
+@pytest.mark.parametrize("text", NO_FIGURES)
+@pytest.mark.parametrize("place", ["total_cost_usd", "num_turns", "input_tokens", "output_tokens", "resetsAt"])
+def test_a_figure_that_is_none_is_left_out_and_spoils_no_end(place: str, text: str) -> None:
+    figures = dict.fromkeys(("total_cost_usd", "num_turns", "input_tokens", "output_tokens", "resetsAt"), "1") | {place: text}
+    limit = '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":%(resetsAt)s}}'
+    result = (
+        '{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"no","total_cost_usd":%(total_cost_usd)s,'
+        '"num_turns":%(num_turns)s,"usage":{"input_tokens":%(input_tokens)s,"output_tokens":%(output_tokens)s}}'
+    )
+    talk = ClaudeTalk(None, "api")
+    facts = [fact for line in (limit, result) for fact in talk.hear((line % figures).encode())]
+    verdict = talk.verdict(Ending(1, None, "", "", truncated=False))
+    is_read = len(text) < 5000  # of so many digits Python makes no number, so the line is none
+    assert (verdict.succeeded, verdict.failure) == (False, "rate_limit" if is_read or place == "resetsAt" else "crash")
+    assert [number for number in numbers(facts, verdict) if number not in (None, 0, 1)] == []
 
 
 def test_a_retry_of_the_api_is_told_and_forgotten() -> None:
