@@ -8,18 +8,17 @@ from datetime import datetime
 import anyio
 from anyio import to_thread
 
-from devsh_memory_mcp.domain.events import TaskHeld
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
-from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, tell_reports
+from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, hold, tell_reports
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.limits import Limits
-from devsh_memory_mcp.engine.vault import Vault, missing
+from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
-from devsh_memory_mcp.ports import Backend, Clock, Decision, Start
+from devsh_memory_mcp.ports import Backend, Clock, Decide, Decision, Start
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
 LAUNCHING = 4  # checkouts that are made at the same time
 _LAUNCHES = 3  # tries to get a shim as far as its first report
@@ -91,10 +90,8 @@ class Attempts:
     async def _hold(self, desk: Desk, attempt: Attempt) -> None:
         """An earlier runner gave it a place and had not started it: until its credential is lent again it can only be cancelled."""
         attempt.is_launched = False
-        if attempt.credential is not None:
-            held = TaskHeld(orchestration_task_id=attempt.task_id, waiting_for=missing(attempt.credential))
-            await desk.transact(lambda _state, _now: Decision((held,), None))
-            desk.wake()
+        while not self._vault.has(attempt.credential) and not await self._tell(desk, attempt, lambda state, _now: hold(state, attempt)):
+            await anyio.sleep(self._limits.again)
         await self._vault.arrival(attempt.credential)
 
     async def _take_up(self, desk: Desk, attempt: Attempt, started: Start) -> None:
@@ -127,18 +124,19 @@ class Attempts:
         if "agent_started" in kinds and not attempt.is_ending and not attempt.has_agent:
             attempt.has_agent = True
             self._desks.begin(desk, self._heed_deadline, attempt)
-        if kinds & TOLD and not await self._tell(desk, attempt, reports):
+        if kinds & TOLD and not await self._tell(desk, attempt, lambda state, _now: tell_reports(state, attempt, reports)):
             return False  # they are read again with the next ring, or at the end
         attempt.last_report = reports[-1].n
         return True
 
-    async def _tell(self, desk: Desk, attempt: Attempt, reports: list[Report]) -> bool:
+    async def _tell(self, desk: Desk, attempt: Attempt, decide: Decide[None]) -> bool:
+        """Commits what is known of the attempt; False where that cannot be done now."""
         try:
-            await desk.transact(lambda state, _now: tell_reports(state, attempt, reports))
+            await desk.transact(decide)
         except JournalDamaged:
             raise
         except Unavailable as error:  # a full disk; it runs all the same
-            self._desks.log(f"what {attempt.task_id} reports is not recorded yet: {error}")
+            self._desks.log(f"what is known of {attempt.task_id} is not recorded yet: {error}")
             return False
         desk.wake()
         return True

@@ -138,6 +138,14 @@ def tell_reports(state: State, attempt: Attempt, reports: list[Report]) -> Decis
     return Decision((*events, *mark_read(state, attempt.task_id, tuple(had), "push").events), None)
 
 
+def hold(state: State, attempt: Attempt) -> Decision[None]:
+    """The event that says which credential an attempt with a place waits for; none for one that is over."""
+    task = state.tasks.get(attempt.task_id)
+    if task is None or task.live_attempt != attempt.number or attempt.credential is None:
+        return Decision((), None)
+    return Decision((TaskHeld(orchestration_task_id=attempt.task_id, waiting_for=missing(attempt.credential)),), None)
+
+
 def hold_back(state: State, task_ids: list[str], has: Callable[[Credential | None], bool]) -> Decision[list[str]]:
     """The events for tasks whose credential is not there, and for held ones whose credential is; the value are those that may start."""
     events: list[JournalEvent] = []

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from devsh_memory_mcp.engine.pull_request import repository_name
+from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
+from devsh_memory_mcp.engine.pull_request import repository_name, run
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.ports import Orchestration
 from tests.engine.house import House, ended, git, shell, until_event
@@ -180,3 +182,17 @@ async def test_work_that_changed_nothing_has_no_pull_request(house: House, hoste
 )
 def test_a_repository_is_named_as_gh_takes_it(name: str, given: str) -> None:
     assert repository_name(name) == given
+
+
+async def test_a_word_that_no_command_can_take_is_a_failure_and_no_exception() -> None:
+    for command, environment in ((["gh", "pr", "create", "--title", "a\0b"], {}), (["gh"], {"TITLE": "a\0b"})):
+        finished = await run(command, environment, 5.0)
+        assert (finished.code, "gh cannot be started: embedded null byte" in finished.error) == (None, True)
+
+
+@pytest.mark.parametrize("title", ["a\0b", "a\nb", "\x1b[31m", "\x7f", "x" * 301])
+def test_a_title_that_is_none_is_refused_wherever_it_is_given(title: str) -> None:
+    with pytest.raises(ValidationError, match="prTitle"):
+        SpawnRequest.model_validate({"prompt": "p", "prTitle": title})
+    with pytest.raises(ValidationError, match="prTitle"):
+        BatchRequest.model_validate({"tasks": [{"id": "a", "prompt": "p", "prTitle": title}]})

@@ -1,7 +1,7 @@
 """Who subscribes is told, by what his era of the protocol has for it; nothing follows a journal while nobody does."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ from doubles.following import Followed
 from doubles.orchestrations import IDS, Canned
 from mcp import Client
 from mcp.client.subscriptions import ResourceUpdated
+from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp.types import ResourceUpdatedNotification
+from mcp.types import ResourceUpdatedNotification, SubscribeRequestParams
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import answers
 from devsh_memory_mcp.errors import JournalBusy
+from devsh_memory_mcp.faces.mcp_notices import Notices
 from devsh_memory_mcp.faces.mcp_server import build_server
+from devsh_memory_mcp.faces.mcp_session import Session
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*removed as of 2026-07-28:mcp.shared.exceptions.MCPDeprecationWarning")
 
@@ -130,6 +133,54 @@ async def test_nobody_follows_while_nobody_subscribes_and_nobody_when_the_last_h
             await back()
             await settled(lambda: orchestration.followers == 0)
     await settled(lambda: orchestration.followers == 0)
+
+
+class Connected:
+    """A client with a handshake, as its requests show it to the server."""
+
+    def __init__(self) -> None:
+        self.exit_stack = ExitStack()  # unwound when he goes
+        self.session, self._connection = self, self
+        self.told = anyio.Event()
+
+    async def send_resource_updated(self, _uri: str) -> None:
+        self.told.set()
+
+
+async def test_who_goes_while_his_subscription_fails_takes_nobody_elses_back() -> None:
+    class Failing(Followed):
+        begun, go_on = anyio.Event(), anyio.Event()
+
+        async def holding(self, any_id: str) -> Canned:
+            if self.followers:
+                self.begun.set()
+                await self.go_on.wait()
+                raise JournalBusy("The journal is busy.")
+            return await super().holding(any_id)
+
+    orchestration, server, stays, goes = Failing(), MCPServer("notices"), Connected(), Connected()
+    notices = Notices(Session(orchestration, CALLER))  # type: ignore[arg-type]
+    notices.serve(server)
+    entry = server._lowlevel_server.get_request_handler("resources/subscribe")
+    assert entry is not None
+    wanted = SubscribeRequestParams(uri="devsh://agents/task1")
+
+    async def fails() -> None:
+        with pytest.raises(MCPError, match="busy"):
+            await entry.handler(goes, wanted)
+
+    with anyio.fail_after(BOUND):
+        async with notices.lifespan():
+            await entry.handler(stays, wanted)
+            await settled(lambda: orchestration.followers == 1)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(fails)
+                await orchestration.begun.wait()
+                goes.exit_stack.close()
+                orchestration.go_on.set()
+            orchestration.happen("agent_completed", 1)
+            await stays.told.wait()
+            assert not goes.told.is_set()
 
 
 async def test_a_client_that_listens_to_lists_alone_starts_nothing() -> None:
