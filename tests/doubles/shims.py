@@ -29,7 +29,7 @@ class Shims:
         self.begun.set()
         return Start.STARTED
 
-    async def finish(self, _directory: str, run: Run) -> Outcome:
+    async def finish(self, _directory: str, run: Run, *, recover_unbegun: bool) -> Outcome:
         return Outcome(FORMAT, run.task_run_id, run.attempt, "lost", False, AT, AT, 0, len(self._reported))
 
     async def send(self, _directory: str, letter: Letter) -> None:
