@@ -229,8 +229,11 @@ class Orchestration(Protocol):
 class Orchestrations(Protocol):
     """The orchestrations that a caller can reach. Which one is meant without a name follows from project and session."""
 
-    async def current(self, *, create: bool = False) -> Orchestration:
-        """The caller's own: his session's, else his project's latest. NotFound where there is none and `create` is false."""
+    async def current(self, *, create: bool = False, request: requests.SpawnRequest | requests.BatchRequest | None = None) -> Orchestration:
+        """The caller's own: his session's, else his project's latest. NotFound where there is none and `create` is false.
+
+        `request` is what it is created for: where that would be refused, it is refused here, and nothing is made.
+        """
         ...
 
     async def named(self, orchestration_id: str) -> Orchestration:

@@ -213,7 +213,7 @@ def parse_file(path: Path, content: bytes) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise SettingsInvalid(f"{path} is not UTF-8 (byte {error.start}).") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid(f"{path} is not TOML: {str(error)[:200]}.", next_step="Nothing was started; mend the file.") from error
+        raise SettingsInvalid(f"{path} is not TOML: {str(error)[:200]}.", next_step="Mend the file.") from error
     return _checked(document, lambda key: f"{path}, line {line_of(text, key)}")
 
 
@@ -262,7 +262,7 @@ def _sentence(key: str, fault: Mapping[str, object], document: Mapping[str, obje
 
 
 def _help(key: str) -> str:
-    return "Take it out." if key in NOT_YET else "Nothing was started. `devsh config --help` lists the settings."
+    return "Take it out." if key in NOT_YET else "`devsh config --help` lists the settings."
 
 
 def line_of(text: str, key: str) -> int:

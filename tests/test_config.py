@@ -13,8 +13,8 @@ def handed_on(**environment: str) -> dict[str, str]:
 
 
 def test_only_what_is_on_the_list_goes_on() -> None:
-    assert handed_on(PATH="/bin", LANG="C", AWS_SECRET_ACCESS_KEY="hush", NO_PROXY="localhost,.example.org") == {
-        "PATH": "/bin", "LANG": "C", "NO_PROXY": "localhost,.example.org",
+    assert handed_on(PATH="/bin", LANG="C", IS_SANDBOX="1", AWS_SECRET_ACCESS_KEY="hush", NO_PROXY="localhost,.example.org") == {
+        "PATH": "/bin", "LANG": "C", "IS_SANDBOX": "1", "NO_PROXY": "localhost,.example.org",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import typing
 
+from devsh_memory_mcp.agents.figures import counted, money
 from devsh_memory_mcp.agents.plain import plain, shortened
 
 MOST = 80  # characters of an activity
@@ -198,9 +199,9 @@ def _result(said: Document) -> list[str]:
     turns, denied = _whole(said.get("num_turns")), len(_list(said.get("permission_denials")))
     cost = _number(said.get("total_cost_usd"))
     figures = [
-        f"{turns} turn{'' if turns == 1 else 's'} in {_number(said.get('duration_ms')) / 1000:.1f} s",
-        f"${cost:.4f} at list price in this session" if cost else "",
-        f"{denied} time{'' if denied == 1 else 's'} not allowed" if denied else "",
+        f"{counted(turns, 'turn')} in {_number(said.get('duration_ms')) / 1000:.1f} s",
+        f"{money(cost, is_billed=False)} at list price in this session" if cost else "",
+        f"{counted(denied, 'time')} not allowed" if denied else "",
     ]
     what = f"stopped: {_cause(said)} --" if said.get("is_error") else "done:"
     return [f"* {what} {', '.join(filter(None, figures))}"]

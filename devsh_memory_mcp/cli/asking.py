@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import click
 from pydantic import BaseModel, ValidationError
 
 from devsh_memory_mcp.cli.failure import Interrupted
@@ -63,6 +64,33 @@ def given(any_id: str | None) -> str | None:
 
 
 JQ_HINT = "jq prints null where the command before it has failed; its error stands above."
+
+
+def demanded(any_id: str) -> str:
+    """The id; a usage error where it is empty, NotFound where it is what jq prints for none."""
+    if not given(any_id):
+        raise click.UsageError("The ID is empty: is the variable set?")
+    return any_id
+
+
+def work_of(session: Session, any_id: str) -> answers.WorkAnswer:
+    """Where a task's work is."""
+    wanted = demanded(any_id)
+
+    async def find_work(orchestrations: Orchestrations) -> answers.WorkAnswer:
+        return await (await orchestrations.holding(wanted)).work(wanted)
+
+    return ask(session, find_work)
+
+
+async def is_current(session: Session, orchestrations: Orchestrations, shown: Orchestration) -> bool:
+    """Whether a command that is typed now finds the tasks of this orchestration first, so that their names mean them."""
+    if session.given_orchestration is not None:
+        return False
+    try:
+        return (await orchestrations.current()).orchestration_id == shown.orchestration_id
+    except NotFound:
+        return False
 
 
 async def find(orchestrations: Orchestrations, any_id: str | None) -> tuple[Orchestration, str | None]:

@@ -38,7 +38,7 @@ def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None
     request = validated(BatchRequest, plan | ({"maxConcurrent": max_concurrent} if max_concurrent else {}))
 
     async def work(orchestrations: Orchestrations) -> tuple[Orchestration, BatchAnswer]:
-        orchestration = await orchestrations.current(create=True)
+        orchestration = await orchestrations.current(create=True, request=request)
         return orchestration, await orchestration.spawn_batch(request)
 
     orchestration, answer = ask(session_of(context), work)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import click
 
+from devsh_memory_mcp.agents.figures import money
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.cells import fit, padded, width
@@ -129,6 +130,13 @@ def one_line(text: str) -> str:
     return " ".join(plain(text).split())
 
 
-def money(amount: float) -> str:
-    """`$0.42`, `<$0.01`."""
-    return f"${amount:,.2f}" if amount >= 0.005 or amount <= 0 else "<$0.01"
+def cost(line: Line) -> str:
+    """What it has cost, empty where that is not known."""
+    return "" if line.cost_usd is None else money(line.cost_usd, is_billed=line.cost_basis == "api")
+
+
+def total_cost(lines: Iterable[Line]) -> str:
+    """What they have cost together; `~` where part of it is a list price which nobody may be billed."""
+    costs = [line for line in lines if line.cost_usd is not None]
+    is_billed = all(line.cost_basis == "api" for line in costs)
+    return money(sum(line.cost_usd or 0 for line in costs), is_billed=is_billed) if costs else ""

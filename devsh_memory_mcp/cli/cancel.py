@@ -2,7 +2,7 @@
 
 import click
 
-from devsh_memory_mcp.cli.asking import ask, given
+from devsh_memory_mcp.cli.asking import ask, demanded
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import quoted, write_json
 from devsh_memory_mcp.cli.session import session_of
@@ -21,8 +21,7 @@ from devsh_memory_mcp.ports import Orchestrations
 @click.pass_context
 def cancel(context: click.Context, any_id: str, *, cascade: bool, as_json: bool) -> None:
     """End a pending or running task. Its work is kept in a salvage ref."""
-    if not given(any_id):
-        raise click.UsageError("The ID is empty: is the variable set?")
+    demanded(any_id)
 
     async def work(orchestrations: Orchestrations) -> tuple[CancelAnswer, TaskRecord]:
         orchestration = await orchestrations.holding(any_id)

@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 
 import click
 
+from devsh_memory_mcp.agents.figures import counted, money
 from devsh_memory_mcp.agents.plain import plain
-from devsh_memory_mcp.cli.board import mark, money, title
+from devsh_memory_mcp.cli.board import mark, title
 from devsh_memory_mcp.cli.durations import elapsed
-from devsh_memory_mcp.cli.output import fact_lines, facts, quoted, warn
+from devsh_memory_mcp.cli.output import called, fact_lines, facts, quoted, warn, why_ended
+from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.answers import TaskRecord, TaskResult
 from devsh_memory_mcp.domain.records import DiffStat
 
@@ -21,31 +23,19 @@ BASES = {
     "subscription": " at list price, which a subscription is not billed",
     "unknown": " at list price; who pays is not known here",
 }
-FAILURES = {
-    "auth": "the provider does not accept the login (auth)",
-    "rate_limit": "the provider's limit is reached (rate_limit)",
-    "overload": "the provider was overloaded (overload)",
-    "refusal": "the model refused (refusal)",
-    "context": "the conversation was longer than the model can read (context)",
-    "permission": "it was not allowed to do what it had to (permission)",
-    "turns": "it took as many turns as it may (turns)",
-    "api": "the provider answered with an error (api)",
-    "crash": "its program ended before its work did (crash)",
-}
 
 
-def show_task(record: TaskRecord) -> None:
+def show_task(record: TaskRecord, *, by_name: bool = False) -> None:
     """Where it is, on what it works, what came of it, and what to type next."""
-    for line in task_lines(record, datetime.now(UTC)):
+    for line in task_lines(record, datetime.now(UTC), by_name=by_name):
         click.echo(line)
     warn(record.warnings)
 
 
-def task_lines(record: TaskRecord, now: datetime) -> list[str]:
+def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> list[str]:
     """The same without the warnings, to be shown by somebody else."""
     time = elapsed(record.started_at, record.completed_at, now)
     took = f" in {time}" if time and record.completed_at else f" for {time}" if time else ""
-    base = f" from {record.base_branch or 'HEAD'}" if record.base_commit else ""
     salvage = [("salvage", quoted("git", "checkout", ref)) for ref in record.salvage_refs[-1:] if record.status != "completed"]
     return [
         f"{click.style(record.orchestration_task_id, bold=True)}  {mark(record.status)}{took}  {plain(record.agent_name)}",
@@ -57,7 +47,7 @@ def task_lines(record: TaskRecord, now: datetime) -> list[str]:
                 ("after", ", ".join(record.depends_on)),
                 ("doing", plain(record.activity or "")),
                 ("needs", click.style(plain(record.needs_input), fg="yellow", bold=True) if record.needs_input else None),
-                ("branch", record.branch and f"{record.branch}{base}{diff_text(record.commits, record.diff_stat)}"),
+                ("branch", record.branch and f"{record.branch}{base_text(record)}{diff_text(record.commits, record.diff_stat)}"),
                 ("in", record.repo),
                 ("pr", plain(record.pr_url or "")),
                 ("attempt", str(record.attempt) if record.attempt > 1 else None),
@@ -65,8 +55,8 @@ def task_lines(record: TaskRecord, now: datetime) -> list[str]:
                 ("session", plain(record.session_id or "")),
                 ("may", PERMISSIONS.get(record.permissions or "")),
                 ("isolation", record.isolation),
-                ("error", plain(record.error_message or "")),
-                ("because", FAILURES.get(record.failure or "")),
+                ("error", plain(why_ended(record) or "")),
+                ("because", summary.FAILURES.get(record.failure or "")),
             ]
         ),
         *_text_lines(record.result, record.result_path),
@@ -75,11 +65,17 @@ def task_lines(record: TaskRecord, now: datetime) -> list[str]:
         *fact_lines(
             [
                 ("checkout", record.workspace),
-                ("output", f"devsh orchestrate logs {record.orchestration_task_id}" if record.attempt else None),
+                ("output", f"devsh orchestrate logs {called(record, by_name=by_name)}" if record.attempt else None),
                 ("next", record.next),
             ]
         ),
     ]
+
+
+def base_text(record: TaskRecord) -> str:
+    """From where its branch starts; a dependency's branch has no commit to start from before that one has ended."""
+    commit = f" ({record.base_commit[:7]})" if record.base_commit else ""
+    return f" from {record.base_branch or 'HEAD'}{commit}" if record.base_branch or commit else ""
 
 
 def show_result(result: TaskResult) -> None:
@@ -93,7 +89,7 @@ def show_result(result: TaskResult) -> None:
         [
             ("branch", result.branch and result.branch + changed),
             ("pr", plain(result.pr_url or "")),
-            ("error", plain(result.error_message or "")),
+            ("error", plain(why_ended(result) or "")),
         ]
     )
     show_text(result.result, result.result_path)
@@ -122,11 +118,7 @@ def diff_text(commits: int, stat: DiffStat | None) -> str:
     if not commits or stat is None:
         return ""
     added, removed = click.style(f"+{stat.insertions}", fg="green"), click.style(f"-{stat.deletions}", fg="red")
-    return f"  {_plural(commits, 'commit')}, {_plural(stat.files, 'file')}, {added} {removed}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"  {counted(commits, 'commit')}, {counted(stat.files, 'file')}, {added} {removed}"
 
 
 def show_text(text: str | None, path: str | None) -> None:
@@ -140,18 +132,19 @@ def _text_lines(text: str | None, path: str | None) -> list[str]:
     if not any(line.strip() for line in lines):
         return []
     hidden, bar = len(lines) - SHOWN_LINES, click.style("│", dim=True)
-    above = [click.style(f"  │ … {_plural(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True)] if hidden > 0 else []
+    above = [click.style(f"  │ … {counted(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True)] if hidden > 0 else []
     return [*above, *(f"  {bar} {plain(line)}" for line in lines[-SHOWN_LINES:])]
 
 
 def cost_in_words(record: TaskRecord) -> str | None:
     """What it has cost, who pays, and what was used."""
-    used = ", ".join(f"{number:,} {_words(name)}" for name, number in (record.usage or {}).items() if number)
+    used = ", ".join(counted(number, _words(name)) for name, number in (record.usage or {}).items() if number)
     basis = record.cost_basis or "unknown"
-    cost = None if record.cost_usd is None else f"{'' if basis == 'api' else '~'}{money(record.cost_usd)}{BASES[basis]}"
-    return "; ".join(filter(None, (cost, used))) or None
+    price = None if record.cost_usd is None else f"{money(record.cost_usd, is_billed=basis == 'api')}{BASES[basis]}"
+    return "; ".join(filter(None, (price, used))) or None
 
 
 def _words(name: str) -> str:
-    """`inputTokens` as `input tokens`."""
-    return "".join(f" {character.lower()}" if character.isupper() else character for character in name.replace("_", " "))
+    """`inputTokens` as `input token`."""
+    words = "".join(f" {character.lower()}" if character.isupper() else character for character in name.replace("_", " "))
+    return words.removesuffix("s")

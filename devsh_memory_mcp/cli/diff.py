@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import ask, given
+from devsh_memory_mcp.cli.asking import work_of
 from devsh_memory_mcp.cli.checkout import ask as ask_git
 from devsh_memory_mcp.cli.checkout import find_checkout, hand_over
 from devsh_memory_mcp.cli.group import command
@@ -16,7 +16,6 @@ from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import WorkAnswer
 from devsh_memory_mcp.engine.repository import without_repository
 from devsh_memory_mcp.errors import Conflict, Unavailable
-from devsh_memory_mcp.ports import Orchestrations
 
 
 @command(
@@ -37,14 +36,8 @@ def diff(context: click.Context, any_id: str, paths: tuple[str, ...], *, stat: b
 
     It goes through your own pager and colours, as with `git diff`. With --json: the files and how much of each.
     """
-    if not given(any_id):
-        raise click.UsageError("The ID is empty: is the variable set?")
     session = session_of(context)
-
-    async def find(orchestrations: Orchestrations) -> WorkAnswer:
-        return await (await orchestrations.holding(any_id)).work(any_id)
-
-    work = ask(session, find)
+    work = work_of(session, any_id)
     place, prefix = _place(work, session.surroundings.directory, session.surroundings.environment)
     if as_json:
         write_json(_document(work, place, prefix, session.surroundings.environment, paths))

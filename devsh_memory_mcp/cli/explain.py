@@ -2,7 +2,7 @@
 
 import click
 
-from devsh_memory_mcp.cli.asking import ask, given
+from devsh_memory_mcp.cli.asking import ask, demanded
 from devsh_memory_mcp.cli.board import mark
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import write_json
@@ -16,8 +16,7 @@ from devsh_memory_mcp.ports import Orchestrations
 @click.pass_context
 def explain(context: click.Context, any_id: str, *, as_json: bool) -> None:
     """Say why a task is where it is, the most important reason first."""
-    if not given(any_id):
-        raise click.UsageError("The ID is empty: is the variable set?")
+    demanded(any_id)
 
     async def work(orchestrations: Orchestrations) -> Explanation:
         return await (await orchestrations.holding(any_id)).explain(any_id)

@@ -78,7 +78,12 @@ def rows_of(views: Mapping[str, Document], directory: Path) -> tuple[list[Docume
     if not isinstance(tasks, list) or not isinstance(agents, list):
         return None
     spawned = {agent["orchestrationTaskId"]: agent for agent in agents}
-    rows = [_row(task, spawned.get(task["orchestrationTaskId"], {}), str(plan["orchestrationId"]), directory) for task in tasks]
+    cancelled = {f"Dependency {task['id']} failed": task["id"] for task in tasks if task["status"] == "cancelled"}
+    rows = [
+        _row(task, spawned.get(task["orchestrationTaskId"], {}), str(plan["orchestrationId"]), directory)
+        | {"cancelledDependency": cancelled.get(task.get("errorMessage"))}
+        for task in tasks
+    ]
     return rows, datetime.fromisoformat(changed) if isinstance(changed, str) else None
 
 
@@ -96,6 +101,7 @@ def _row(task: Document, agent: Document, orchestration_id: str, directory: Path
         "orchestrationId": orchestration_id,
         "result": _last_words(task.get("result")),
         "errorMessage": _cut(task.get("errorMessage")),
+        "cancelledDependency": None,
         "waitingFor": task.get("waitingFor"),
         "activity": seen.activity,
         "needsInput": task.get("needsInput"),
@@ -132,6 +138,7 @@ def line_of_row(row: Document) -> Line:
         value = text(name)
         return datetime.fromisoformat(value) if value else None
 
+    cancelled, cost = text("cancelledDependency"), row["costUsd"]
     return Line(
         orchestration_task_id=str(row["orchestrationTaskId"]),
         id=str(row["id"]),
@@ -140,10 +147,12 @@ def line_of_row(row: Document) -> Line:
         prompt=str(row["prompt"]),
         orchestration_id=str(row["orchestrationId"]),
         result=text("result"),
-        error_message=text("errorMessage"),
+        error_message=f"its dependency {cancelled} was cancelled" if cancelled else text("errorMessage"),
         waiting_for=text("waitingFor"),
         activity=text("activity"),
         needs_input=text("needsInput"),
+        cost_usd=float(cost) if isinstance(cost, int | float) else None,
+        cost_basis=text("costBasis"),
         branch=text("branch"),
         created_at=instant("createdAt"),
         started_at=instant("startedAt"),

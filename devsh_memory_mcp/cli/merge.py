@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import ask, given
+from devsh_memory_mcp.cli.asking import ask, demanded
 from devsh_memory_mcp.cli.checkout import Checkout, find_checkout, hand_over
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import quoted, write_json
@@ -41,8 +41,8 @@ def merge(context: click.Context, ids: tuple[str, ...], *, as_json: bool) -> int
 
     Refuses a checkout with uncommitted changes. Where branches conflict git stops as always, and it is said how to go on or back.
     """
-    if not all(given(each) for each in ids):
-        raise click.UsageError("An ID is empty: is the variable set?")
+    for each in ids:
+        demanded(each)
     surroundings = session_of(context).surroundings
 
     async def find(orchestrations: Orchestrations) -> list[WorkAnswer]:

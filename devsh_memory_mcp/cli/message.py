@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from devsh_memory_mcp.cli.asking import ask, build, given
+from devsh_memory_mcp.cli.asking import ask, build, demanded
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import write_json
 from devsh_memory_mcp.cli.session import session_of
@@ -33,8 +33,7 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 @click.pass_context
 def message(context: click.Context, /, to: str, text: str, *, type_: str, as_json: bool, **fields: object) -> None:
     """Send a message. ID is any id of a task, an agent's name, `head`, or `*` for everyone; `-` reads the message from stdin."""
-    if not given(to):
-        raise click.UsageError("The ID is empty: is the variable set?")
+    demanded(to)
     request = build(MessageRequest, to=to, message=sys.stdin.read() if text == "-" else text, type=type_, **fields)
 
     async def work(orchestrations: Orchestrations) -> MessageAnswer:
@@ -44,8 +43,13 @@ def message(context: click.Context, /, to: str, text: str, *, type_: str, as_jso
     if as_json:
         write_json(answer)
     else:
-        state = "delivered" if answer.delivered else "in its mailbox"
-        click.echo(f"Message {answer.message_id} to {answer.to}: {state}.{f' {answer.next}' if answer.next else ''}")
+        click.echo(f"Message {answer.message_id} to {answer.to}: {_state(answer)}.{f' {answer.next}' if answer.next else ''}")
+
+
+def _state(answer: MessageAnswer) -> str:
+    if answer.interrupts:
+        return "sent; it interrupts what the agent does, which reads it at once"
+    return "delivered" if answer.delivered else "in its mailbox"
 
 
 async def _addressed(orchestrations: Orchestrations, to: str) -> Orchestration:

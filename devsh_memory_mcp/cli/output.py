@@ -42,7 +42,7 @@ def line_of(row: answers.TaskRow | answers.TaskRecord) -> Line:
         prompt=row.prompt,
         orchestration_id=row.orchestration_id,
         result=row.result,
-        error_message=row.error_message,
+        error_message=why_ended(row),
         waiting_for=row.waiting_for,
         activity=row.activity,
         needs_input=row.needs_input,
@@ -56,6 +56,16 @@ def line_of(row: answers.TaskRow | answers.TaskRecord) -> Line:
         started_at=row.started_at,
         completed_at=row.completed_at,
     )
+
+
+def why_ended(row: answers.TaskRow | answers.TaskRecord | answers.TaskResult) -> str | None:
+    """Its error in words; one that a cancelled dependency ended calls that one failed, which people would look for in vain."""
+    return f"its dependency {row.cancelled_dependency} was cancelled" if row.cancelled_dependency else row.error_message
+
+
+def called(row: Line | answers.TaskRow | answers.TaskRecord, *, by_name: bool) -> str:
+    """The task in a line to type: by its name where that means it, else by its id, which always does."""
+    return quoted(row.id) if by_name else row.orchestration_task_id
 
 
 def facts(pairs: Sequence[tuple[str, str | None]]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from devsh_memory_mcp.cli import terminal
-from devsh_memory_mcp.cli.asking import ask, find, interruptible, rows_of, still_running
+from devsh_memory_mcp.cli.asking import ask, find, interruptible, is_current, rows_of, still_running
 from devsh_memory_mcp.cli.board import counts
 from devsh_memory_mcp.cli.detail import show_task
 from devsh_memory_mcp.cli.notice import tell_end
@@ -37,10 +37,11 @@ def show(session: Session, wanted: Wanted) -> int:
         if wanted.everything and not wanted.any_id:
             return await _show_all(orchestrations, as_json=wanted.as_json)
         orchestration, task_id = await find(orchestrations, wanted.any_id)
+        by_name = await is_current(session, orchestrations, orchestration)
         if wanted.watching:
-            watched.append(Watch(orchestration, task_id, interval=wanted.interval, as_json=wanted.as_json))
+            watched.append(Watch(orchestration, task_id, interval=wanted.interval, as_json=wanted.as_json, by_name=by_name))
             return await watched[0].run()
-        await _show_once(orchestration, task_id, as_json=wanted.as_json)
+        await _show_once(orchestration, task_id, as_json=wanted.as_json, by_name=by_name)
         if task_id is None and not wanted.as_json:
             await _mention_others(orchestrations, orchestration)
         return 0
@@ -52,13 +53,13 @@ def show(session: Session, wanted: Wanted) -> int:
     return code
 
 
-async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_json: bool) -> None:
+async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_json: bool, by_name: bool = False) -> None:
     if task_id is not None:
         record = await orchestration.status(task_id)
         if as_json:
             write_json(record)
         else:
-            show_task(record)
+            show_task(record, by_name=by_name)
             where(orchestration.directory)
         return
     rows = await rows_of(orchestration)
@@ -66,8 +67,9 @@ async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_js
         summary = await orchestration.summary()
         write_json({**document(summary), "tasks": [document(row) for row in rows], "directory": _text(orchestration)})
         return
-    lines, glass = [line_of(row) for row in rows], Glass(terminal.width(), unicode=terminal.speaks_unicode())
-    for line in picture(orchestration.orchestration_id, lines, datetime.now(UTC), glass, hints=hints(lines, watching=False)):
+    lines = [line_of(row) for row in rows]
+    said, glass = hints(lines, watching=False, by_name=by_name), Glass(terminal.width(), unicode=terminal.speaks_unicode())
+    for line in picture(orchestration.orchestration_id, lines, datetime.now(UTC), glass, hints=said):
         click.echo(line)
     where(orchestration.directory)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli.board import (
     COLOURS,
@@ -17,11 +18,12 @@ from devsh_memory_mcp.cli.board import (
     PLAIN_SYMBOLS,
     SYMBOLS,
     Line,
+    cost,
     counts,
-    money,
     news,
     one_line,
     title,
+    total_cost,
 )
 from devsh_memory_mcp.cli.cells import clipped, fit, width
 from devsh_memory_mcp.cli.durations import clock, elapsed
@@ -108,17 +110,17 @@ def _columns(branches: Sequence[Branch], now: datetime, glass: Glass, agents: in
     lines = [branch.line for branch in branches]
     name = min(max((width(branch.stem + plain(branch.line.id)) for branch in branches), default=0), max(14, glass.columns // 4))
     time = max((len(elapsed(line.started_at, line.completed_at, now)) for line in lines), default=0)
-    cost = max((len(_cost(line)) for line in lines), default=0)
+    price = max((len(cost(line)) for line in lines), default=0)
     agent = 0
     if agents > 1 and glass.columns >= AGENT_FROM:
         agent = min(24, max(width(plain(line.agent_name)) for line in lines))
     fixed = MARGIN + MARK + GAP + name + GAP
-    words = glass.columns - 1 - fixed - sum(GAP + taken for taken in (agent, cost, time) if taken)
-    if cost and words < WORDS // 2:  # the sum is in the footer
-        words, cost = words + GAP + cost, 0
+    words = glass.columns - 1 - fixed - sum(GAP + taken for taken in (agent, price, time) if taken)
+    if price and words < WORDS // 2:  # the sum is in the footer
+        words, price = words + GAP + price, 0
     said = min(max((width(title(line.prompt)) for line in lines), default=0), words * 2 // 5, WIDEST) if words >= WORDS else 0
     news_ = min(words - said - GAP, WIDEST) if said else words
-    return _Columns(name, said, max(8, news_), agent, cost, time)
+    return _Columns(name, said, max(8, news_), agent, price, time)
 
 
 def _rows(branch: Branch, columns: _Columns, now: datetime, glass: Glass) -> list[str]:
@@ -131,7 +133,7 @@ def _rows(branch: Branch, columns: _Columns, now: datetime, glass: Glass) -> lis
         _dim(stem) + _cell(own, columns.name - width(stem), _plain),
         _words(branch, columns),
         _cell(plain(line.agent_name), columns.agent, _dim),
-        _cell(_cost(line), columns.cost, _dim, right=True),
+        _cell(cost(line), columns.cost, _dim, right=True),
         _cell(elapsed(line.started_at, line.completed_at, now), columns.time, _plain, right=True),
     ]
     rows = [(" " * GAP).join(filter(None, cells)).rstrip()]
@@ -177,7 +179,7 @@ def _news(branch: Branch) -> list[Piece]:
 
 def _change_text(changed: tuple[int, int, int]) -> str:
     files, added, removed = changed
-    return f"+{added} -{removed} in {files} file{'' if files == 1 else 's'}"
+    return f"+{added} -{removed} in {counted(files, 'file')}"
 
 
 def _footer(lines: Sequence[Line], now: datetime, glass: Glass, hints: Sequence[str]) -> list[str]:
@@ -187,7 +189,7 @@ def _footer(lines: Sequence[Line], now: datetime, glass: Glass, hints: Sequence[
     is_over = all(line.status in ENDED for line in lines)
     span = clock((max(ended) if is_over and ended else now) - min(begun)) if begun else ""
     room = glass.columns - 1 - MARGIN
-    facts = _those_that_fit([counts(line.status for line in lines), total_cost(lines), span], room)
+    facts = _those_that_fit([counts(line.status for line in lines), _total(lines), span], room)
     return [" " * MARGIN + facts, *([" " * MARGIN + _dim(_those_that_fit(hints, room))] if hints else [])]
 
 
@@ -200,18 +202,9 @@ def _those_that_fit(sayings: Sequence[str], room: int) -> str:
     return shown
 
 
-def total_cost(lines: Sequence[Line]) -> str:
-    """What they have cost together; `~` where that is a list price which nobody may be billed."""
-    costs = [line for line in lines if line.cost_usd is not None]
-    if not costs:
-        return ""
-    is_certain = all(line.cost_basis == "api" for line in costs)
-    sum_ = money(sum(line.cost_usd or 0 for line in costs))
-    return sum_ if is_certain else f"~{sum_} at list price"
-
-
-def _cost(line: Line) -> str:
-    return "" if line.cost_usd is None else ("" if line.cost_basis == "api" else "~") + money(line.cost_usd)
+def _total(lines: Sequence[Line]) -> str:
+    said = total_cost(lines)
+    return f"{said} at list price" if said.startswith("~") else said
 
 
 def _joined(pieces: Sequence[Piece], room: int, between: str, *, fill: bool = False) -> str:

@@ -1,21 +1,22 @@
 """`devsh orchestrate open`: into the agent's own session, or a shell, in the checkout that it left."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import ask, given
+from devsh_memory_mcp.cli.asking import work_of
 from devsh_memory_mcp.cli.checkout import hand_over
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import quoted, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import WorkAnswer
-from devsh_memory_mcp.errors import Conflict
-from devsh_memory_mcp.ports import Orchestrations
+from devsh_memory_mcp.errors import Conflict, NotAvailable, Unavailable
 from devsh_memory_mcp.shim.rundir import OPEN_FILE
 from devsh_memory_mcp.store.lock import alone
 
@@ -34,27 +35,38 @@ from devsh_memory_mcp.store.lock import alone
 def reopen(context: click.Context, any_id: str, *, in_shell: bool, while_running: bool, as_json: bool) -> int:
     """Open the interactive session of a task's agent in its checkout: for a script, and with --shell, your shell.
 
-    It runs as you, with your login. The checkout is not removed while it is open. With --json it is only said what would be run, and where.
+    It runs as you, with your login, at your terminal. The checkout is not removed while it is open. With --json it is only said what
+    would be run, and where.
     """
-    if not given(any_id):
-        raise click.UsageError("The ID is empty: is the variable set?")
     session = session_of(context)
-
-    async def find(orchestrations: Orchestrations) -> WorkAnswer:
-        return await (await orchestrations.holding(any_id)).work(any_id)
-
-    work = ask(session, find)
+    work = work_of(session, any_id)
     place = _place(work, while_running=while_running)
     environment = session.surroundings.environment
     line = (environment.get("SHELL") or "sh",) if in_shell or work.session is None else work.session
     if as_json:
         write_json({"orchestrationTaskId": work.orchestration_task_id, "command": list(line), "directory": str(place)})
         return failure.OK
+    _demand_start(work, line, place, environment)
     with _kept(work, place):
         click.echo(click.style(f"{work.orchestration_task_id}: {quoted(*line)} in {place}", dim=True), err=True)
         code = hand_over(line, place, environment)
     _say_how_to_keep(work, place)
     return code
+
+
+def _demand_start(work: WorkAnswer, line: Sequence[str], place: Path, environment: Mapping[str, str]) -> None:
+    """Before anything is done: NotAvailable without the agent's program, Unavailable without a terminal for it."""
+    name = work.orchestration_task_id
+    if line == work.session and shutil.which(line[0], path=environment.get("PATH", os.defpath)) is None:
+        provider = find_adapter(work.agent_name).provider
+        install = f"Install it ({provider.install}), or" if provider else "To"
+        raise NotAvailable(
+            f"The session of {name} is opened by {line[0]!r}, which is not on your PATH.",
+            next_step=f"{install} look at its checkout: devsh orchestrate open {name} --shell",
+        )
+    if not os.isatty(0):
+        typed = f"{quoted('cd', str(place))} && {quoted(*line)}"
+        raise Unavailable("There is no terminal here to open it at.", next_step=f"At a terminal: {typed}")
 
 
 def _place(work: WorkAnswer, *, while_running: bool) -> Path:

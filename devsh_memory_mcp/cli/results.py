@@ -2,7 +2,7 @@
 
 import click
 
-from devsh_memory_mcp.cli.asking import ask, find
+from devsh_memory_mcp.cli.asking import ask, find, is_current
 from devsh_memory_mcp.cli.board import counts
 from devsh_memory_mcp.cli.detail import show_result
 from devsh_memory_mcp.cli.group import command
@@ -27,20 +27,23 @@ from devsh_memory_mcp.ports import Orchestrations
 def results(context: click.Context, any_id: str | None, *, as_json: bool) -> None:
     """Show the results of an orchestration (without ID the current one), or of one task."""
 
-    async def work(orchestrations: Orchestrations) -> ResultsAnswer:
+    session = session_of(context)
+
+    async def work(orchestrations: Orchestrations) -> tuple[ResultsAnswer, bool]:
         orchestration, task_id = await find(orchestrations, any_id)
         answer = await orchestration.results()
-        return answer if task_id is None else _only(answer, task_id)
+        found = answer if task_id is None else _only(answer, task_id)
+        return found, await is_current(session, orchestrations, orchestration)
 
-    answer = ask(session_of(context), work)
+    answer, by_name = ask(session, work)
     if as_json:
         write_json(answer)
     else:
-        show(answer)
+        show(answer, by_name=by_name)
 
 
-def show(answer: ResultsAnswer) -> None:
-    """For people; ends with the path."""
+def show(answer: ResultsAnswer, *, by_name: bool = False) -> None:
+    """For people; ends with the path. The lines to type call tasks by their names where these mean them."""
     found = counts(result.status for result in answer.results)
     click.echo(f"{click.style(answer.orchestration_id, bold=True)}  {answer.status}: {found}\n")
     for result in answer.results:
@@ -48,7 +51,7 @@ def show(answer: ResultsAnswer) -> None:
     for conflict in answer.conflicts:
         click.echo(f"{click.style('conflict', fg='yellow')}  {conflict_text(conflict)}: the second of them to be merged needs your hand")
     warn(answer.warnings)
-    lines = lines_after(answer.results)
+    lines = lines_after(answer.results, by_name=by_name)
     if lines:
         click.echo(click.style("Next:", bold=True))
     for line in lines:

@@ -1,6 +1,7 @@
 """`devsh config` and `devsh trust`: what is set, where it comes from, and what a repository may say."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import click
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.group import MEMORY, LazyGroup, command
 from devsh_memory_mcp.cli.output import facts, quoted, warn, write_json
+from devsh_memory_mcp.cli.question import is_agreed, yes_option
 from devsh_memory_mcp.cli.session import Session, session_of
 from devsh_memory_mcp.clients.text import TextChange, put_text, read_text, spliced
 from devsh_memory_mcp.clients.toml_text import with_value
@@ -132,7 +134,7 @@ def config_set(context: click.Context, key: str, value: tuple[str, ...], *, proj
 @command(
     "trust",
     "devsh trust",
-    "devsh trust ../other-repository",
+    "devsh trust ../other-repository --yes",
     "devsh trust --list",
     "devsh trust --revoke",
     hides=MEMORY,
@@ -141,13 +143,14 @@ def config_set(context: click.Context, key: str, value: tuple[str, ...], *, proj
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--list", "lists", is_flag=True, help="Show what was allowed.")
 @click.option("--revoke", "revokes", is_flag=True, help="Allow it no longer.")
+@yes_option
 @click.pass_context
-def trust_command(context: click.Context, path: Path | None, *, lists: bool, revokes: bool, as_json: bool) -> int:
+def trust_command(context: click.Context, path: Path | None, *, lists: bool, revokes: bool, yes: bool, as_json: bool) -> int:
     """Allow the .devsh.toml of a repository to act for you: to run its setup, to choose a shell agent, to open pull requests, to have
     ignored files copied into checkouts, to lift limits.
 
-    It is allowed for what the file says now; when it changes, it is asked for anew. The record is kept in your configuration, not in
-    the repository. Read the file before you allow it.
+    What it wants is shown first, and allowed only if you agree; --revoke undoes it. It is allowed for what the file says now: when it
+    changes, it has to be allowed anew. The record is kept in your configuration, not in the repository.
     """
     session = session_of(context)
     environment = session.surroundings.environment
@@ -164,14 +167,23 @@ def trust_command(context: click.Context, path: Path | None, *, lists: bool, rev
     content = read_file(file)
     if content is None:
         raise NotFound(f"There is no {file}, so there is nothing to allow.", next_step="Name a repository that has a .devsh.toml.")
+    return _allow(file, content, environment, yes=yes, as_json=as_json)
+
+
+def _allow(file: Path, content: bytes, environment: Mapping[str, str], *, yes: bool, as_json: bool) -> int:
+    """Shows what would be allowed, asks, and allows it."""
     found = {key: value for key, value in parse_file(file, content).items() if acts_for_user(key, value, users_values(environment))}
+    undo = quoted("devsh", "trust", "--revoke", str(file.parent))
+    if not as_json:
+        click.echo(f"{file} wants to act for you:" if found else f"{file} names nothing that has to be allowed.")
+        facts([(key, str(value)) for key, value in found.items()])
+    if found and not is_agreed("Allow it?", yes=yes, as_json=as_json):
+        return failure.FAILED
     trust(file, content, environment)
     if as_json:
         write_json({"trusted": str(file), "allowed": found})
-        return failure.OK
-    click.echo(f"{file} may act for you from now on, as it stands:" if found else f"{file} is allowed; it names nothing that needs it.")
-    facts([(key, str(value)) for key, value in found.items()])
-    click.echo(f"Undo it: {quoted('devsh', 'trust', '--revoke', str(file.parent))}")
+    else:
+        click.echo(f"It may from now on, as the file stands. Undo it: {undo}")
     return failure.OK
 
 

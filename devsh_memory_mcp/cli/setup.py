@@ -1,6 +1,5 @@
 """`devsh setup` and `devsh skill`: our server and skill in other programs' files, shown before, undone on request."""
 
-import sys
 from collections.abc import Mapping
 
 import click
@@ -8,6 +7,7 @@ import click
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.group import MEMORY, LazyGroup, command
 from devsh_memory_mcp.cli.output import warn, write_json
+from devsh_memory_mcp.cli.question import is_agreed, yes_option
 from devsh_memory_mcp.cli.session import Session, session_of
 from devsh_memory_mcp.clients.claude import ClaudeFiles, config_home, projects_files, users_files
 from devsh_memory_mcp.clients.codex import codex_file
@@ -17,7 +17,6 @@ from devsh_memory_mcp.clients.skill import Skill, skill_source
 from devsh_memory_mcp.config import Caller
 
 remove_option = click.option("--remove", is_flag=True, help="Take out what was put in, and nothing else.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 replace_option = click.option("--replace", is_flag=True, help="Take the place of a server of the same name; --remove puts it back.")
 
 
@@ -140,12 +139,8 @@ def _finish(session: Session, plan: Plan, *, done: str, yes: bool, as_json: bool
         warn(plan.said)
         for line in shown:
             click.echo(click.style(line, fg={"+": "green", "-": "red", "@": "cyan"}.get(line[:1])))
-    if shown and not yes:
-        if as_json or not sys.stdin.isatty():
-            raise click.UsageError("There is nobody to ask: nothing was changed. --yes makes the changes without asking.")
-        if not click.confirm("Make these changes?", default=True):
-            click.echo("Nothing was changed.")
-            return failure.FAILED
+    if shown and not is_agreed("Make these changes?", yes=yes, as_json=as_json):
+        return failure.FAILED
     carry_out(plan, session.surroundings.environment)
     if as_json:
         paths = [str(change.path) for change in plan.changes if change.shown()]

@@ -9,12 +9,13 @@ import anyio
 import click
 
 from devsh_memory_mcp.cli import failure
-from devsh_memory_mcp.cli.asking import JQ_HINT, ask, build, given
+from devsh_memory_mcp.cli.asking import JQ_HINT, ask, build, given, is_current
 from devsh_memory_mcp.cli.board import change
+from devsh_memory_mcp.cli.detail import base_text
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.following import following
 from devsh_memory_mcp.cli.group import command
-from devsh_memory_mcp.cli.output import document, facts, line_of, warn, where, write_json
+from devsh_memory_mcp.cli.output import called, document, facts, line_of, warn, where, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import SpawnAnswer, TaskRecord
 from devsh_memory_mcp.domain.requests import SpawnRequest
@@ -93,7 +94,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option(
     "--permissions",
     type=click.Choice(["acceptEdits", "bypass"]),
-    help="What a coding agent may do unasked (default: acceptEdits); bypass is anything, and there is no sandbox around it.",
+    help="What a coding agent may do unasked (default: acceptEdits); bypass: anything, without a sandbox; as root only with IS_SANDBOX=1.",
 )
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
@@ -119,18 +120,20 @@ def spawn(
     Returns when the agent runs, or when it is known why it cannot yet. PROMPT is one argument, in quotes; `-` reads it from stdin.
     """
     fields |= {"prompt": _prompt(prompt, prompt_file), "idempotency_key": idempotency_key or uuid.uuid4().hex}
-    request = build(SpawnRequest, **fields)
+    request, session = build(SpawnRequest, **fields), session_of(context)
 
-    async def work(orchestrations: Orchestrations) -> tuple[Orchestration, SpawnAnswer, TaskRecord]:
-        orchestration = await (orchestrations.holding(request.resume) if request.resume else orchestrations.current(create=True))
+    async def work(orchestrations: Orchestrations) -> tuple[Orchestration, SpawnAnswer, TaskRecord, bool]:
+        own = orchestrations.holding(request.resume) if request.resume else orchestrations.current(create=True, request=request)
+        orchestration = await own
         answer = await orchestration.spawn(request)
-        return orchestration, answer, await _settled(orchestration, answer.orchestration_task_id)
+        record = await _settled(orchestration, answer.orchestration_task_id)
+        return orchestration, answer, record, await is_current(session, orchestrations, orchestration)
 
-    orchestration, answer, record = ask(session_of(context), work)
+    orchestration, answer, record, by_name = ask(session, work)
     if as_json:
         write_json({**document(answer), "status": record.status, "waitingFor": record.waiting_for, "errorMessage": record.error_message})
     else:
-        _show(answer, record)
+        _show(answer, record, by_name=by_name)
         where(orchestration.directory)
     return failure.FAILED if record.status == "failed" and record.reason in NEVER_STARTED else failure.OK
 
@@ -165,9 +168,8 @@ async def _settled(orchestration: Orchestration, task_id: str) -> TaskRecord:
     return await orchestration.status(task_id)
 
 
-def _show(answer: SpawnAnswer, record: TaskRecord) -> None:
+def _show(answer: SpawnAnswer, record: TaskRecord, *, by_name: bool) -> None:
     click.echo(change(line_of(record), datetime.now(UTC)))
-    base = f" from {record.base_branch or 'HEAD'} ({record.base_commit[:7]})" if record.base_commit else ""
-    facts([("agent", record.agent_name), ("branch", record.branch and record.branch + base), ("in", record.repo)])
+    facts([("agent", record.agent_name), ("branch", record.branch and record.branch + base_text(record)), ("in", record.repo)])
     warn(answer.warnings)
-    click.echo(f"  {click.style('follow   ', dim=True)} devsh orchestrate status {answer.orchestration_task_id} --watch")
+    click.echo(f"  {click.style('follow   ', dim=True)} devsh orchestrate status {called(record, by_name=by_name)} --watch")

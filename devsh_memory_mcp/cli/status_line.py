@@ -10,10 +10,11 @@ import select
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from devsh_memory_mcp.cli.board import ENDED
-from devsh_memory_mcp.cli.glance import begun, is_past, rows_of
+from devsh_memory_mcp.cli.board import Line, total_cost
+from devsh_memory_mcp.cli.glance import Begun, begun, is_past, line_of_row, rows_of
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, PLAN_FILE, Document
 
@@ -24,40 +25,39 @@ _WORDS = (("running", "running"), ("pending", "waiting"), ("completed", "done"),
 
 def show(session: Session) -> None:
     """Prints the line; nothing where nothing is going on."""
-    line = line_of(_rows(session, _said()))
+    line = line_of(_lines(session, _said()))
     if line:
         sys.stdout.write(f"{line}\n")
 
 
-def line_of(rows: list[Document]) -> str:
-    """`devsh 3 running · 1 waiting · 2 done · 1 needs input · $0.42`; `≈` where some of it is a list price that nobody is billed."""
-    counts = Counter(str(row["status"]) for row in rows)
+def line_of(lines: Sequence[Line]) -> str:
+    """`devsh 3 running · 1 waiting · 2 done · 1 needs input · $0.42`; the sum is the board's."""
+    counts = Counter(line.status for line in lines)
     parts = [f"{counts[status]} {word}" for status, word in _WORDS if counts[status]]
-    asking = sum(1 for row in rows if row["needsInput"] and row["status"] not in ENDED)
-    parts += [f"{asking} needs input"] if asking else []
-    costs = [(cost, row["costBasis"]) for row in rows if isinstance(cost := row["costUsd"], int | float)]
-    total = sum(cost for cost, _ in costs)
-    if total >= 0.005:
-        parts.append(f"{'≈' if any(basis == 'subscription' for _, basis in costs) else ''}${total:.2f}")
+    asking = sum(1 for line in lines if line.needs_input and not line.has_ended)
+    parts += filter(None, (f"{asking} needs input" if asking else "", total_cost(lines)))
     return f"devsh {' · '.join(parts)}" if parts else ""
 
 
-def _rows(session: Session, said: Document) -> list[Document]:
-    """The tasks of the client's own session where it has an orchestration, else of all in the project in which something is going on."""
-    found = begun(session.root) or []
-    caller = session.caller(_directory(said))
-    if session.orchestration_id:
-        wanted = [one for one in found if one.orchestration_id == session.orchestration_id]
-    else:
-        mine = [one for one in found if one.session is not None and one.session == said.get("session_id")]
-        wanted = mine[:1] or [one for one in found if one.project in (caller.project, "")]
-    rows: list[Document] = []
-    for one in wanted:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no views yet, or somebody else's
+def _lines(session: Session, said: Document) -> list[Line]:
+    """The tasks of the orchestration that the board shows, or of the client's own session's; none where it ended long ago."""
+    one = _meant(session, begun(session.root) or [], said)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no views yet, or somebody else's
+        if one is not None:
             seen = rows_of({name: json.loads((one.directory / name).read_bytes()) for name in (PLAN_FILE, AGENTS_FILE)}, one.directory)
             if seen is not None and (seen[1] is None or not is_past(seen[0], seen[1])):
-                rows += seen[0]
-    return rows
+                return [line_of_row(row) for row in seen[0]]
+    return []
+
+
+def _meant(session: Session, found: list[Begun], said: Document) -> Begun | None:
+    """As in the engine: the named one, else the session's, else the one that a shell shares with its project, else the project's newest."""
+    if session.orchestration_id:
+        return next((one for one in found if one.orchestration_id == session.orchestration_id), None)
+    project = session.caller(_directory(said)).project
+    here = [one for one in found if one.project in (project, "")]
+    mine = next((one for one in found if one.session is not None and one.session == said.get("session_id")), None)
+    return mine or next((one for one in here if one.session is None), here[0] if here else None)
 
 
 def _directory(said: Document) -> Path | None:

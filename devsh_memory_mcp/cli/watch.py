@@ -14,7 +14,7 @@ from devsh_memory_mcp.cli.asking import no_tasks, rows_of
 from devsh_memory_mcp.cli.board import ENDED, Line, change
 from devsh_memory_mcp.cli.detail import show_task, task_lines
 from devsh_memory_mcp.cli.following import Bell, following, resizes
-from devsh_memory_mcp.cli.output import document, line_of, quoted, where, write_json
+from devsh_memory_mcp.cli.output import called, document, line_of, where, write_json
 from devsh_memory_mcp.cli.picture import Glass, picture
 from devsh_memory_mcp.cli.screen import Screen
 from devsh_memory_mcp.domain import answers
@@ -30,9 +30,16 @@ class Watch:
     """Follows one task, or all of an orchestration, to the end."""
 
     def __init__(
-        self, orchestration: Orchestration, task_id: str | None, *, interval: float, as_json: bool, says_where: bool = True
+        self,
+        orchestration: Orchestration,
+        task_id: str | None,
+        *,
+        interval: float,
+        as_json: bool,
+        says_where: bool = True,
+        by_name: bool = False,
     ) -> None:
-        self._says_where = says_where
+        self._says_where, self._by_name = says_where, by_name
         self._orchestration, self._task_id = orchestration, task_id
         self._interval, self._as_json = interval, as_json
         self._told: dict[str, tuple[str, str | None, str | None]] = {}
@@ -92,10 +99,11 @@ class Watch:
     def _picture(self, rows: Sequence[Shown], *, whole: bool = False) -> list[str]:
         now = datetime.now(UTC)
         if len(rows) == 1 and isinstance(rows[0], answers.TaskRecord):
-            return task_lines(rows[0], now)
+            return task_lines(rows[0], now, by_name=self._by_name)
         lines = [line_of(row) for row in rows]
+        said = hints(lines, watching=not whole, by_name=self._by_name)
         glass = Glass(terminal.width(), None if whole else terminal.height(), terminal.speaks_unicode())
-        return picture(self._orchestration.orchestration_id, lines, now, glass, hints=hints(lines, watching=not whole))
+        return picture(self._orchestration.orchestration_id, lines, now, glass, hints=said)
 
     async def _conclude(self, rows: Sequence[Shown]) -> None:
         if self._as_json:
@@ -103,7 +111,7 @@ class Watch:
                 write_json(document(await self._orchestration.summary()) | {"final": True}, compact=True)
             return
         if terminal.is_foreground() and self._task_id is not None:
-            show_task(await self._orchestration.status(self._task_id))
+            show_task(await self._orchestration.status(self._task_id), by_name=self._by_name)
         elif terminal.is_foreground():
             for line in self._picture(rows, whole=True):
                 click.echo(line)
@@ -120,15 +128,15 @@ def _is_over(rows: Sequence[Shown]) -> bool:
     return all(row.status in ENDED for row in rows)
 
 
-def hints(lines: Sequence[Line], *, watching: bool) -> tuple[str, ...]:
+def hints(lines: Sequence[Line], *, watching: bool, by_name: bool) -> tuple[str, ...]:
     """What to type now."""
-    needy = next((line.id for line in lines if line.needs_input and not line.has_ended), None)
-    busy = next((line.id for line in lines if line.status == "running"), None)
+    needy = next((called(line, by_name=by_name) for line in lines if line.needs_input and not line.has_ended), None)
+    busy = next((called(line, by_name=by_name) for line in lines if line.status == "running"), None)
     said = []
     if needy:
-        said.append(f"devsh orchestrate status {quoted(needy)}  says all that it needs")
+        said.append(f"devsh orchestrate status {needy}  says all that it needs")
     elif busy:
-        said.append(f"devsh orchestrate logs -f {quoted(busy)}  shows what it does")
+        said.append(f"devsh orchestrate logs -f {busy}  shows what it does")
     elif lines and all(line.has_ended for line in lines):
         return ("devsh orchestrate results  shows what came of it",)
     if watching:

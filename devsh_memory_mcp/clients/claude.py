@@ -78,13 +78,16 @@ def projects_files(project: Path, environment: Mapping[str, str], command: tuple
     return ClaudeFiles(servers, settings, Skill.of_project(project, source), shared_command(command, environment))
 
 
-def knows_server(project: Path, environment: Mapping[str, str]) -> bool:
-    """Whether our server is entered for the user or the project, or comes with the plugin; what cannot be read says no."""
-    for path in (_main_file(environment), project / ".mcp.json"):
-        if json_text.find(_document(path), SERVER) is not None:
-            return True
+def find_server(project: Path, environment: Mapping[str, str]) -> str | None:
+    """How Claude Code knows our server: by the user's file, the plugin, else the project's file. What cannot be read says nothing."""
+    main = _main_file(environment)
+    if json_text.find(_document(main), SERVER) is not None:
+        return f"for you, by {main}"
     plugins = json_text.find(_document(config_home(environment) / "settings.json"), ("enabledPlugins",))
-    return isinstance(plugins, dict) and any(name.startswith(f"{PLUGIN}@") and enabled for name, enabled in plugins.items())
+    if isinstance(plugins, dict) and any(name.startswith(f"{PLUGIN}@") and enabled for name, enabled in plugins.items()):
+        return "for you, by the plugin"
+    shared = project / ".mcp.json"
+    return f"in this repository alone, by its own {shared}" if json_text.find(_document(shared), SERVER) is not None else None
 
 
 def _document(path: Path) -> json_text.Json:

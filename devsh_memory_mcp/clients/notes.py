@@ -1,5 +1,6 @@
 """What `devsh setup` and `devsh skill` put into other programs' files, remembered so that exactly that can be taken out again."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,11 @@ def _remember(notes: Mapping[str, Note | None], environment: Mapping[str, str]) 
         return
     files = {path: note for path, note in {**read_notes(environment).files, **notes}.items() if note is not None}
     directory = config_directory(environment)
+    if not files:
+        (directory / NOTES_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds more than the notes
+            directory.rmdir()
+        return
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_file(str(directory / NOTES_FILE), Notes(files=files).model_dump_json(by_alias=True, indent=2).encode() + b"\n")
 

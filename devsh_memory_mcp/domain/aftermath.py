@@ -1,7 +1,7 @@
 """What to type once tasks have ended: the lines that bring their work into the user's hands, as results end with them."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from devsh_memory_mcp.domain.answers import BranchConflict, TaskResult
 
@@ -10,23 +10,27 @@ _MOST_LINES = 12
 _ENDED_BADLY = ("failed", "cancelled")
 
 
-def lines_after(results: Sequence[TaskResult]) -> list[str]:
-    """A line to see each task's work, then one that merges it; what opens pull requests, fetches saved work, and goes on."""
+def lines_after(results: Sequence[TaskResult], *, by_name: bool = False) -> list[str]:
+    """`by_name` where names lead to these tasks, else by their ids.
+
+    A line to see each task's work, then one that merges it; what opens pull requests, fetches saved work, and goes on.
+    """
+    called = {result.orchestration_task_id: shlex.quote(result.id) if by_name else result.orchestration_task_id for result in results}
     done = [result for result in results if result.status == "completed" and result.branch]
     saved = [result for result in results if result.status in _ENDED_BADLY and result.salvage_refs]
     return [
-        *(f"devsh orchestrate diff {result.orchestration_task_id}" for result in done),
-        *_merges(done),
+        *(f"devsh orchestrate diff {called[result.orchestration_task_id]}" for result in done if result.commits),
+        *_merges(done, called),
         *(_pull_request(result) for result in done if result.pr_title and not result.pr_url),
         *(shlex.join(("git", "checkout", result.salvage_refs[-1])) for result in saved),
-        *_first("devsh orchestrate open {}", (result for result in (*saved, *done) if result.workspace)),
-        *_first('devsh orchestrate spawn --resume {} "…"', (result for result in (*saved, *done) if result.session_id)),
+        *_first("devsh orchestrate open {}", called, (result for result in (*saved, *done) if result.workspace)),
+        *_first('devsh orchestrate spawn --resume {} "…"', called, (result for result in (*saved, *done) if result.session_id)),
     ]
 
 
-def _merges(done: Sequence[TaskResult]) -> list[str]:
+def _merges(done: Sequence[TaskResult], called: Mapping[str, str]) -> list[str]:
     repositories = dict.fromkeys(result.repo for result in done)
-    ids = [" ".join(result.orchestration_task_id for result in done if result.repo == repository) for repository in repositories]
+    ids = [" ".join(called[result.orchestration_task_id] for result in done if result.repo == repository) for repository in repositories]
     return [f"devsh orchestrate merge {each}" for each in ids]
 
 
@@ -40,9 +44,9 @@ def _pull_request(result: TaskResult) -> str:
     return f"{shlex.join(push)} && {shlex.join(create)}"
 
 
-def _first(line: str, candidates: Iterable[TaskResult]) -> list[str]:
+def _first(line: str, called: Mapping[str, str], candidates: Iterable[TaskResult]) -> list[str]:
     """The line for one of them: it is the same for each, and those that need it most come first."""
-    return [line.format(result.orchestration_task_id) for result in list(candidates)[:1]]
+    return [line.format(called[result.orchestration_task_id]) for result in list(candidates)[:1]]
 
 
 def conflict_text(conflict: BranchConflict) -> str:

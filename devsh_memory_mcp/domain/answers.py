@@ -55,14 +55,16 @@ class BatchAnswer(Answer):
 class TaskRecord(Answer):
     """One task, flat. Times are ISO 8601 in UTC, durations milliseconds; paths are absolute and on the machine that ran it.
 
-    `activity` says in words what the running agent does, `needsInput` what it cannot do without help; `failure` is the class of an
-    agent's failure. `costUsd` of a `costBasis` subscription is the list price, which is not billed.
+    `cancelledDependency` is the one that ended the task by having been cancelled. `activity` says in words what the running agent does,
+    `needsInput` what it cannot do without help; `failure` is the class of an agent's failure. `costUsd` of a `costBasis` subscription
+    is the list price, which is not billed.
     """
 
     status: StatusName
     prompt: str
     result: str | None = None
     error_message: str | None = None
+    cancelled_dependency: str | None = None
     orchestration_task_id: str
     task_id: str
     task_run_id: str
@@ -122,6 +124,7 @@ class TaskRow(Record):
     orchestration_id: str
     result: str | None = None
     error_message: str | None = None
+    cancelled_dependency: str | None = None
     waiting_for: str | None = None
     activity: str | None = None
     needs_input: str | None = None
@@ -239,12 +242,13 @@ class MessageRecord(Record):
 
 
 class MessageAnswer(Answer):
-    """The message is durable; `messageId` is its number in the journal."""
+    """The message is durable; `messageId` is its number in the journal. `interrupts` where it ends what a running agent does just now."""
 
     ok: bool = True
     message_id: int
     to: str
     delivered: bool = False
+    interrupts: bool = False
 
 
 class MessagesAnswer(Answer):
@@ -289,6 +293,7 @@ class TaskResult(Record):
     prompt: str
     result: str | None = None
     error_message: str | None = None
+    cancelled_dependency: str | None = None
     task_run_id: str
     branch: str | None = None
     base_branch: str | None = None
@@ -335,8 +340,8 @@ class WorkAnswer(Answer):
     """Where a task's work is on the machine that ran it, for whoever looks at it, merges it or goes on in its checkout.
 
     `ref` is the published branch or, without one, the newest salvage ref, and `tip` where it stands now: null where there is no work.
-    It is to be compared with `baseCommit`. `workspace` is null before there is a checkout and once it was removed; `session` is what
-    starts the agent's own interactive session there, null for agents that have none.
+    It is to be compared with `baseCommit`, in which the dependencies that were merged are already. `workspace` is null before there is a
+    checkout and once it was removed; `session` is what starts the agent's own interactive session there, null for agents without one.
     """
 
     orchestration_task_id: str

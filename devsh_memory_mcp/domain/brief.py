@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
+from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.state import Message, State, Task
@@ -121,7 +122,7 @@ def _sorted(state: State, facts: Facts) -> Sorted:
 
 
 def _has_work(task: Task) -> bool:
-    return bool(task.branch and task.totals.commits)
+    return task.branch is not None
 
 
 def _inherited(completed: list[Task], state: State) -> set[str]:
@@ -224,7 +225,11 @@ def _failed(task: Task, cut: int) -> str:
 def _to_merge(task: Task, cut: int) -> str:
     diff, repository = task.totals.diff_stat, task.spec.repository
     place = f" of {repository.name}" if repository and repository.url else ""
-    size = f", {task.totals.commits} commits, +{diff.insertions} -{diff.deletions} in {diff.files} files" if cut > TERSE else ""
+    size = (
+        f", {counted(task.totals.commits, 'commit')}, +{diff.insertions} -{diff.deletions} in {counted(diff.files, 'file')}"
+        if cut > TERSE
+        else ""
+    )
     return f"{task.id}: branch {task.branch}{place}{size}{_about(task, cut)}"
 
 

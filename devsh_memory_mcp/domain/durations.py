@@ -13,15 +13,15 @@ def parse_duration(text: str) -> timedelta:
     """The span that `text` means; ValueError with a sentence where it means none."""
     plain = text.strip().lower()
     if plain.startswith("-"):
-        raise ValueError(f"{text!r} is negative.")
+        raise ValueError(f"{text!r} is negative")
     if re.fullmatch(r"\d+(\.\d+)?", plain):
         seconds = float(plain)
     elif plain and not _PART.sub("", plain).strip():
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(plain))
     else:
-        raise ValueError(f"{text!r} is not a duration: write 90s, 5m, 1h30m, or a number of seconds.")
+        raise ValueError(f"{text!r} is not a duration: write 90s, 5m, 1h30m, or a number of seconds")
     if seconds > LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is longer than {LONGEST.days} days.")
+        raise ValueError(f"{text!r} is longer than {LONGEST.days} days")
     return timedelta(seconds=seconds)
 
 

@@ -123,6 +123,7 @@ class Totals(Record):
     signal: int | None = None
     branch: str | None = None
     salvage_ref: str | None = None
+    head: str | None = None
     tip: str | None = None
     commits: int = 0
     diff_stat: DiffStat = DiffStat()

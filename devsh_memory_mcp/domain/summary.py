@@ -7,12 +7,25 @@ from datetime import datetime
 from typing import Any
 
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.lineage import base_of, cancelled_dependency
 from devsh_memory_mcp.domain.records import CostBasis
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 
 CUT = 200
 RECENT = 5
+# What a class of failures means, to stand behind `because`.
+FAILURES = {
+    "auth": "the provider does not accept the login (auth)",
+    "rate_limit": "the provider's limit is reached (rate_limit)",
+    "overload": "the provider was overloaded (overload)",
+    "refusal": "the model refused (refusal)",
+    "context": "the conversation was longer than the model can read (context)",
+    "permission": "it was not allowed to do what it had to (permission)",
+    "turns": "it took as many turns as it may (turns)",
+    "api": "the provider answered with an error (api)",
+    "crash": "its program ended before its work did (crash)",
+}
 
 
 def cut(text: str | None, length: int = CUT) -> str | None:
@@ -83,6 +96,7 @@ def task_row(
         orchestration_id=state.orchestration_id,
         result=last_words(task.result),
         error_message=cut(task.error_message),
+        cancelled_dependency=cancelled_dependency(state, task),
         waiting_for=waiting_for,
         activity=activity,
         needs_input=task.needs_input,
@@ -101,7 +115,7 @@ def task_row(
 
 def task_record(state: State, task: Task, waiting_for: str | None = None, **live: Any) -> answers.TaskRecord:
     """The task whole; `live` are the fields that name files of this machine, and what a running agent was last seen to do."""
-    row, totals, repository = task_row(state, task, waiting_for), task.totals, task.spec.repository
+    row, totals, repository, base = task_row(state, task, waiting_for), task.totals, task.spec.repository, base_of(state, task)
     fields: dict[str, Any] = dict(
         row.model_dump(exclude={"prompt", "result", "error_message"}),
         prompt=task.spec.prompt,
@@ -109,8 +123,8 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         error_message=task.error_message,
         reason=task.reason,
         repo=repository.name if repository else None,
-        base_branch=repository.base_branch if repository else None,
-        base_commit=repository.base_commit if repository else None,
+        base_branch=base.branch,
+        base_commit=base.commit,
         commits=totals.commits,
         changed_files=totals.changed_files,
         merge_conflicts=totals.merge_conflicts,
@@ -132,7 +146,7 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
     return answers.TaskRecord(**fields | live)
 
 
-def task_result(task: Task, **places: Any) -> answers.TaskResult:
+def task_result(state: State, task: Task, **places: Any) -> answers.TaskResult:
     """The task as a line of `results`."""
     totals, repository = task.totals, task.spec.repository
     return answers.TaskResult(
@@ -144,9 +158,10 @@ def task_result(task: Task, **places: Any) -> answers.TaskResult:
         prompt=task.spec.prompt,
         result=task.result,
         error_message=task.error_message,
+        cancelled_dependency=cancelled_dependency(state, task),
         task_run_id=task.task_run_id,
         branch=task.branch,
-        base_branch=repository.base_branch if repository else None,
+        base_branch=base_of(state, task).branch,
         commits=totals.commits,
         diff_stat=totals.diff_stat if totals.commits else None,
         merge_conflicts=totals.merge_conflicts,

@@ -130,7 +130,8 @@ def _dependency(state: State, names: dict[str, str], name: str) -> str:
         return names[name]
     found = state.find_task(name)
     if found is None:
-        raise UnknownDependency(f"There is no task {name[:80]!r} in orchestration {state.orchestration_id} to depend on.")
+        where = f"orchestration {state.orchestration_id}" if state.orchestration_id else "the orchestration that this would begin"
+        raise UnknownDependency(f"There is no task {name[:80]!r} in {where} to depend on.")
     return found.orchestration_task_id
 
 

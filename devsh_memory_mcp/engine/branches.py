@@ -19,7 +19,7 @@ def published(state: State) -> Branches:
     found: Branches = defaultdict(dict)
     for task in state.tasks.values():
         repository = task.spec.repository
-        if task.status is Status.COMPLETED and task.branch and task.totals.commits and repository is not None:
+        if task.status is Status.COMPLETED and task.branch and repository is not None:
             found[repository.work_tree or repository.git_directory][task.orchestration_task_id] = task.branch
     return found
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.agents.figures import counted
+from devsh_memory_mcp.domain.lineage import base_of, dependencies, followed, has_branch_in
 from devsh_memory_mcp.domain.names import session_id as session_id_of
-from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.summary import cut
@@ -88,38 +89,29 @@ def checkout_of(state: State, task: Task) -> Checkout | None:
     repository = task.spec.repository
     if repository is None:
         return None
-    finished = [dependency for dependency in _dependencies(state, task) if _has_branch(dependency, repository)]
-    followed = next((dependency for dependency in finished if dependency.orchestration_task_id == repository.follows), None)
+    finished = [dependency for dependency in dependencies(state, task) if has_branch_in(dependency, repository)]
+    leader, base = followed(state, task), base_of(state, task)
     return Checkout(
         repository=repository.git_directory,
-        base_commit=followed.totals.tip or repository.base_commit if followed else repository.base_commit,
+        base_commit=base.commit or repository.base_commit,
         branch=repository.branch,
         identity=Identity(repository.author_name, repository.author_email),
         url=repository.url,
-        base_branch=followed.branch if followed else repository.base_branch,
+        base_branch=base.branch,
         source_tree=repository.work_tree,
         include=repository.include,
         continues=repository.continues,
         merges=tuple(
             Merge(dependency.orchestration_task_id, dependency.branch or "", dependency.totals.tip or "")
             for dependency in finished
-            if dependency is not followed
+            if dependency is not leader
         ),
     )
 
 
-def _has_branch(dependency: Task, repository: Repository) -> bool:
-    theirs = dependency.spec.repository
-    return bool(dependency.branch and dependency.totals.tip and theirs and theirs.git_directory == repository.git_directory)
-
-
-def _dependencies(state: State, task: Task) -> list[Task]:
-    return [state.tasks[name] for name in task.spec.depends_on if name in state.tasks]
-
-
 def _preamble(state: State, task: Task) -> str | None:
     """What its dependencies came to, what its author mentions by id, and what became of the attempt before; None where nothing did."""
-    parts = [_account(dependency) for dependency in _dependencies(state, task)]
+    parts = [_account(dependency) for dependency in dependencies(state, task)]
     mentioned = [
         _mention(other)
         for other in state.tasks.values()
@@ -165,4 +157,4 @@ def _mention(other: Task) -> str:
 
 def _changes(task: Task) -> str:
     stat = task.totals.diff_stat
-    return f"{stat.files} file{'' if stat.files == 1 else 's'}, +{stat.insertions} -{stat.deletions}"
+    return f"{counted(stat.files, 'file')}, +{stat.insertions} -{stat.deletions}"

@@ -19,7 +19,7 @@ import anyio
 from anyio import to_thread
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.clients.claude import knows_server
+from devsh_memory_mcp.clients.claude import find_server
 from devsh_memory_mcp.config import Caller, memory_root
 from devsh_memory_mcp.domain.schedule import LOW_DISK
 from devsh_memory_mcp.engine.limits import free_bytes
@@ -189,8 +189,9 @@ def _server(caller: Caller) -> list[Check]:
     """Whether Claude Code, where it is here, has been told of us."""
     if not any(agent.name == "claude" and agent.path for agent in find_agents(caller.environment)):
         return []
-    if knows_server(caller.project_path, caller.environment):
-        return [Check("MCP server", "ok", "Claude Code knows it")]
+    place = find_server(caller.project_path, caller.environment)
+    if place is not None:
+        return [Check("MCP server", "ok", f"Claude Code knows it {place}", "devsh setup claude" if place.startswith("in ") else None)]
     return [Check("MCP server", "note", "Claude Code does not know it yet", "devsh setup claude")]
 
 

@@ -35,6 +35,13 @@ def decide_message(state: State, request: MessageRequest, sender: str) -> Decisi
     return Decision((event,), 0)
 
 
+def does_interrupt(state: State, number: int) -> bool:
+    """Whether the message ends what a running agent does, so that it turns to it at once."""
+    message = state.messages.get(number)
+    task = state.tasks.get(message.to) if message else None
+    return bool(message and message.interrupt and task and task.live_attempt and task.orchestration_task_id not in message.readers)
+
+
 def _same(state: State, answered: Answered, request: MessageRequest, sender: str) -> int:
     known = state.messages.get(answered.message_id or 0)
     if known is None or answered.request != fingerprint(request) or known.sender != sender:

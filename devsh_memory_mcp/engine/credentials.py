@@ -16,6 +16,8 @@ from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
 from devsh_memory_mcp.inventory import find_agents
 from devsh_memory_mcp.shim.wall import find_program
 
+SANDBOX_VARIABLE = "IS_SANDBOX"  # 1 is the user's word that this machine is one: claude asks for it before it lets root do anything
+
 
 def lendable(environment: Mapping[str, str]) -> dict[str, str]:
     """The credentials in an environment: what a face lends to the runner."""
@@ -108,15 +110,17 @@ def login_warnings(state: State, provider: Provider, credential: Credential | No
     return (f"{told}; `{provider.token}` gives a token for many: put it into {provider.token_variable}.",)
 
 
-def checked_permissions(adapter: Adapter, agent_name: str, wanted: Permissions | None) -> Permissions | None:
+def checked_permissions(
+    adapter: Adapter, agent_name: str, wanted: Permissions | None, environment: Mapping[str, str]
+) -> Permissions | None:
     """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for."""
     if adapter.provider is None:
         if wanted is not None:
             raise InvalidRequest(f"{agent_name} runs a script, which is asked for no permission.", next_step="Leave `permissions` out.")
         return None
-    if wanted == "bypass" and os.geteuid() == 0:
+    if wanted == "bypass" and os.geteuid() == 0 and environment.get(SANDBOX_VARIABLE) != "1":
         raise InvalidRequest(
-            f"{adapter.provider.program} refuses to bypass permissions as root.",
-            next_step="Run as another user, or allow what it needs in .claude/settings.json.",
+            f"{adapter.provider.program} itself refuses to bypass permissions as root, where nothing says that this machine is a sandbox.",
+            next_step=f"Run as another user, allow what it needs in .claude/settings.json, or, in a container, set {SANDBOX_VARIABLE}=1.",
         )
     return wanted or "acceptEdits"

@@ -201,6 +201,7 @@ def totals_of(outcome: Outcome) -> Totals:
         signal=outcome.signal,
         branch=outcome.branch,
         salvage_ref=outcome.salvage_ref,
+        head=outcome.head,
         tip=outcome.tip,
         commits=outcome.commits,
         diff_stat=DiffStat(files=outcome.files_changed, insertions=outcome.insertions, deletions=outcome.deletions),

@@ -14,13 +14,15 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated, SettingsChanged
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.link import RunnerLink
+from devsh_memory_mcp.engine.preparation import Preparation
+from devsh_memory_mcp.engine.rehearsal import Spawning, rehearse
 from devsh_memory_mcp.engine.service import LocalOrchestration
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.errors import InvalidId, NotFound
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
-from devsh_memory_mcp.store.root import Found, MemoryRoot
+from devsh_memory_mcp.store.root import MIRRORS, Found, MemoryRoot
 
 STALE_AFTER = timedelta(hours=1)
 
@@ -58,16 +60,21 @@ class LocalOrchestrations:
         for orchestration in self._open.values():
             await orchestration.aclose()
 
-    async def current(self, *, create: bool = False) -> LocalOrchestration:
+    async def current(self, *, create: bool = False, request: Spawning | None = None) -> LocalOrchestration:
         """The caller's own. A session stays on the orchestration that it opened."""
         if self._named is not None:
             return await self.named(self._named)
+        rehearsed = None
         if self._session is None or (create and self._caller.is_shell):
+            if create and request is not None and await to_thread.run_sync(self._find_own) is None:
+                rehearsed = await rehearse(Preparation(self._caller, self._root.path / MIRRORS), request, self._clock.now())
             self._session = await to_thread.run_sync(self._find_or_begin if create else self._find)
         if self._session is None:
             project = self._caller.project
             raise NotFound(f"Nothing has been spawned in {project} yet.", next_step="`devsh orchestrate spawn` begins an orchestration.")
-        return self._opened(self._session)
+        opened = self._opened(self._session)
+        opened.expect(rehearsed)
+        return opened
 
     async def named(self, orchestration_id: str) -> LocalOrchestration:
         """The one with that id."""
@@ -120,11 +127,14 @@ class LocalOrchestrations:
 
     def _find_or_begin(self) -> Found:
         with self._root.locked():
-            pool = self._root.of_project(self._caller.project)
-            own = next((found for found in pool if found.created.session == self._caller.session), None)
-            if own is not None and (self._caller.session is not None or not self._is_stale(fold_file(own.directory / JOURNAL_FILE))):
-                return own
-            return self._root.begin_locked(self._created(""))
+            return self._find_own() or self._root.begin_locked(self._created(""))
+
+    def _find_own(self) -> Found | None:
+        """The one that a spawn would go to; None where it would begin one."""
+        pool = self._root.of_project(self._caller.project)
+        own = next((found for found in pool if found.created.session == self._caller.session), None)
+        is_over = own is not None and self._caller.session is None and self._is_stale(fold_file(own.directory / JOURNAL_FILE))
+        return None if is_over else own
 
     def _begin(self, description: str) -> Found:
         return self._root.begin(self._created(description))

@@ -81,7 +81,7 @@ class Preparation:
         old = resumed_task(state, request)
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
-        permissions = checked_permissions(adapter, agent_name, request.permissions)
+        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment)
         check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from devsh_memory_mcp.domain import answers, summary
 from devsh_memory_mcp.domain.brief import Facts
 from devsh_memory_mcp.domain.brief import brief as make_brief
+from devsh_memory_mcp.domain.explanation import Look, sentences
 from devsh_memory_mcp.domain.requests import ListRequest
 from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, live_count
 from devsh_memory_mcp.domain.state import State, Task
-from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.shim import rundir
@@ -59,8 +59,11 @@ class Places:
         run = self.run(task)
         if run is None or not task.is_terminal or task.result is None:
             return None
-        own = run / rundir.RESULT_FILE
-        return str(own if own.exists() else run / rundir.STDOUT_FILE)
+        out, error = run / rundir.STDOUT_FILE, run / rundir.STDERR_FILE
+        for path in (run / rundir.RESULT_FILE, out, error):
+            if _size(path):
+                return str(path)
+        return str(out)
 
     def last_activity(self, task: Task) -> datetime | None:
         """When the running attempt last printed or reported something."""
@@ -69,6 +72,13 @@ class Places:
             return None
         times = [_modified(run / name) for name in (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.REPORT_FILE)]
         return datetime.fromtimestamp(max(times), UTC) if max(times) else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _modified(path: Path) -> float:
@@ -147,7 +157,7 @@ def results(state: State, directory: Path) -> answers.ResultsAnswer:
         total_tasks=counts.total,
         completed_tasks=counts.completed,
         results=tuple(
-            summary.task_result(task, result_path=places.result_path(task), workspace=places.of(task).get("workspace"))
+            summary.task_result(state, task, result_path=places.result_path(task), workspace=places.of(task).get("workspace"))
             for task in state.tasks.values()
         ),
         directory=str(directory),
@@ -156,53 +166,9 @@ def results(state: State, directory: Path) -> answers.ResultsAnswer:
 
 def explanation(state: State, task: Task, directory: Path, now: datetime) -> answers.Explanation:
     """Why the task is where it is, in sentences."""
+    places = Places(directory)
+    ahead = tuple(other.id for other in assess(state, now).ready if other.spec.priority < task.spec.priority)
+    look = Look(now, waiting(state, directory, now), ahead, places.activity, places.last_activity)
     return answers.Explanation(
-        orchestration_task_id=task.orchestration_task_id,
-        id=task.id,
-        status=task.status.value,
-        because=tuple(_because(state, task, directory, now)),
+        orchestration_task_id=task.orchestration_task_id, id=task.id, status=task.status.value, because=sentences(state, task, look)
     )
-
-
-def _because(state: State, task: Task, directory: Path, now: datetime) -> list[str]:
-    if task.is_terminal:
-        return _ended(task)
-    if task.status is Status.RUNNING:
-        return _running(task, directory, now)
-    reason = waiting(state, directory, now).get(task.orchestration_task_id)
-    sentences = [f"It waits for {reason}." if reason else "Nothing stands in its way; it is about to start."]
-    ahead = [other.id for other in assess(state, now).ready if other.spec.priority < task.spec.priority]
-    if ahead:
-        sentences.append(f"{len(ahead)} with a higher priority go first: {', '.join(ahead[:5])}.")
-    if task.error_message:
-        sentences.append(f"Attempt {task.attempt} failed ({task.reason}): {task.error_message}")
-    return sentences
-
-
-def _running(task: Task, directory: Path, now: datetime) -> list[str]:
-    since = f" for {(now - task.started_at).total_seconds():.0f} s" if task.started_at else ""
-    sentences = [f"Attempt {task.attempt} runs{since}." if task.agent_started else f"Attempt {task.attempt} makes its checkout."]
-    if task.waiting_for:
-        sentences = [f"It waits for {task.waiting_for}."]
-    if task.cancel_requested:
-        sentences.insert(0, "Its cancellation was asked for; it keeps its place until its processes are gone.")
-    last = Places(directory).last_activity(task)
-    if last is not None:
-        sentences.append(f"It last gave a sign of life {max(0.0, (now - last).total_seconds()):.0f} s ago.")
-    return sentences
-
-
-def _ended(task: Task) -> list[str]:
-    sentences = [f"It has {'been cancelled' if task.status is Status.CANCELLED else task.status.value}."]
-    if task.status is not Status.COMPLETED:
-        sentences[0] = f"{sentences[0][:-1]} (reason: {task.reason}): {task.error_message}"
-    sentences += summary.conflict_lines(task)
-    if task.branch:
-        sentences.append(f"Its work is on branch {task.branch}.")
-        if task.pr_url or task.pr_error:
-            sentences.append(f"Its pull request: {task.pr_url}" if task.pr_url else f"No pull request was opened: {task.pr_error}")
-        elif task.spec.open_pr:
-            sentences.append("Its pull request is being opened.")
-    elif task.salvage_refs:
-        sentences.append(f"Its work was saved: git checkout {list(task.salvage_refs.values())[-1]}")
-    return sentences

@@ -9,14 +9,16 @@ from anyio import to_thread
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import aftermath, answers, requests, summary
 from devsh_memory_mcp.domain.documents import plan_document
+from devsh_memory_mcp.domain.lineage import base_of
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, branches, endings, radar, reading, work
-from devsh_memory_mcp.engine.correspondence import decide_message, fitting, letters_for, mark_read
+from devsh_memory_mcp.engine.correspondence import decide_message, does_interrupt, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
+from devsh_memory_mcp.engine.rehearsal import Rehearsed
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.engine.waiting import Reader, changes_of, wait_for, wait_until_exact
 from devsh_memory_mcp.errors import Conflict, InvalidRequest
@@ -36,6 +38,7 @@ class LocalOrchestration:
         self._handed_out: set[int] = set()  # of messages, to this caller, and not confirmed yet
         self._needs: dict[str, str] = {}  # what tasks need, as far as this caller was told; by task run
         self._pulled = 0
+        self._rehearsed: Rehearsed | None = None
 
     @property
     def orchestration_id(self) -> str:
@@ -46,6 +49,10 @@ class LocalOrchestration:
     def directory(self) -> Path:
         """Where its files are."""
         return self.site.directory
+
+    def expect(self, rehearsed: Rehearsed | None) -> None:
+        """The request for which this was begun has been prepared already."""
+        self._rehearsed = rehearsed
 
     async def aclose(self) -> None:
         """Commits what is queued and closes the journal."""
@@ -106,7 +113,8 @@ class LocalOrchestration:
         settings = await self._preparation.settings()
         is_head = self._caller.identity == HEAD  # an agent has its own environment, and no say in how many run
         bounds = admission.Bounds(settings.max_concurrent if is_head else None, settings.max_tasks)
-        prepared, warnings = await prepare(state)
+        ready, self._rehearsed = self._rehearsed, None
+        prepared, warnings = ready.prepared if ready and ready.request is request and not state.tasks else await prepare(state)
         committed = await self._journal.transact(
             lambda state, now: admission.admit(
                 state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent, bounds=bounds
@@ -121,7 +129,7 @@ class LocalOrchestration:
 
     def _spawned(self, state: State, task_id: str, warnings: tuple[str, ...]) -> answers.SpawnAnswer:
         task = state.tasks[task_id]
-        repository = task.spec.repository
+        repository, base = task.spec.repository, base_of(state, task)
         return answers.SpawnAnswer(
             orchestration_task_id=task_id,
             task_id=task.id,
@@ -130,8 +138,8 @@ class LocalOrchestration:
             status=task.status.value,
             orchestration_id=state.orchestration_id,
             repo=repository.name if repository else None,
-            base_branch=repository.base_branch if repository else None,
-            base_commit=repository.base_commit if repository else None,
+            base_branch=base.branch,
+            base_commit=base.commit,
             branch=repository.branch if repository else None,
             isolation="guard",
             permissions=task.spec.permissions,
@@ -172,7 +180,7 @@ class LocalOrchestration:
         state = await self._journal.read()
         answer, task = work.describe(state, state.get_task(any_id), self.directory), state.get_task(any_id)
         found = await to_thread.run_sync(work.find, task)
-        return answer.model_copy(update={"ref": found.ref, "tip": found.tip}) if found else answer
+        return answer.model_copy(update=found.fields()) if found else answer
 
     async def summary(self) -> answers.SummaryAnswer:
         """The whole at a glance."""
@@ -210,7 +218,8 @@ class LocalOrchestration:
             )
         committed = await self._journal.transact(lambda state, _now: decide_message(state, request, self._sender(state)))
         trouble = await self.site.link.ring(self.orchestration_id)
-        return answers.MessageAnswer(message_id=committed.value or committed.seqs[0], to=request.to, next=trouble)
+        number, state = committed.value or committed.seqs[0], await self._journal.read()
+        return answers.MessageAnswer(message_id=number, to=request.to, interrupts=does_interrupt(state, number), next=trouble)
 
     async def messages(
         self,

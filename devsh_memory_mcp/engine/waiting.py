@@ -104,7 +104,7 @@ class Wait:
             return "A message for you has come: read it, then wait again."
         if open_ids:
             return f"{'Wait again for the others:' if finished else 'Still at work; wait again for'} {', '.join(open_ids[:10])}."
-        done = [task.branch for task in tasks if task.branch and task.totals.commits]
+        done = [task.branch for task in tasks if task.branch]
         return f"Look at the work (git diff HEAD...BRANCH) and merge what is good: {', '.join(done[:5])}." if done else None
 
 

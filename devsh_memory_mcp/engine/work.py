@@ -15,11 +15,19 @@ from devsh_memory_mcp.errors import DevshError
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A ref with the task's work and the commit that it is at now; `is_branch` where it is the branch that was published."""
+    """A ref with the task's work and the commit that it is at now; `is_branch` where it is the branch that was published.
+
+    `head` is what its agent began on, None where the repository no longer has that.
+    """
 
     ref: str
     tip: str
     is_branch: bool
+    head: str | None = None
+
+    def fields(self) -> dict[str, str]:
+        """As the answer has them: compared with what the agent began on, where that is known."""
+        return {"ref": self.ref, "tip": self.tip} | ({"base_commit": self.head} if self.head else {})
 
 
 def find(task: Task) -> Work | None:
@@ -30,7 +38,8 @@ def find(task: Task) -> Work | None:
     branch = f"refs/heads/{task.branch}" if task.branch else None
     for ref in (branch, *reversed(task.salvage_refs.values())):
         if ref is not None and (tip := repository.find_commit(ref)) is not None:
-            return Work(ref, tip, ref == branch)
+            began = task.totals.head
+            return Work(ref, tip, ref == branch, began and repository.find_commit(began))
     return None
 
 

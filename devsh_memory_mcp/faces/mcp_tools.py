@@ -48,14 +48,16 @@ class Call:
 async def spawn_agent(call: Call, given: arguments.SpawnArguments) -> CallToolResult:
     """Admits one agent."""
     find = call.orchestrations
-    orchestration = await (find.holding(given.resume) if given.resume else find.current(create=True))
-    return result_of(await orchestration.spawn(given.request()))
+    request = given.request()
+    orchestration = await (find.holding(given.resume) if given.resume else find.current(create=True, request=request))
+    return result_of(await orchestration.spawn(request))
 
 
 async def spawn_batch(call: Call, given: arguments.BatchArguments) -> CallToolResult:
     """Admits all of them, or none. Of each as much is told as there is room for: first of all its id."""
-    orchestration = await call.orchestrations.current(create=True)
-    answer = await orchestration.spawn_batch(given.request())
+    request = given.request()
+    orchestration = await call.orchestrations.current(create=True, request=request)
+    answer = await orchestration.spawn_batch(request)
     whole = plain(answer)
     for fields in _OF_A_BATCH:
         rows: list[Json] = [{name: row[name] for name in fields if name in row} for row in map(plain, answer.tasks)]

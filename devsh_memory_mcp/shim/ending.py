@@ -121,6 +121,7 @@ class End:
             error_message=verdict.error_message,
             branch=saved.branch,
             salvage_ref=saved.salvage_ref,
+            head=prepared.head if prepared else None,
             tip=saved.tip,
             commits=saved.commits,
             files_changed=changes.file_count,

@@ -168,6 +168,7 @@ class Outcome(typing.NamedTuple):
 
     `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
+    `head` is what the agent began on, the base or the merge of its dependencies into it: commits and changes are counted from there.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
     `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
@@ -189,6 +190,7 @@ class Outcome(typing.NamedTuple):
     error_message: str | None = None
     branch: str | None = None
     salvage_ref: str | None = None
+    head: str | None = None
     tip: str | None = None
     commits: int = 0
     files_changed: int = 0

@@ -64,14 +64,14 @@ class Saving:
             self._warnings.append("The agent removed its checkout; there is nothing to save.")
             return self._unchanged(base, publish=publish)
         parent, parent_tree, has_commits = self._take_commits()
-        tree, changes = self._take_files(base)
+        tree, changes = self._take_files()
         tip = parent if tree == parent_tree else self._commit(tree, parent)
         salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
         self._take_strays(salvage_name, parent)
         if tip == base:
             return self._unchanged(base, publish=publish)
         salvage_ref = publication.salvage(tool, tip, salvage_name)
-        count = 1 if not has_commits and self._prepared.head == base else int(tool.own("rev-list", "--count", f"{base}..{tip}").text)
+        count = int(tool.own("rev-list", "--count", f"{self._prepared.head}..{tip}").text) if has_commits else int(tip != parent)
         branch = self._publish(tip) if publish else None
         touched = publication.verify(tool, tip, salvage_ref, branch)
         if touched is not None:
@@ -145,22 +145,22 @@ class Saving:
         if kept:
             self._warnings.append(f"Commits that the agent's HEAD does not lead to were saved as well: {', '.join(kept)[:2000]}")
 
-    def _take_files(self, base: str) -> tuple[str, Difference]:
-        """The workspace as a tree, and how it differs from the base."""
+    def _take_files(self) -> tuple[str, Difference]:
+        """The workspace as a tree, and how it differs from what the agent began on: what was merged before is others' work."""
         excluded = [f":(top,exclude,literal){os.path.normpath(name)}" for name in self._tool.checkout.include]
         for path in self._add("--", ".", *excluded):
             self._absorb(path)
         tree = self._tool.own("write-tree").text
-        if tree == self._start_tree and self._prepared.head == base:
+        if tree == self._start_tree:
             return tree, Difference()
-        changes = difference.compare(self._tool, base, tree)
+        changes = difference.compare(self._tool, self._prepared.head, tree)
         for _ in range(_MOST_NESTING):
             if not changes.nested:
                 return tree, changes
             for path in changes.nested:
                 self._absorb(path)
             tree = self._tool.own("write-tree").text
-            changes = difference.compare(self._tool, base, tree)
+            changes = difference.compare(self._tool, self._prepared.head, tree)
         self._warn_unsaved(f"Repositories are nested too deeply to be saved: {', '.join(changes.nested[:5])}")
         return tree, changes
 

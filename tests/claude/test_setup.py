@@ -12,7 +12,7 @@ import pytest
 
 from devsh_memory_mcp.cli.main import run
 from devsh_memory_mcp.cli.session import Surroundings
-from devsh_memory_mcp.clients.claude import knows_server
+from devsh_memory_mcp.clients.claude import find_server
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
 
@@ -109,7 +109,7 @@ def test_the_plugin_brings_server_and_skill(claude: Path, claude_environment: di
         assert "Successfully" in asked(claude, environment, project, "plugin", *words)
     assert "devsh-orchestrator" in asked(claude, environment, project, "plugin", "details", "devsh")
     assert "Connected" in asked(claude, environment, project, "mcp", "list")
-    assert knows_server(project, environment)
+    assert find_server(project, environment)
 
 
 @pytest.mark.promise("setup.claude")

@@ -89,13 +89,17 @@ def test_trust_shows_what_it_allows_lists_and_revokes_it(user: User) -> None:
     file.write_text('setup = "make deps"\nkeep_days = 1\n', encoding="utf-8")
     assert "ignored until you allow it: devsh trust" in user.types("config").err
     said = user.types("trust")
-    assert ("make deps" in said.out, "keep_days" in said.out) == (True, False)
+    assert ("make deps" in said.out, "keep_days" in said.out, "--yes" in said.err, said.code) == (True, False, True, 2)
+    assert user.types("config", "get", "setup").out == "", "nobody was there to agree to it"
+    said = user.types("trust", "--yes")
+    assert said.out.index("make deps") < said.out.index("It may from now on")
+    assert f"devsh trust --revoke {user.project}" in said.out
     assert user.types("config", "get", "setup").out == "make deps\n"
     assert user.types("trust", "--list").out == f"{file}\n"
     file.write_text('setup = "make other"\n', encoding="utf-8")
     assert "changed since" in user.types("trust", "--list").out
     assert user.types("config", "get", "setup").out == ""
-    assert json.loads(user.types("trust", str(user.project), "--json").out)["allowed"] == {"setup": "make other"}
+    assert json.loads(user.types("trust", str(user.project), "--yes", "--json").out)["allowed"] == {"setup": "make other"}
     assert json.loads(user.types("trust", "--revoke", "--json").out)["revoked"] is True
     assert "was not allowed" in user.types("trust", "--revoke").out
     assert "No repository" in user.types("trust", "--list").out
@@ -116,3 +120,12 @@ def test_broken_settings_are_told_by_every_command_that_needs_them_and_by_no_oth
     user.writes(".config/devsh/config.toml", "max_tasks = 'x'\n")
     assert user.types("config").code == 2
     assert user.types("orchestrate", "list", DEVSH_MEMORY_DIR=str(user.home / "memory")).code == 0
+
+
+@pytest.mark.promise("settings.wrong")
+@pytest.mark.parametrize("text", ["timeout = 'soon'\n", "timeout = '-1'\n", "keep_day = 1\n", "keep_days = \n", "default_agent = 'x'\n"])
+def test_an_error_ends_with_one_full_stop_and_speaks_of_nothing_that_was_not_to_be_started(user: User, text: str) -> None:
+    user.writes(".config/devsh/config.toml", text)
+    said = user.types("config")
+    first = said.err.splitlines()[0]
+    assert (said.code, first.endswith((".", "?")), ".." in first.replace("...", ""), "tarted" in said.err) == (2, True, False, False)

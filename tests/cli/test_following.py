@@ -12,7 +12,7 @@ def test_status_shows_one_task_and_where_its_files_are(devsh, orchestration):
     orchestration.add("ns1", branch="dev/do-it-12345", base_branch="main", base_commit="abc", prompt="# Fix it\ntrue")
     said = devsh("orchestrate", "status", "ns1")
     assert said.code == 0
-    assert "dev/do-it-12345 from main" in said.out
+    assert "dev/do-it-12345 from main (abc)" in said.out
     assert "Fix it" in said.out
     assert said.out.rstrip().endswith("/memory/orchestrations/orch_abc123")
 
@@ -20,13 +20,13 @@ def test_status_shows_one_task_and_where_its_files_are(devsh, orchestration):
 def test_status_tells_what_an_agent_does_needs_may_and_has_cost(devsh, orchestration):
     orchestration.add(
         "ns1", agent_name="claude/opus", activity="edits src/\x1b[2Japp.py", needs_input="It may not run `curl`.", session_id="5e55",
-        cost_usd=0.42, cost_basis="subscription", usage={"inputTokens": 12000, "turns": 0}, permissions="bypass", failure="rate_limit",
+        cost_usd=0.42, cost_basis="subscription", usage={"inputTokens": 12000, "turns": 1}, permissions="bypass", failure="rate_limit",
     )  # fmt: skip
     said = devsh("orchestrate", "status", "ns1").out
     for line in (
         "doing     edits src/app.py",
         "needs     It may not run `curl`.",
-        "cost      ~$0.42 at list price, which a subscription is not billed; 12,000 input tokens\n",
+        "cost      ~$0.42 at list price, which a subscription is not billed; 12,000 input tokens, 1 turn\n",
         "session   5e55",
         "may       do everything unasked, with your rights (bypass)",
         "because   the provider's limit is reached (rate_limit)",

@@ -19,7 +19,18 @@ def checkout(orchestration, tmp_path):
 
 
 @pytest.fixture
-def typed(devsh, tmp_path):
+def at_a_terminal():
+    """The tests' own stdin is one meanwhile."""
+    mine, (ours, theirs) = os.dup(0), os.openpty()
+    os.dup2(theirs, 0)
+    yield
+    os.dup2(mine, 0)
+    for descriptor in (mine, ours, theirs):
+        os.close(descriptor)
+
+
+@pytest.fixture
+def typed(devsh, tmp_path, at_a_terminal):
     shell = tmp_path / "own-shell"
     shell.write_text('#!/bin/sh\npwd; ls ..; echo "$HELD"; exit 3\n')
     shell.chmod(0o755)
@@ -75,7 +86,7 @@ def test_a_checkout_that_is_gone_says_where_its_work_is(typed, checkout, orchest
     assert (said.code, sentence in said.err) == (5, True)
 
 
-def test_what_cannot_be_started_is_told(devsh, checkout):
+def test_what_cannot_be_started_is_told(devsh, checkout, at_a_terminal):
     said = devsh("orchestrate", "open", "ns1", environment={**os.environ, "SHELL": "/no/shell"})
     assert (said.code, "/no/shell cannot be started" in said.err) == (6, True)
 
@@ -84,3 +95,22 @@ def test_a_task_that_has_not_begun_has_nothing_to_open(typed, orchestration):
     orchestration.add("ns1", "pending")
     assert "devsh orchestrate explain ns1" in typed("ns1").err
     assert [typed(*words).code for words in ([""], ["nothing"], [])] == [2, 4, 2]
+
+
+@pytest.mark.promise("cli.open")
+def test_without_a_terminal_nothing_is_opened_and_the_line_to_type_is_told(devsh, checkout, orchestration):
+    orchestration.works["ns1"]["session"] = ("sh", "-c", "echo the session")
+    said = devsh("orchestrate", "open", "ns1", environment={"PATH": os.environ["PATH"]})
+    assert (said.code, said.out, f"At a terminal: cd {checkout} && sh -c 'echo the session'" in said.err) == (6, "", True)
+    assert json.loads(devsh("orchestrate", "open", "ns1", "--json").out)["command"] == ["sh", "-c", "echo the session"]
+
+
+@pytest.mark.promise("cli.open")
+def test_an_agent_that_is_not_installed_is_told_before_anything_is_done(typed, checkout, orchestration):
+    orchestration.add("ns1", "completed", agent_name="claude/opus")
+    orchestration.works["ns1"]["session"] = ("no-claude-here", "--resume", "s")
+    said = typed("ns1")
+    assert (said.code, said.out) == (2, "")
+    assert "'no-claude-here', which is not on your PATH" in said.err
+    assert "look at its checkout: devsh orchestrate open ns1 --shell" in said.err
+    assert typed("ns1", "--shell").code == 3

@@ -6,6 +6,7 @@ import pytest
 
 from devsh_memory_mcp.domain.answers import BranchConflict
 from devsh_memory_mcp.domain.records import DiffStat
+from tests.doubles.orchestration import FakeOrchestration
 
 
 @pytest.mark.promise("cli.list.json")
@@ -90,6 +91,34 @@ def test_a_message_needs_its_type_and_reaches_the_task(devsh, orchestration):
     assert devsh("orchestrate", "message", "tr_ns1", "Please also update the tests").code == 2
     assert devsh("orchestrate", "message", "tr_ns1", "Please also update the tests", "--type", "request").code == 0
     assert (orchestration.requests[0].to, orchestration.requests[0].type) == ("tr_ns1", "request")
+
+
+def test_a_message_that_interrupts_says_that_it_does(devsh, orchestration):
+    orchestration.add("ns1")
+    words = ("orchestrate", "message", "ns1", "Stop", "--type", "request")
+    assert devsh(*words).out == "Message 7 to ns1: in its mailbox.\n"
+    assert devsh(*words, "--interrupt").out == "Message 7 to ns1: sent; it interrupts what the agent does, which reads it at once.\n"
+
+
+def test_a_task_behind_a_cancelled_one_says_so_wherever_people_look(devsh, orchestration):
+    orchestration.add("ns1", "failed", error_message="Dependency first failed", reason="dependency", cancelled_dependency="first")
+    for words in (("status", "ns1"), ("status",), ("list",), ("results",), ("wait", "ns1")):
+        said = devsh("orchestrate", *words).out
+        assert ("its dependency first was cancelled" in said, "Dependency first failed" in said) == (True, False)
+    assert json.loads(devsh("orchestrate", "status", "ns1", "--json").out)["errorMessage"] == "Dependency first failed"
+
+
+def test_lines_to_type_call_tasks_by_name_where_that_means_them_and_by_id_elsewhere(devsh, orchestration):
+    done = {"status": "completed", "branch": "dev/x", "attempt": 1}
+    orchestration.add("ns1", id="lint", **done)
+    assert "devsh orchestrate merge lint\n" in devsh("orchestrate", "results").out
+    assert "devsh orchestrate logs lint\n" in devsh("orchestrate", "status", "ns1").out
+    assert "devsh orchestrate merge ns1\n" in devsh("orchestrate", "results", "--orchestration-id", "orch_abc123").out
+    devsh.world.all.insert(0, FakeOrchestration("orch_new").add("ns2", id="lint", **(done | {"status": "running"})))
+    assert "devsh orchestrate merge ns1\n" in devsh("orchestrate", "results", "orch_abc123").out
+    assert "devsh orchestrate logs ns1\n" in devsh("orchestrate", "status", "ns1").out
+    assert "logs -f lint " in devsh("orchestrate", "status").out
+    assert "`devsh orchestrate merge" not in (json.loads(devsh("orchestrate", "results", "--json").out)["next"] or "")
 
 
 @pytest.mark.promise("cli.cancel")

@@ -108,3 +108,15 @@ def test_a_file_that_cannot_be_changed_safely_is_refused_and_nothing_is_written(
 def test_codex_home_is_used_where_it_is_named(user: User) -> None:
     assert user.types("setup", "codex", "--yes", CODEX_HOME=str(user.home / "there")).code == 0
     assert (user.home / "there/config.toml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.promise("setup.codex")
+def test_what_was_taken_out_leaves_no_notes_of_it(user: User) -> None:
+    user.types("setup", "codex", "--yes")
+    assert (user.home / ".config/devsh/setup.json").exists()
+    user.types("setup", "codex", "--remove", "--yes")
+    assert not (user.home / ".config/devsh").exists()
+    user.writes(".config/devsh/config.toml", "")
+    user.types("setup", "codex", "--yes")
+    user.types("setup", "codex", "--remove", "--yes")
+    assert [path.name for path in (user.home / ".config/devsh").iterdir()] == ["config.toml"]

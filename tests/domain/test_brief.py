@@ -64,7 +64,7 @@ def test_it_says_who_runs_what_is_owed_which_mail_there_is_and_what_to_call(plan
         "- plan-bad (exit): no; it was: Do bad.",
         "",
         "## Finished, not merged as far as git shows (1)",
-        "- plan-good: branch dev/good, 2 commits, +9 -3 in 1 files: Do good.",
+        "- plan-good: branch dev/good, 2 commits, +9 -3 in 1 file: Do good.",
         "",
         "## Waiting (1)",
         "- plan-wait waits for dependencies: plan-run: Do wait.",

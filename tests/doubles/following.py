@@ -20,7 +20,7 @@ class Followed(Canned):
         self._history: list[Change] = []
         self._news = anyio.Event()
 
-    async def current(self, *, create: bool = False) -> Canned:
+    async def current(self, *, create: bool = False, request: Any = None) -> Canned:
         self.is_there = self.is_there or create
         if not self.is_there:
             raise NotFound("Nothing has been spawned here yet.")

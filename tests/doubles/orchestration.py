@@ -73,7 +73,7 @@ class FakeOrchestration:
 
     async def message(self, request):
         self.requests.append(request)
-        return answers.MessageAnswer(message_id=7, to=request.to)
+        return answers.MessageAnswer(message_id=7, to=request.to, interrupts=request.interrupt)
 
     async def cancel(self, any_id, *, cascade=False):
         task = self._get(any_id)
@@ -133,7 +133,7 @@ class FakeOrchestrations:
         self.opened = (root, caller, orchestration_id)
         yield self
 
-    async def current(self, *, create=False):
+    async def current(self, *, create=False, request=None):
         if not self.all and not create:
             raise NotFound("Nothing was spawned here yet.")
         self.all = self.all or [FakeOrchestration()]

@@ -36,7 +36,7 @@ class Canned:
     def __init__(self, **given: Any) -> None:
         self.given, self.asked, self.ends = given, [], anyio.Event()
 
-    async def current(self, *, create: bool = False) -> "Canned":
+    async def current(self, *, create: bool = False, request: Any = None) -> "Canned":
         return self
 
     async def named(self, orchestration_id: str) -> "Canned":

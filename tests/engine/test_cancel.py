@@ -27,11 +27,14 @@ async def test_a_cancelled_tree_is_gone_and_its_work_is_under_the_salvage_ref(ho
         explained = await orchestration.explain(spawned.orchestration_task_id)
         waited = await ended(orchestration, spawned.orchestration_task_id, dependent.orchestration_task_id)
         behind = await orchestration.status(dependent.orchestration_task_id)
+        why = await orchestration.explain(dependent.orchestration_task_id)
     assert (record.status, record.reason, record.branch) == ("cancelled", "cancelled", None)
     assert [git(repository, "show", f"{ref}:draft") for ref in record.salvage_refs] == ["draft"]
     assert explained.because[1] == f"Its work was saved: git checkout {record.salvage_refs[0]}"
     assert waited.status == "cancelled"
     assert (behind.status, behind.error_message) == ("failed", f"Dependency {spawned.orchestration_task_id} failed")
+    assert behind.cancelled_dependency == spawned.orchestration_task_id
+    assert why.because == (f"It never started, because its dependency {spawned.orchestration_task_id} was cancelled.",)
     house.checks.append(lambda: git(repository, "for-each-ref", "refs/heads/dev", "refs/devsh/base") == "")
 
 
@@ -122,8 +125,8 @@ async def test_a_cancel_while_a_retry_is_awaited_ends_the_task_at_once(house: Ho
         await until_event(orchestration, "retry_scheduled")
         explained = await orchestration.explain(spawned.orchestration_task_id)
         answer = await orchestration.cancel(spawned.orchestration_task_id)
-        assert explained.because[0].startswith("It waits for back-off: attempt 2 starts at ")
-        assert explained.because[1] == "Attempt 1 failed (exit): bash: exit code 1"
+        assert explained.because[0].startswith("It is tried again after a pause: attempt 2 starts at ")
+        assert explained.because[1] == "The attempt before ended so: bash: exit code 1."
         assert (answer.cancelled, answer.cancelled_count, answer.status) == (True, 1, "cancelled")
         record = await orchestration.status(spawned.orchestration_task_id)
         await orchestration.pull()

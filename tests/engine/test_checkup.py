@@ -160,3 +160,16 @@ def test_the_logins_that_clis_keep_are_found(user: User, name: str, text: str, l
     user.writes(name, text)
     found = [(agent.name, each.cost_basis) for agent in find_agents(user.environment) for each in agent.logins]
     assert found == [login]
+
+
+@pytest.mark.promise("doctor.report")
+def test_whose_word_it_is_that_claude_code_knows_the_server_is_told(user: User) -> None:
+    program(user, "claude", "echo 2.1.330")
+    file = user.project / ".mcp.json"
+    file.write_text('{"mcpServers": {"devsh-memory": {"command": "uvx"}}}', encoding="utf-8")
+    found = checks(user.types("doctor", "--json").out)["MCP server"]
+    assert (found["state"], found["next"]) == ("ok", "devsh setup claude")
+    assert found["message"] == f"Claude Code knows it in this repository alone, by its own {file}"
+    user.types("setup", "claude", "--yes")
+    found = checks(user.types("doctor", "--json").out)["MCP server"]
+    assert (found["message"], found["next"]) == (f"Claude Code knows it for you, by {user.home}/.claude.json", None)

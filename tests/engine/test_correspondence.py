@@ -5,7 +5,7 @@ import pytest
 from devsh_memory_mcp.domain.events import AgentFailed, MessageDelivered, MessageFailed, MessageSent
 from devsh_memory_mcp.domain.requests import MessageRequest
 from devsh_memory_mcp.domain.state import State
-from devsh_memory_mcp.engine.correspondence import decide_message, letters_for, mark_read
+from devsh_memory_mcp.engine.correspondence import decide_message, does_interrupt, letters_for, mark_read
 from devsh_memory_mcp.engine.endings import doom
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from tests.domain.plans import Plan
@@ -75,3 +75,14 @@ def test_a_doomed_task_and_all_behind_it_fail_once_and_so_do_the_messages_to_the
     assert [event.orchestration_task_id for event in events if isinstance(event, AgentFailed)] == ["next", "last"]
     assert [event.message_id for event in events if isinstance(event, MessageFailed)] == [next(iter(plan.state.messages))]
     assert len(events) == 3
+
+
+@pytest.mark.parametrize(("interrupt", "runs"), [(True, True), (True, False), (False, True)])
+def test_a_message_interrupts_only_who_is_at_work_and_was_meant_to_be(interrupt: bool, runs: bool) -> None:
+    plan = Plan()
+    plan.spawn("one", agent_name="claude/opus")
+    if runs:
+        plan.start("one")
+    request = MessageRequest(to="one", message="Stop", type="request", interrupt=interrupt)
+    plan.tell(*decide_message(plan.state, request, "head").events)
+    assert does_interrupt(plan.state, plan.state.seq) is (interrupt and runs)

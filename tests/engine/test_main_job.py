@@ -28,12 +28,17 @@ async def test_a_task_behind_three_parallel_ones_works_on_what_they_made(house: 
         assert (answer.status, answer.result) == ("completed", "a\nb\nc\n")
         records = [await orchestration.status(name) for name in first]
         record = await orchestration.status(last.orchestration_task_id)
+        work = await orchestration.work(last.orchestration_task_id)
         results = await orchestration.results()
     assert [one.result for one in records] == ["made a\n", "made b\n", "made c\n"]
     assert [(one.commits, one.diff_stat and one.diff_stat.files, one.changed_files) for one in records] == [
         (1, 1, (name,)) for name in "abc"
     ]
     assert (record.branch, record.exit_code, record.merge_conflicts) == (last.branch, 0, ())
+    assert (last.base_branch, last.base_commit) == (records[0].branch, None), "it goes on from its first dependency's branch"
+    assert (record.base_branch, record.base_commit) == (records[0].branch, git(repository, "rev-parse", str(records[0].branch)))
+    assert (record.commits, record.changed_files) == (1, ("d",)), "what was merged before is others' work"
+    assert git(repository, "diff", "--name-only", f"{work.base_commit}...{work.tip}") == "d"
     assert git(repository, "show", f"{record.branch}:d") == "d"
     assert git(repository, "log", "-1", "--format=%an <%ae>", str(record.branch)) == "A Tester <tester@example.org>"
     assert [git(repository, "rev-parse", ref) for ref in record.salvage_refs] == [git(repository, "rev-parse", str(record.branch))]
@@ -180,3 +185,13 @@ async def test_an_agent_that_leaves_daemons_behind_takes_them_along(house: House
         await until_event(orchestration, "agent_completed")
         assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
         assert await pipe.end() == ["here"]
+
+
+@pytest.mark.promise("status.failure")
+async def test_the_file_with_the_rest_is_the_one_that_was_written(house: House) -> None:
+    async with house.opened() as orchestration:
+        spawned = [await orchestration.spawn(shell(script)) for script in ("echo why >&2; exit 3", "echo what; echo why >&2")]
+        ids = [one.orchestration_task_id for one in spawned]
+        await ended(orchestration, *ids)
+        paths = [Path(str((await orchestration.status(name)).result_path)) for name in ids]
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in paths] == [("stderr.log", "why\n"), ("stdout.log", "what\n")]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from devsh_memory_mcp.domain.requests import ListRequest
+from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, ListRequest, SpawnRequest
 from devsh_memory_mcp.engine.garbage import Collected
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
-from devsh_memory_mcp.errors import InvalidId, NotFound
+from devsh_memory_mcp.errors import Conflict, InvalidId, NotFound, RepositoryUnusable, UnknownAgent, UnknownDependency
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import collect_garbage, open_orchestrations, runner_command
 from tests.doubles.clock import StoppedClock
@@ -118,3 +118,35 @@ async def test_only_checkouts_whose_work_is_safe_are_removed(house: House, repos
     assert left == there == {"kept", "loose", "unsafe"}
     assert git(repository, "show", f"{spawned['saved'].branch}:new") == "new"
     house.expected = {"salvage_ref_missing"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (shell("true", agent_name="nobody/x"), UnknownAgent),
+        (shell("true", repo="./nowhere"), RepositoryUnusable),
+        (shell("true", depends_on=("nothing",)), UnknownDependency),
+        (BatchRequest(tasks=(BatchTask(id="a", prompt="true", agent_name="shell/bash", depends_on=("b",)),)), UnknownDependency),
+    ],
+)
+async def test_a_refused_first_spawn_begins_nothing(house: House, wrong: SpawnRequest | BatchRequest, error: type[Exception]) -> None:
+    async with open_orchestrations(house.root, house.caller()) as orchestrations:
+        with pytest.raises(error):
+            await orchestrations.current(create=True, request=wrong)
+        assert list((house.root / "orchestrations").iterdir()) == []
+        right = shell("true", name="good")
+        orchestration = await orchestrations.current(create=True, request=right)
+        spawned = await orchestration.spawn(right)
+        await ended(orchestration, spawned.orchestration_task_id)
+        assert len(list((house.root / "orchestrations").iterdir())) == 1
+
+
+async def test_what_was_tried_before_is_tried_again_where_another_was_first(house: House) -> None:
+    mine = shell("true", name="same")
+    async with open_orchestrations(house.root, house.caller()) as orchestrations:
+        orchestration = await orchestrations.current(create=True, request=mine)
+        async with house.opened() as other:
+            theirs = await other.spawn(shell("true", name="same"))
+            await ended(other, theirs.orchestration_task_id)
+        with pytest.raises(Conflict, match="named 'same' already"):
+            await orchestration.spawn(mine)

@@ -81,7 +81,7 @@ class Only:
     def __init__(self, orchestration: Any) -> None:
         self.orchestration = orchestration
 
-    async def current(self, *, create: bool = False) -> Any:
+    async def current(self, *, create: bool = False, request: Any = None) -> Any:
         return self.orchestration
 
     async def holding(self, _any_id: str) -> Any:

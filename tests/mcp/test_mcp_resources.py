@@ -19,7 +19,7 @@ FOR_EACH = {"devsh://agents/{id}", "devsh://runs/{id}/log"}
 
 
 class Fresh(Canned):
-    async def current(self, *, create: bool = False) -> Canned:
+    async def current(self, *, create: bool = False, request: Any = None) -> Canned:
         raise NotFound("Nothing has been spawned here yet.")
 
 

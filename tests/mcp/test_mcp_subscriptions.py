@@ -108,7 +108,7 @@ async def test_what_is_not_there_yet_is_followed_as_soon_as_it_is(era: str) -> N
 
 async def test_what_cannot_be_followed_spoils_no_call(era: str) -> None:
     class Broken(Followed):
-        async def current(self, *, create: bool = False) -> Canned:
+        async def current(self, *, create: bool = False, request: Any = None) -> Canned:
             if self.asked:
                 raise JournalBusy("The journal is busy.")
             return await super().current(create=create)

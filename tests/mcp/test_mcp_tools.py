@@ -322,7 +322,7 @@ async def test_what_nobody_expected_is_hidden(connect: Connect) -> None:
 
 async def test_a_fresh_head_has_no_agents_and_no_messages(connect: Connect) -> None:
     class Fresh(Canned):
-        async def current(self, *, create: bool = False) -> Canned:
+        async def current(self, *, create: bool = False, request: Any = None) -> Canned:
             raise NotFound("There is no orchestration yet.")
 
     async with connect(Fresh()) as client:

@@ -217,7 +217,19 @@ def test_dependencies_are_merged_and_their_branches_can_be_seen(stage: Stage, re
     assert (outcome.result or "").split() == ["a", "b", "origin/dev/a", "origin/dev/b", "origin/main", "dev/work-ab12c"]
     assert set(repository.files(outcome.branch or "")) == {".gitignore", "a", "b", "made", "readme", "src/code"}
     assert repository.git("merge-base", "--is-ancestor", "dev/b", outcome.branch or "") == ""
+    assert (outcome.commits, outcome.files_changed, outcome.insertions, outcome.changed_files) == (1, 1, 1, ("made",))
+    assert repository.git("diff", "--name-only", f"{outcome.head}...{outcome.branch}") == "made"
     repository.git("fsck", "--strict")
+
+
+def test_an_agent_that_adds_nothing_to_what_was_merged_for_it_is_counted_nothing(stage: Stage, repository: Repository) -> None:
+    base = repository.git("rev-parse", "HEAD")
+    repository.git("checkout", "-q", "-b", "dev/a", base)
+    merge = Merge("nsa", "dev/a", repository.commit("by a", a="a\n"))
+    repository.git("checkout", "-q", "main")
+    outcome = stage.run("cat a", checkout=repository.checkout(merges=(merge,)))
+    assert (outcome.commits, outcome.files_changed, outcome.changed_files) == (0, 0, ())
+    assert repository.files(outcome.branch or "")["a"] == "a"
 
 
 def test_a_conflict_is_told_and_the_agent_starts_all_the_same(stage: Stage, repository: Repository) -> None:
