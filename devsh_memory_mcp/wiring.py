@@ -24,7 +24,7 @@ from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
-from devsh_memory_mcp.store.fsck import Finding
+from devsh_memory_mcp.store.fsck import Finding, Fsck
 from devsh_memory_mcp.store.fsck import check as check_root
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.root import MemoryRoot
@@ -103,6 +103,11 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
     below = place.get(orchestration_id).directory if orchestration_id else root
     findings = check_root(place, clock, choose, repair=repair)
     return [finding for finding in findings if Path(finding.path).is_relative_to(below)]
+
+
+def check_directory(directory: Path) -> list[Finding]:
+    """What is wrong with one orchestration's directory, wherever it is; nothing is changed."""
+    return Fsck(SystemClock(), choose).check(directory)
 
 
 async def collect_garbage(

@@ -75,6 +75,8 @@ _COMMANDS = {
     "cli.logs": "orchestrate logs ID, -f, --raw: what an agent does and prints, in words or byte by byte",
     "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
     "cli.open": "orchestrate open ID: the agent's own session, or a shell, in its checkout, which stays while it is open",
+    "cli.replay": "orchestrate replay [ID|PATH] --to SEQ: plan, agents and mailbox as they were, from a journal, a directory or an export",
+    "cli.export": "orchestrate export: one orchestration packed without secrets, without work, in place whole or not at all",
     "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
 }
 

@@ -122,10 +122,11 @@ def diff_text(commits: int, stat: DiffStat | None) -> str:
     if not commits or stat is None:
         return ""
     added, removed = click.style(f"+{stat.insertions}", fg="green"), click.style(f"-{stat.deletions}", fg="red")
-    return f"  {_plural(commits, 'commit')}, {_plural(stat.files, 'file')}, {added} {removed}"
+    return f"  {plural(commits, 'commit')}, {plural(stat.files, 'file')}, {added} {removed}"
 
 
-def _plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -140,7 +141,7 @@ def _text_lines(text: str | None, path: str | None) -> list[str]:
     if not any(line.strip() for line in lines):
         return []
     hidden, bar = len(lines) - SHOWN_LINES, click.style("│", dim=True)
-    above = [click.style(f"  │ … {_plural(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True)] if hidden > 0 else []
+    above = [click.style(f"  │ … {plural(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True)] if hidden > 0 else []
     return [*above, *(f"  {bar} {plain(line)}" for line in lines[-SHOWN_LINES:])]
 
 

@@ -43,9 +43,13 @@ class Foreign:
 
 @dataclass(slots=True)
 class Scan:
-    """What was found: the whole commits, where they and the foreign lines between them end, and what stopped it, if anything."""
+    """What was found: the whole commits, where they and the foreign lines between them end, and what stopped it, if anything.
+
+    `ends` are the numbers of the commits' last events.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     end: int = 0
     foreign: Foreign = Foreign()
     damage: str = ""
@@ -148,6 +152,7 @@ class _Scanner:
 
     def _finish(self, stop: int) -> None:
         self._found.entries += self._commit
+        self._found.ends.append(self._last)
         told = any(isinstance(entry.event, ForeignLines) for entry in self._commit)
         self._seq, self._commit, self._zeros = self._last, [], None
         if told:
