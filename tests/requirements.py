@@ -195,6 +195,7 @@ _GETTING_THERE = {
     "skill.install": "devsh skill install [--project] copies the skill, and writes over nothing",
     "skill.wheel": "the skill is part of what is installed",
     "plugin.valid": "the repository is a Claude Code plugin, valid by claude itself; .mcp.json and server.json say the same",
+    "doctor.fsck": "devsh fsck [--repair] finds what is wrong with the files, says it in words, mends it and loses nothing",
     "doctor.report": "devsh doctor says which CLIs, logins and tools are there, what is missing and how to get it",
 }
 

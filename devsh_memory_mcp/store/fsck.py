@@ -39,12 +39,12 @@ def check(root: MemoryRoot, clock: Clock, choose: Choose, *, repair: bool, look_
         at_work = is_held(root.path / RUNNER_LOCK_FILE)
         return [finding for finding in found if not (at_work and finding.code in RUNNERS_OWN)]
     before = list(root_findings(root))
-    set_aside(broken_locks(root.path, (RUNNER_LOCK_FILE,)), clock)
+    moved = set_aside(broken_locks(root.path, (RUNNER_LOCK_FILE,)), clock)
     lock = try_lock(root.path / RUNNER_LOCK_FILE)
     if lock is None:
         raise Conflict("A runner is at work in this memory root.", next_step="Repair when its tasks have ended, or end it first.")
     try:
-        told = repair_root(root, clock)
+        told = [*moved, *repair_root(root, clock)]
         found = [*_compared(before, list(root_findings(root))), *told]
         return [*found, *(finding for place in _places(root.path) for finding in fsck.repair(place))]
     finally:

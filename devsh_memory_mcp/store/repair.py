@@ -29,13 +29,13 @@ _JOURNAL = frozenset({"journal_damaged", "journal_missing", "journal_not_a_file"
 _REWRITTEN = frozenset({"views_behind", "view_differs", "torn_end", "foreign_lines"})
 
 
-def set_aside(paths: Iterable[Path], clock: Clock) -> list[Path]:
-    """Renames each to `<name>.damaged-<ns>`; the new names."""
+def set_aside(paths: Iterable[Path], clock: Clock) -> list[Finding]:
+    """Renames each to `<name>.damaged-<ns>`, and tells where it is."""
     moved = []
     for path in list(paths):
         moved.append(unused_name(path, "damaged", nanoseconds(clock.now())))
         os.rename(path, moved[-1])
-    return moved
+    return [_told(path) for path in moved]
 
 
 def repair_root(root: MemoryRoot, clock: Clock) -> list[Finding]:
@@ -52,7 +52,7 @@ def repair_root(root: MemoryRoot, clock: Clock) -> list[Finding]:
     left = stale_socket(root.path)
     if left is not None:
         left.unlink(missing_ok=True)
-    return [_told(path) for path in moved]
+    return moved
 
 
 def _told(path: Path) -> Finding:
@@ -95,6 +95,8 @@ class Repair:
             return
         self._put_aside()
         self._mend_refs()
+        if "view_differs" in codes:
+            (directory / VIEWS_FILE).unlink(missing_ok=True)  # it says that the view is as it was written
         if codes & _REWRITTEN or self._told:
             self._rewrite()
 
