@@ -100,9 +100,9 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
     """What is wrong with the files of one orchestration, or of all; with `repair` it is mended where nothing is lost by it."""
     clock = SystemClock()
     place = MemoryRoot(root, clock, choose, os.environ)
-    below = place.get(orchestration_id).directory if orchestration_id else root
+    below = place.get(orchestration_id).directory if orchestration_id else None
     findings = check_root(place, clock, choose, repair=repair)
-    return [finding for finding in findings if Path(finding.path).is_relative_to(below)]
+    return [finding for finding in findings if below is None or finding.path.is_relative_to(below)]
 
 
 def check_directory(directory: Path) -> list[Finding]:

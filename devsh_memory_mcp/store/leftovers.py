@@ -11,6 +11,7 @@ from pathlib import Path
 from devsh_memory_mcp.shim.doorbell import NoRunner, socket_path
 from devsh_memory_mcp.store.finding import Finding
 from devsh_memory_mcp.store.inspection import RUNS
+from devsh_memory_mcp.store.lock import is_held
 from devsh_memory_mcp.store.root import LOCK_FILE, RUNNER_LOCK_FILE, MemoryRoot
 
 BROKEN_LINK = "link_broken"
@@ -31,7 +32,7 @@ def root_findings(root: MemoryRoot) -> Iterator[Finding]:
         where = f"It leads to {os.readlink(root.link)}, which is not there." if root.link.is_symlink() else "It is missing."
         message = f"{where} `devsh fsck --repair` points it to the newest orchestration."
         yield Finding(BROKEN_LINK, root.link, message)
-    left = stale_socket(root.path)
+    left = None if is_held(root.path / RUNNER_LOCK_FILE) else stale_socket(root.path)
     if left is not None:
         yield Finding(STALE_SOCKET, left, "The runner behind it was killed; the next one replaces it.", is_note=True)
 
