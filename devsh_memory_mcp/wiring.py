@@ -24,7 +24,7 @@ from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
-from devsh_memory_mcp.store.fsck import Finding
+from devsh_memory_mcp.store.fsck import Finding, Fsck
 from devsh_memory_mcp.store.fsck import check as check_root
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.root import MemoryRoot
@@ -100,9 +100,14 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
     """What is wrong with the files of one orchestration, or of all; with `repair` it is mended where nothing is lost by it."""
     clock = SystemClock()
     place = MemoryRoot(root, clock, choose, os.environ)
-    below = place.get(orchestration_id).directory if orchestration_id else root
+    below = place.get(orchestration_id).directory if orchestration_id else None
     findings = check_root(place, clock, choose, repair=repair)
-    return [finding for finding in findings if Path(finding.path).is_relative_to(below)]
+    return [finding for finding in findings if below is None or finding.path.is_relative_to(below)]
+
+
+def check_directory(directory: Path) -> list[Finding]:
+    """What is wrong with one orchestration's directory, wherever it is; nothing is changed."""
+    return Fsck(SystemClock(), choose).check(directory)
 
 
 async def collect_garbage(

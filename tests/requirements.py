@@ -75,6 +75,8 @@ _COMMANDS = {
     "cli.logs": "orchestrate logs ID, -f, --raw: what an agent does and prints, in words or byte by byte",
     "cli.diff": "orchestrate diff ID: what an ended task changed, as git shows it",
     "cli.open": "orchestrate open ID: the agent's own session, or a shell, in its checkout, which stays while it is open",
+    "cli.replay": "orchestrate replay [ID|PATH] --to SEQ: plan, agents and mailbox as they were, from a journal, a directory or an export",
+    "cli.export": "orchestrate export: one orchestration packed without secrets, without work, in place whole or not at all",
     "cli.merge": "orchestrate merge ID…: the branches of completed tasks into the user's own clean checkout",
 }
 
@@ -193,6 +195,7 @@ _GETTING_THERE = {
     "skill.install": "devsh skill install [--project] copies the skill, and writes over nothing",
     "skill.wheel": "the skill is part of what is installed",
     "plugin.valid": "the repository is a Claude Code plugin, valid by claude itself; .mcp.json and server.json say the same",
+    "doctor.fsck": "devsh fsck [--repair] finds what is wrong with the files, says it in words, mends it and loses nothing",
     "doctor.report": "devsh doctor says which CLIs, logins and tools are there, what is missing and how to get it",
 }
 

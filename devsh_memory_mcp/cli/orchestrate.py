@@ -19,6 +19,8 @@ MEMBERS = {
     "logs": "logs:logs",
     "explain": "explain:explain",
     "new": "new:new",
+    "replay": "replay:replay",
+    "export": "export:export",
 }
 EXAMPLES = (
     'devsh orchestrate spawn --agent shell/bash --name unit "make test"',

@@ -7,34 +7,47 @@ import anyio
 import click
 
 from devsh_memory_mcp import wiring
+from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import where, write_json
 from devsh_memory_mcp.cli.session import session_of
+from devsh_memory_mcp.store.finding import Finding
 
 
 @command("fsck", "devsh fsck", "devsh fsck --repair", short_help="Prove the files, and mend them.")
 @click.option("--repair", is_flag=True, help="Mend what can be mended; nothing is lost.")
 @click.pass_context
 def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
-    """Check journals, views, run directories and refs. Exits 1 where something is wrong still."""
+    """Check journals, views, run directories and refs. Exits 1 where something is wrong still.
+
+    A repair loses nothing: what it replaces is set aside, and it says where. Notes are what you may have wanted so, such as a
+    published branch that is deleted.
+    """
     session = session_of(context)
     root = session.root
     findings = wiring.check(root, session.orchestration_id, repair=repair)
-    left = [finding for finding in findings if not finding.repaired]
+    left = [finding for finding in findings if not finding.repaired and not finding.is_note]
     if as_json:
-        found = [{"code": each.code, "path": str(each.path), "message": each.message, "repaired": each.repaired} for each in findings]
+        found = [
+            {"code": each.code, "path": str(each.path), "message": each.message, "repaired": each.repaired, "note": each.is_note}
+            for each in findings
+        ]
         write_json({"ok": not left, "findings": found})
         return failure.FAILED if left else failure.OK
     for finding in findings:
-        state = click.style("mended", fg="green") if finding.repaired else click.style("wrong", fg="red")
-        click.echo(f"{state}  {finding.code}  {finding.message}\n        {finding.path}")
-    click.echo(
-        f"{len(left)} left to mend: devsh fsck --repair" if left and not repair else f"{len(left)} problems." if left else "All is well."
-    )
+        click.echo(f"{_standing(finding)}  {finding.code}  {plain(finding.message)}\n        {finding.path}")
+    more = f"{len(left)} left to mend: devsh fsck --repair"
+    click.echo("All is well." if not left else f"{len(left)} left that only you can decide." if repair else more)
     where(root)
     return failure.FAILED if left else failure.OK
+
+
+def _standing(finding: Finding) -> str:
+    if finding.repaired:
+        return click.style("mended", fg="green")
+    return click.style("note  ", fg="yellow") if finding.is_note else click.style("wrong ", fg="red")
 
 
 @command("gc", "devsh gc --dry-run", "devsh gc", short_help="Remove old checkouts whose work is saved.")

@@ -9,7 +9,7 @@ from devsh_memory_mcp.domain.brief import Facts
 from devsh_memory_mcp.domain.brief import brief as make_brief
 from devsh_memory_mcp.domain.explanation import Look, sentences
 from devsh_memory_mcp.domain.requests import ListRequest
-from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, live_count
+from devsh_memory_mcp.domain.schedule import LOW_DISK, Assessment, assess, live_count
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import InvalidRequest
@@ -91,15 +91,23 @@ def _modified(path: Path) -> float:
 def waiting(state: State, directory: Path, now: datetime) -> dict[str, str]:
     """For each pending task what it waits for."""
     found = assess(state, now)
-    reasons = dict(found.waiting)
+    if found.ready and free_bytes(directory) < LOW_DISK:
+        low = f"disk: less than {LOW_DISK // 1024**3} GB free; `devsh gc` removes old checkouts"
+        return found.waiting | {task.orchestration_task_id: low for task in found.ready}
+    return _waiting(state, found)
+
+
+def waiting_then(state: State, at: datetime) -> dict[str, str]:
+    """The same for a state of the past, as far as the journal tells it."""
+    return _waiting(state, assess(state, at))
+
+
+def _waiting(state: State, found: Assessment) -> dict[str, str]:
     taken = live_count(state)
-    low = bool(found.ready) and free_bytes(directory) < LOW_DISK
-    for task in found.ready:
-        if low:
-            reasons[task.orchestration_task_id] = f"disk: less than {LOW_DISK // 1024**3} GB free; `devsh gc` removes old checkouts"
-        elif taken >= state.max_concurrent:
-            reasons[task.orchestration_task_id] = f"a free place: {taken} of {state.max_concurrent} are taken"
-    return reasons
+    if taken < state.max_concurrent:
+        return found.waiting
+    full = f"a free place: {taken} of {state.max_concurrent} are taken"
+    return found.waiting | {task.orchestration_task_id: full for task in found.ready}
 
 
 def brief(state: State, merged: frozenset[str], directory: Path, now: datetime) -> str:

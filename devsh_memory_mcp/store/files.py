@@ -127,14 +127,15 @@ def create_file(path: Path, content: bytes) -> None:
         while view:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
-        _name(temporary, path)
+        give_name(temporary, path)
     finally:
         os.close(descriptor)
         temporary.unlink(missing_ok=True)
     sync_directory(str(path.parent))
 
 
-def _name(temporary: Path, path: Path) -> None:
+def give_name(temporary: Path, path: Path) -> None:
+    """Gives a file that is whole its name. FileExistsError where the name is taken."""
     try:
         os.link(temporary, path)
     except OSError as error:
@@ -142,7 +143,7 @@ def _name(temporary: Path, path: Path) -> None:
             raise
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-        os.rename(temporary, path)  # callers hold the root's lock, so nobody takes the name in between
+        os.rename(temporary, path)  # where files have one name only, somebody may take it in between
 
 
 def replace_file(path: Path, content: bytes) -> os.stat_result:

@@ -1,40 +1,28 @@
-"""What the run directories and the user's repositories say beside what the journal says. Nothing here changes anything."""
+"""What the run directories say beside what the journal says. Nothing here changes anything."""
 
 import os
-import re
 import stat
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.domain.state import State, Task
-from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.rundir import Outcome, Report, Run
+from devsh_memory_mcp.shim import census, rundir
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+from devsh_memory_mcp.store.finding import Ends, Finding
 from devsh_memory_mcp.store.lock import is_held
-from devsh_memory_mcp.store.reference import BASES, Repository
 
 RUNS = "runs"
 DAMAGED_FILE = "run_file_damaged"
-STALE_BASE = "stale_base_ref"
-HasRef = Callable[[str, str], bool]  # git directory, full name of a ref
-_TEMPORARY = re.compile(r".*\.(\d+)\.tmp")
-_GIT_PATIENCE = 10.0
+UNKNOWN_RUN = "unknown_run_directory"
 _ADVICE = {
     rundir.RUN_FILE: "The attempt is over and does not need it any more.",
     rundir.REPORT_FILE: "What it said is passed over; the attempt's end is in outcome.json.",
+    rundir.INBOX_FILE: "What cannot be read is passed over; messages are in the journal.",
     rundir.OUTCOME_FILE: "Its end is in the journal; its checkout is kept: look through it, then remove it yourself.",
+    rundir.LOCK_FILE: "The attempt is over and does not need it any more.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be; `code` is stable, `repaired` says that it is now."""
-
-    code: str
-    path: Path
-    message: str
-    repaired: bool = False
+_PROCESSES = {"started": "its shim", "guard": "its guard", "agent_started": "its agent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,108 +34,156 @@ class DamagedFile:
     is_replaceable: bool
 
 
-def has_ref(git_directory: str, ref: str) -> bool:
-    """Whether the repository has the ref. Asks the user's own repository, never an agent's checkout."""
-    command = ["git", f"--git-dir={git_directory}", "show-ref", "--verify", "--quiet", ref]
-    try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_GIT_PATIENCE, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt that the journal knows, and where its files are."""
+
+    task: Task
+    number: int
+    place: Path
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended, as far as the journal knows."""
+        return self.task.live_attempt == self.number
+
+    @property
+    def words(self) -> str:
+        """What it is called at the beginning of a sentence."""
+        return f"Attempt {self.number} of {self.task.id}"
 
 
-def run_findings(directory: Path, state: State) -> Iterator[Finding]:
-    """The run directories of one orchestration against its state."""
-    runs = directory / RUNS
-    known = {task.task_run_id: task for task in state.tasks.values()}
+def attempts(directory: Path, state: State) -> Iterator[Attempt]:
+    """Every attempt that the journal knows."""
     for task in state.tasks.values():
-        for attempt in range(1, task.attempt + 1):
-            yield from _attempt_findings(runs / task.task_run_id / str(attempt), task, attempt)
-    for place in sorted(runs.glob("*/*")):
-        if place.is_dir() and (place.parent.name not in known or not _is_recorded(known[place.parent.name], place.name)):
-            held = " Its lock is held: an agent runs there." if is_held(place / rundir.LOCK_FILE) else ""
-            yield Finding("unknown_run_directory", place, f"The journal has no such attempt.{held}")
+        for number in range(1, task.attempt + 1):
+            yield Attempt(task, number, directory / RUNS / task.task_run_id / str(number))
+
+
+def run_findings(directory: Path, state: State, ends: Ends) -> Iterator[Finding]:
+    """The run directories of one orchestration against its state."""
+    for attempt in attempts(directory, state):
+        yield from _attempt_findings(attempt)
+        yield from _missing_files(attempt, ends)
+        yield from _left_processes(attempt)
+    for place in unknown_runs(directory, state):
+        held = " Its lock is held: an agent runs there." if is_held(place / rundir.LOCK_FILE) else ""
+        advice = held or " `devsh fsck --repair` sets it aside, as it is."
+        yield Finding(UNKNOWN_RUN, place, f"The journal has no such attempt.{advice}")
     for file in damaged_files(directory, state):
         advice = "`devsh fsck --repair` keeps it aside; the next runner makes it anew." if file.is_replaceable else _ADVICE[file.path.name]
         yield Finding(DAMAGED_FILE, file.path, f"{file.why} {advice}")
 
 
-def _attempt_findings(place: Path, task: Task, attempt: int) -> Iterator[Finding]:
+def _attempt_findings(attempt: Attempt) -> Iterator[Finding]:
+    task, place, words = attempt.task, attempt.place, attempt.words
     if not place.is_dir():
-        if attempt in task.reported:
-            yield Finding("missing_run_directory", place, f"Attempt {attempt} of {task.id} has no directory.")
+        if attempt.number in task.reported:
+            message = f"{words} has no directory: its output is gone. What came of it is in the journal."
+            yield Finding("missing_run_directory", place, message)
         return
     held = is_held(place / rundir.LOCK_FILE)
-    if task.live_attempt == attempt and not held:
-        message = f"Attempt {attempt} of {task.id} has ended; the next runner finds out how: `devsh orchestrate wait {task.id}` starts one."
+    if attempt.is_live and not held:
+        message = f"{words} has ended; the next runner finds out how: `devsh orchestrate wait {task.id}` starts one."
         yield Finding("attempt_not_running", place, message)
-    if task.live_attempt != attempt and held:
-        yield Finding("ended_attempt_running", place, f"Attempt {attempt} of {task.id} is over, but its lock is held.")
+    if not attempt.is_live and held:
+        lock = place / rundir.LOCK_FILE
+        message = f"{words} is over, but its lock is held: `lsof {lock}` shows by whom. End that process, or let it end."
+        yield Finding("ended_attempt_running", place, message)
+
+
+def _missing_files(attempt: Attempt, ends: Ends) -> Iterator[Finding]:
+    """Of an attempt that is over and had a shim."""
+    place, end = attempt.place, ends.get((attempt.task.orchestration_task_id, attempt.number))
+    began = any(os.path.lexists(place / name) for name in (rundir.REPORT_FILE, rundir.OUTCOME_FILE))
+    if attempt.is_live or not began:
+        return
+    if not os.path.lexists(place / rundir.RUN_FILE):
+        message = f"It is missing. {attempt.words} is over and does not need it."
+        yield Finding("run_file_missing", place / rundir.RUN_FILE, message, is_note=True)
+    if not os.path.lexists(place / rundir.OUTCOME_FILE) and end is not None and end.reason not in ("lost", "spawn"):
+        message = "It is missing. How the attempt ended is in the journal; its checkout is kept until you remove it yourself."
+        yield Finding("outcome_missing", place / rundir.OUTCOME_FILE, message)
+
+
+def _left_processes(attempt: Attempt) -> Iterator[Finding]:
+    """Processes of an attempt that is over, recognised by more than their pid."""
+    if attempt.is_live or is_held(attempt.place / rundir.LOCK_FILE):
+        return
+    reports, _ = rundir.read_lines(str(attempt.place / rundir.REPORT_FILE), Report)
+    for report in reports:
+        if report.process is not None and report.type in _PROCESSES and census.is_alive(report.process):
+            pid, what = report.process.pid, _PROCESSES[report.type]
+            message = f"{attempt.words} is over, but {what} still runs: `kill {pid}` ends it."
+            yield Finding("process_left", attempt.place, message)
+
+
+def unknown_runs(directory: Path, state: State) -> list[Path]:
+    """Directories that no attempt in the journal explains."""
+    known = {task.task_run_id: task for task in state.tasks.values()}
+    found = sorted((directory / RUNS).glob("*/*"))
+    return [place for place in found if place.is_dir() and not _is_recorded(known.get(place.parent.name), place.name)]
+
+
+def _is_recorded(task: Task | None, attempt: str) -> bool:
+    return task is not None and attempt.isdigit() and 1 <= int(attempt) <= task.attempt
 
 
 def damaged_files(directory: Path, state: State) -> Iterator[DamagedFile]:
     """The files of recorded attempts that are there and are not what they should be."""
-    for task in state.tasks.values():
-        for attempt in range(1, task.attempt + 1):
-            place = directory / RUNS / task.task_run_id / str(attempt)
-            is_live = task.live_attempt == attempt and not is_held(place / rundir.LOCK_FILE)
-            for name in _ADVICE:
-                why = _damage(place / name)
-                if why:
-                    # Without its report an attempt would look like one that never began, and its agent be started again.
-                    yield DamagedFile(place / name, why, is_live and name != rundir.REPORT_FILE)
+    for attempt in attempts(directory, state):
+        is_waiting = attempt.is_live and not is_held(attempt.place / rundir.LOCK_FILE)
+        for name in _ADVICE:
+            why = _damage(attempt, name)
+            if why:
+                yield DamagedFile(attempt.place / name, why, is_waiting and _is_in_the_way(attempt.place / name))
 
 
-def _damage(path: Path) -> str:
+def _is_in_the_way(path: Path) -> bool:
+    """Whether a runner cannot go on before it is gone. Without its report an attempt would look like one that never began,
+
+    and its agent be started again; of the runner's letters those that can be read count.
+    """
+    if path.name == rundir.REPORT_FILE:
+        return False
+    return path.name != rundir.INBOX_FILE or not path.is_file()
+
+
+def _damage(attempt: Attempt, name: str) -> str:
     """Why a file cannot be read; empty where it can be, or is not there."""
+    path = attempt.place / name
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return "It is not a regular file."
-        if path.name == rundir.REPORT_FILE:
-            whole = path.read_bytes().rpartition(b"\n")[0]
-            reports, _ = rundir.read_lines(str(path), Report)
-            return "" if len(reports) == len(whole.splitlines()) else "Some of its lines are not reports."
-        if path.name == rundir.RUN_FILE:
-            rundir.read_json(str(path), Run)
-        else:
-            rundir.read_json(str(path), Outcome)
+        if name in (rundir.REPORT_FILE, rundir.INBOX_FILE):
+            return _stream_damage(path)
+        return _document_damage(attempt, path)
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
         return f"It cannot be read: {str(error)[:200]}."
+
+
+def _stream_damage(path: Path) -> str:
+    reports: list[Report] = []
+    if path.name == rundir.REPORT_FILE:
+        reports, end = rundir.read_lines(str(path), Report)
+        count = len(reports)
+    else:
+        letters, end = rundir.read_lines(str(path), Letter)
+        count = len(letters)
+    with rundir.open_regular(str(path)) as file:  # it may have grown since
+        lines = len(file.read(end).splitlines())
+    if count != lines:
+        return "Some of its lines cannot be read."
+    wrong = next((report.n for expected, report in enumerate(reports, 1) if report.n != expected), None)
+    return "" if wrong is None else f"Its lines are not numbered one after another: {wrong} is not where it should be."
+
+
+def _document_damage(attempt: Attempt, path: Path) -> str:
+    if path.name == rundir.LOCK_FILE:
+        return ""
+    found = rundir.read_json(str(path), Run) if path.name == rundir.RUN_FILE else rundir.read_json(str(path), Outcome)
+    if found is not None and (found.task_run_id, found.attempt) != (attempt.task.task_run_id, attempt.number):
+        return f"It is of attempt {found.attempt} of {found.task_run_id[:80]}."
     return ""
-
-
-def _is_recorded(task: Task, attempt: str) -> bool:
-    return attempt.isdigit() and 1 <= int(attempt) <= task.attempt
-
-
-def ref_findings(directory: Path, state: State, exists: HasRef) -> Iterator[Finding]:
-    """Saved work that the journal names and the user's repository no longer has."""
-    for task in state.tasks.values():
-        if task.spec.repository is None:
-            continue
-        for ref in task.salvage_refs.values():
-            if not exists(task.spec.repository.git_directory, ref):
-                message = f"{ref} of task {task.id} is not in {task.spec.repository.git_directory}."
-                yield Finding("salvage_ref_missing", directory, message)
-
-    for repository, task in stale_bases(state, exists):
-        message = f"{BASES}/{task.task_run_id} in {repository.git_directory} pins the base of {task.id}, which is over;"
-        yield Finding(STALE_BASE, directory, f"{message} `devsh fsck --repair` or `devsh gc` removes it.")
-
-
-def stale_bases(state: State, exists: HasRef) -> Iterator[tuple[Repository, Task]]:
-    """The tasks that are over and whose base is pinned still, as a runner leaves them that was killed at their end."""
-    for task in state.tasks.values():
-        found = task.spec.repository
-        if found is not None and task.is_terminal and exists(found.git_directory, f"{BASES}/{task.task_run_id}"):
-            yield Repository(found.git_directory, task.spec.environment), task
-
-
-def stale_files(directory: Path) -> Iterator[Path]:
-    """Temporary files whose writer is gone."""
-    for place in (directory, *sorted((directory / RUNS).glob("*/*"))):
-        for path in sorted(place.glob("*.tmp")):
-            named = _TEMPORARY.fullmatch(path.name)
-            if named and not os.path.exists(f"/proc/{named[1]}"):
-                yield path

@@ -43,9 +43,13 @@ class Foreign:
 
 @dataclass(slots=True)
 class Scan:
-    """What was found: the whole commits, where they and the foreign lines between them end, and what stopped it, if anything."""
+    """What was found: the whole commits, where they and the foreign lines between them end, and what stopped it, if anything.
+
+    `ends` are the numbers of the commits' last events.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     end: int = 0
     foreign: Foreign = Foreign()
     damage: str = ""
@@ -79,6 +83,7 @@ def scan(content: bytes, seq: int, foreign: Foreign = Foreign()) -> Scan:
             found.damage = str(error)
             break
         if not whole:
+            found.damage = _lost_behind(content[found.end :], scanner.seq)
             break
         start = stop + 1
     return found
@@ -95,12 +100,18 @@ def own_lines(content: bytes) -> Iterator[Entry | Damaged]:
                 yield error
 
 
+def _lost_behind(content: bytes, seq: int) -> str:
+    """Whether events that were told to be done stand behind a hole. One write has one time: what has another came after its sync."""
+    times = {found.timestamp for found in own_lines(content) if isinstance(found, Entry)}
+    return f"there is a hole of NUL bytes behind the event {seq}, with whole events behind it" if len(times) > 1 else ""
+
+
 class _Scanner:
     """The scan line by line; `found` is the result at every instant."""
 
     def __init__(self, found: Scan, seq: int) -> None:
         self._found = found
-        self._seq = seq
+        self.seq = seq
         self._commit: list[Entry] = []
         self._last = 0  # the `end` of the commit that is being read
         self._within = 0  # foreign lines inside it
@@ -112,7 +123,7 @@ class _Scanner:
         if document is None:
             self._skip(raw, start, stop)
             return True
-        expected = self._seq + len(self._commit) + 1
+        expected = self.seq + len(self._commit) + 1
         seq = int(str(document["seq"]))
         if seq != expected:
             if self._zeros is not None and seq > expected:  # blocks that a power loss left unwritten
@@ -133,7 +144,7 @@ class _Scanner:
     def _count(self, lines: int, stop: int) -> None:
         known = self._found.foreign
         if lines:
-            self._found.foreign = Foreign(known.count + lines, known.after if known.count else self._seq)
+            self._found.foreign = Foreign(known.count + lines, known.after if known.count else self.seq)
         self._found.end = stop
 
     def _join(self, document: dict[str, object], stop: int) -> None:
@@ -148,8 +159,9 @@ class _Scanner:
 
     def _finish(self, stop: int) -> None:
         self._found.entries += self._commit
+        self._found.ends.append(self._last)
         told = any(isinstance(entry.event, ForeignLines) for entry in self._commit)
-        self._seq, self._commit, self._zeros = self._last, [], None
+        self.seq, self._commit, self._zeros = self._last, [], None
         if told:
             self._found.foreign = Foreign()
         self._count(self._within, stop)

@@ -108,7 +108,7 @@ def _taken(directory: int, name: str) -> int | None:
 def is_held(path: Path) -> bool:
     """Whether somebody holds the exclusive lock on `path`. Asked with a shared lock, which disturbs other askers least."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # what an agent put there may be a pipe
     except FileNotFoundError:
         return False
     try:

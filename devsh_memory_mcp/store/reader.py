@@ -157,7 +157,7 @@ class Reader:
             return
         fresh = [entry for entry in progress.entries if entry.seq > seq]
         if fresh:
-            self._fold(Scan(fresh, progress.offset - self.offset, progress.foreign))
+            self._fold(Scan(fresh, end=progress.offset - self.offset, foreign=progress.foreign))
             self.size = self.offset
 
 

@@ -5,12 +5,21 @@ Nothing that a repository configures is executed, and nothing here raises: git m
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 BASES = "refs/devsh/base"
 _PATIENCE = 30.0  # seconds
 _OVERRIDES = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("safe.directory", "*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """Refs with their commits by name; of the commits asked for those that are `there`, of the refs' commits those that are `gone`."""
+
+    names: Mapping[str, str]
+    there: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,23 @@ class Repository:
         """The commit that a ref leads to, None where it leads to none or that cannot be said."""
         answer = self._ask("rev-parse", "-q", "--verify", f"{ref}^{{commit}}")
         return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+    def refs(self, below: Sequence[str], commits: Sequence[str]) -> Refs | None:
+        """The refs below these names; which of the commits are there, and which refs name one that is not. None where git fails."""
+        answer = self._ask("for-each-ref", "--format=%(refname) %(objectname)", *(f"{name}/" for name in below))
+        if answer.returncode != 0:
+            return None
+        names = dict(line.split(" ", 1) for line in answer.stdout.splitlines())
+        asked = sorted({*names.values(), *commits})
+        there = self._ask("cat-file", "--batch-check=%(objectname)", said="".join(f"{commit}\n" for commit in asked))
+        if there.returncode != 0:
+            return None
+        found = frozenset(line for line in there.stdout.splitlines() if " " not in line)  # else `<name> missing`
+        return Refs(names, found & set(asked), frozenset(names.values()) - found)
+
+    def restore(self, ref: str, commit: str) -> bool:
+        """Makes a ref that is not there, and overwrites none; whether it could be done."""
+        return self._ask("update-ref", "--no-deref", "-m", "devsh fsck", ref, commit, "0" * len(commit)).returncode == 0
 
     def holds(self, commits: Iterable[str]) -> bool:
         """Whether each of the commits is reachable from a ref that stays; those that pin the base of an attempt do not."""

@@ -120,3 +120,10 @@ def test_blocks_that_a_power_loss_left_empty_are_a_torn_end() -> None:
     behind = encode((MessageSent(sender="head", to="*", type="status", message="ho"),), 3, START)
     found = scan(content + b"\0" * (len(lost) - 1) + b"\n" + behind, 0)
     assert (found.end, found.damage, found.foreign.count) == (len(content), "", 0)
+
+
+def test_a_hole_with_later_writes_behind_it_is_damage_and_no_torn_end() -> None:
+    content, _ = journal_of([])
+    behind = [encode((MessageSent(sender="head", to="*", type="status", message="ho"),), 3 + n, START + timedelta(n)) for n in range(2)]
+    found = scan(content + b"\0" * 99 + b"\n" + b"".join(behind), 0)
+    assert (found.end, found.damage) == (len(content), "there is a hole of NUL bytes behind the event 1, with whole events behind it")

@@ -1,0 +1,201 @@
+"""The repair of one orchestration's directory, and of the root around it: nothing is lost, what is replaced is set aside."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from devsh_memory_mcp.domain.names import Choose
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest
+from devsh_memory_mcp.ports import Clock, Decide, Decision
+from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES, VIEWS_FILE, Document
+from devsh_memory_mcp.store.files import MODE, explained, make_directory, nanoseconds, unused_name
+from devsh_memory_mcp.store.finding import Ends, Finding, ends_of
+from devsh_memory_mcp.store.inspection import damaged_files, unknown_runs
+from devsh_memory_mcp.store.leftovers import broken_locks, is_link_broken, stale_files, stale_socket, temporary_files
+from devsh_memory_mcp.store.lock import HeldLock, is_held
+from devsh_memory_mcp.store.mending import mend
+from devsh_memory_mcp.store.reader import Reader
+from devsh_memory_mcp.store.refs import Look, by_repository, salvages_of, stale
+from devsh_memory_mcp.store.root import LINK, MemoryRoot
+from devsh_memory_mcp.store.root import LOCK_FILE as ROOT_LOCK_FILE
+from devsh_memory_mcp.store.views import Edit, Views, parsed
+from devsh_memory_mcp.store.writer import LOCK_FILE, Transaction, Writer
+
+SET_ASIDE = "set-aside"  # the directory of run directories that no attempt explains
+_MARKS = (".torn-", ".before-repair-", ".edited-", ".foreign-", ".damaged-")
+_JOURNAL = frozenset({"journal_damaged", "journal_missing", "journal_not_a_file"})
+_REWRITTEN = frozenset({"views_behind", "view_differs", "torn_end", "foreign_lines"})
+
+
+def set_aside(paths: Iterable[Path], clock: Clock) -> list[Finding]:
+    """Renames each to `<name>.damaged-<ns>`, and tells where it is."""
+    moved = []
+    for path in list(paths):
+        moved.append(unused_name(path, "damaged", nanoseconds(clock.now())))
+        os.rename(path, moved[-1])
+    return [_told(path) for path in moved]
+
+
+def repair_root(root: MemoryRoot, clock: Clock) -> list[Finding]:
+    """Mends what lies in the memory root itself; what was set aside."""
+    for path in temporary_files(root.path):
+        path.unlink()
+    moved = set_aside(broken_locks(root.path, (ROOT_LOCK_FILE,)), clock)
+    if is_link_broken(root):
+        newest = next(iter(root.all()), None)
+        if newest is None:
+            root.link.unlink()
+        else:
+            root.point_to(newest.directory)
+    left = stale_socket(root.path)
+    if left is not None:
+        left.unlink(missing_ok=True)
+    return moved
+
+
+def _told(path: Path) -> Finding:
+    return Finding("set_aside", path, "What stood there is kept here, as it was.", repaired=True)
+
+
+class Repair:
+    """One repair of one directory. No runner may be at work."""
+
+    def __init__(self, directory: Path, clock: Clock, choose: Choose, look: Look) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._choose = choose
+        self._look = look
+        self._told: list[Finding] = []
+
+    def run(self, codes: set[str]) -> list[Finding]:
+        """Mends what has these codes; what was done beside, what was set aside and where, and why something could not be."""
+        if "format_too_new" in codes:
+            return []
+        kept = set(self._kept())
+        try:
+            self._mend_all(codes)
+        except (DevshError, OSError) as error:
+            refusal = error if isinstance(error, DevshError) else explained(error, self._directory)
+            self._told.append(Finding("not_repaired", self._directory, str(refusal)))
+        return [*self._told, *(_told(path) for path in sorted(set(self._kept()) - kept))]
+
+    def _mend_all(self, codes: set[str]) -> None:
+        directory = self._directory
+        set_aside(broken_locks(directory, (LOCK_FILE,)), self._clock)
+        self._give_access(codes)
+        if codes & _JOURNAL and ("journal_damaged" in codes or any((directory / name).is_file() for name in VIEW_FILES)):
+            self._mend_journal()
+        if codes & {"torn_end", "foreign_lines"}:
+            self._settle()
+        for path in stale_files(directory):
+            path.unlink()
+        if not (directory / JOURNAL_FILE).is_file():
+            return
+        self._put_aside()
+        self._mend_refs()
+        if "view_differs" in codes:
+            (directory / VIEWS_FILE).unlink(missing_ok=True)  # it says that the view is as it was written
+        if codes & _REWRITTEN or self._told:
+            self._rewrite()
+
+    def _kept(self) -> Iterator[Path]:
+        """What earlier hands set aside."""
+        for place in (self._directory, *(self._directory / "runs").glob("*/*")):
+            if place.is_dir():
+                yield from (path for path in place.iterdir() if any(mark in path.name for mark in _MARKS))
+        yield from (self._directory / SET_ASIDE).glob("*/*")
+
+    def _give_access(self, codes: set[str]) -> None:
+        owner = os.stat(self._directory)
+        for path in (self._directory / name for name in (JOURNAL_FILE, *VIEW_FILES, VIEWS_FILE)):
+            if not path.is_file() or path.is_symlink():
+                continue
+            if "wrong_owner" in codes and os.geteuid() == 0:
+                os.chown(path, owner.st_uid, owner.st_gid)
+            if "wrong_mode" in codes:
+                path.chmod(MODE)
+
+    def _mend_journal(self) -> None:
+        path = self._directory / JOURNAL_FILE
+        if os.path.lexists(path) and not path.is_file():
+            set_aside([path], self._clock)
+        lock = HeldLock(self._directory / LOCK_FILE)
+        try:
+            with lock:
+                views = {name: document for name in VIEW_FILES if (document := parsed(self._directory / name)) is not None}
+                name = self._directory.name if self._directory.name != LINK else _name_in(views)
+                mended = mend(path, views, name, self._clock.now(), self._choose)
+        finally:
+            lock.close()
+        self._told += [Finding("journal_mended", path, note, True) for note in mended.notes]
+
+    def _rewrite(self) -> None:
+        reader = Reader(self._directory / JOURNAL_FILE)
+        reader.catch_up()
+        views = Views(self._directory, self._clock, self._choose)
+        try:
+            while (edit := views.write(reader.state, reader.offset, {})) is not None:
+                self._take_in(edit)
+                reader.catch_up()
+        finally:
+            reader.close()
+
+    def _take_in(self, edit: Edit) -> None:
+        try:
+            self._commit(lambda state, _now: Decision(edit.events(state), None))
+        except (InvalidRequest, Conflict) as error:
+            why = error.message
+            self._commit(lambda state, _now: Decision(edit.refusal(state, why), None))
+
+    def _put_aside(self) -> None:
+        """What stands in the next runner's way, and run directories whose number another attempt may get."""
+        state, _ = self._read()
+        set_aside((found.path for found in damaged_files(self._directory, state) if found.is_replaceable), self._clock)
+        for place in unknown_runs(self._directory, state):
+            if not is_held(place / rundir.LOCK_FILE):
+                below = self._directory / SET_ASIDE / place.parent.name
+                make_directory(below)
+                os.rename(place, unused_name(below / place.name, "unknown", nanoseconds(self._clock.now())))
+
+    def _mend_refs(self) -> None:
+        """Unpins the bases of tasks that are over, and puts refs back whose commits are there."""
+        state, ends = self._read()
+        for repository, tasks in by_repository(state):
+            salvages = [salvage for task in tasks for salvage in salvages_of(task, ends)]
+            refs = self._look(repository, [salvage.tip for salvage in salvages if salvage.tip])
+            if refs is None:
+                continue
+            for task in stale(tasks, refs):
+                repository.forget_base(task.task_run_id)
+            for salvage in salvages:
+                if salvage.ref not in refs.names and salvage.tip is not None and salvage.tip in refs.there:
+                    repository.restore(salvage.ref, salvage.tip)
+
+    def _read(self) -> tuple[State, Ends]:
+        reader = Reader(self._directory / JOURNAL_FILE, keep=None)
+        try:
+            reader.catch_up()
+            return reader.state, ends_of(reader.recent)
+        finally:
+            reader.close()
+
+    def _settle(self) -> None:
+        writer = Writer(self._directory, self._clock)
+        try:
+            writer.settle()
+        finally:
+            writer.close()
+
+    def _commit(self, decide: Decide[None]) -> None:
+        writer = Writer(self._directory, self._clock)
+        transaction = Transaction(decide)
+        writer.commit(lambda: [transaction])
+        writer.close()
+        if transaction.error is not None:
+            raise transaction.error
+
+
+def _name_in(views: dict[str, Document]) -> str:
+    return next((str(view["orchestrationId"]) for view in views.values() if "orchestrationId" in view), LINK)

@@ -1,0 +1,52 @@
+"""`devsh fsck` as it is typed."""
+
+import json
+import socket
+
+import pytest
+
+from devsh_memory_mcp.shim.doorbell import socket_path
+from devsh_memory_mcp.store.journal import create
+from tests.doubles.clock import START
+from tests.store.conftest import CREATED
+
+
+@pytest.fixture
+def place(devsh, tmp_path):
+    directory = tmp_path / "orchestrations/orch_test00000001"
+    create(directory, CREATED, START)
+    assert devsh("fsck", "--repair").code == 0
+    return directory
+
+
+@pytest.mark.promise("doctor.fsck")
+def test_what_is_wrong_is_said_with_what_to_do_and_a_repair_says_where_it_kept_what_was_there(devsh, place):
+    assert devsh("fsck").out.startswith("All is well.\n")
+    (place / "EVENTS.jsonl").write_bytes((place / "EVENTS.jsonl").read_bytes() + b"{torn")
+    said = devsh("fsck")
+    assert said.code == 1
+    assert "wrong   torn_end  5 bytes of a commit that was cut off" in said.out
+    assert "2 left to mend: devsh fsck --repair" in said.out
+    said = devsh("fsck", "--repair")
+    assert said.code == 0
+    (kept,) = place.glob("EVENTS.jsonl.torn-*")
+    assert f"mended  set_aside  What stood there is kept here, as it was.\n        {kept}" in said.out
+
+
+def test_what_only_a_person_can_decide_is_left_and_named(devsh, place):
+    (place.parent / "notes").mkdir()
+    said = devsh("fsck", "--repair")
+    assert said.code == 1
+    assert "Move it away if it is yours." in said.out
+    assert "1 left that only you can decide." in said.out
+
+
+def test_a_note_is_no_failure(devsh, place, tmp_path):
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(socket_path(str(tmp_path)))
+    said = devsh("fsck", "--json")
+    (found,) = json.loads(said.out)["findings"]
+    assert (said.code, found["code"], found["note"], json.loads(said.out)["ok"]) == (0, "stale_socket", True, True)
+    assert "note    stale_socket" in devsh("fsck").out
+    assert json.loads(devsh("fsck", "--repair", "--json").out)["findings"][0]["repaired"]
+    assert devsh("fsck").out.startswith("All is well.\n")

@@ -1,0 +1,13 @@
+"""Whatever a journal tells can be told in words."""
+
+from devsh_memory_mcp.domain import chronicle, events
+from devsh_memory_mcp.domain.state import State
+
+
+def test_every_event_has_words() -> None:
+    assert set(chronicle._WORDS) == set(events.ALL)
+
+
+def test_words_of_agents_are_one_harmless_line() -> None:
+    event = events.AgentFailed(orchestration_task_id="ns1", reason="exit", error_message="\x1b[2Jboom\r\nmore")
+    assert chronicle.sentence(3, event, State()) == "ns1 failed (exit): boom"

@@ -1,0 +1,97 @@
+"""What looks like a secret does not leave; what does not, stays to the byte."""
+
+import json
+
+import pytest
+
+from devsh_memory_mcp.store.scrubber import MARK, Scrubber, rest_of_key
+
+# Put together here, so that no file of this repository has the shape of a key.
+KEYS = {
+    "anthropic": "sk-" + "ant-api03-AbC_def-123",
+    "openai": "sk-" + "proj-a1b2c3d4e5f6g7h8i9",
+    "github": "ghp" + "_AbCdEfGhIjKlMnOpQrStUvWx",
+    "fine-grained": "github" + "_pat_11AAAAAAA0abcdefghij_klm",
+    "gitlab": "glpat" + "-abcdefghij1234567890",
+    "slack": "xoxb" + "-1234567890-abcdefghij",
+    "aws": "AKIA" + "IOSFODNN7EXAMPLE",
+    "jwt": "eyJ" + "hbGciOiJIUzI1NiJ9.eyJ" + "zdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl",
+    "bearer": "Bearer " + "abcdefghijkl123456==",
+    "url": "https://someone:hunter22@example.com/r.git",
+    "query": "https://example.com/r?access=hunter22",
+    "assigned": "DB_PASSWORD=hunter22",
+    "quoted": 'api_key: "hunter22"',
+}
+SECRET_PARTS = ("AbC_def", "a1b2c3d4", "AbCdEfGh", "11AAAAAAA0", "abcdefghij", "IOSFODNN", "c2lnbmF0", "hunter22")
+
+
+@pytest.mark.parametrize("text", KEYS.values(), ids=KEYS)
+def test_keys_are_known_by_their_shape_and_counted(text: str) -> None:
+    for around in ("{}", "it is {}, I think", "({})", "export X={};true"):
+        scrubber = Scrubber({})
+        scrubbed = scrubber.text(around.format(text))
+        assert not any(part in scrubbed for part in SECRET_PARTS), scrubbed
+        assert +scrubber.counts
+
+
+@pytest.mark.parametrize("text", KEYS.values(), ids=KEYS)
+def test_a_line_of_json_stays_one_also_where_json_stands_in_it(text: str) -> None:
+    document = {"seq": 7, "message": f'a "{text}"\nb', "inner": json.dumps({"said": [text]}), "list": [text], text: 1}
+    line = Scrubber({}).line(json.dumps(document).encode() + b"\n")
+    assert json.loads(line)["seq"] == 7
+    assert line.endswith(b"}\n")
+    assert not any(part in line.decode() for part in SECRET_PARTS), line
+
+
+def test_values_of_variables_that_hold_credentials_are_known_in_every_spelling() -> None:
+    value = 'pä"ss\\wörd /x'
+    scrubber = Scrubber({"ANTHROPIC_AUTH_TOKEN": value, "MY_SECRET": "s3cret-value", "HOME": "/home/someone", "TOKEN": "short"})
+    for spelled in (value, json.dumps(value), json.dumps(json.dumps(value)), "p%C3%A4%22ss%5Cw%C3%B6rd%20%2Fx", "it's s3cret-value!"):
+        assert MARK in scrubber.text(spelled)
+    assert scrubber.text("/home/someone is short") == "/home/someone is short"
+    assert set(scrubber.counts) >= {"the value of ANTHROPIC_AUTH_TOKEN", "the value of MY_SECRET"}
+
+
+def test_a_branch_that_is_named_after_a_prompt_does_not_tell_its_secret() -> None:
+    scrubber = Scrubber({})
+    scrubber.text(f"use {KEYS['github']} for it")
+    assert scrubber.text("dev/use-ghp-abcdefghijklmnop-a1b2c") == f"dev/use-{MARK}-a1b2c"
+    assert scrubber.text("dev/use-the-branch-a1b2c") == "dev/use-the-branch-a1b2c"
+
+
+def test_private_keys_go_whole_in_one_line_or_many() -> None:
+    begin, end = "-----BEGIN OPENSSH " + "PRIVATE KEY-----", "-----END OPENSSH " + "PRIVATE KEY-----"
+    body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+    scrubber = Scrubber({})
+    assert body not in scrubber.text(f"{begin}\n{body}\n{end}")
+    lines = [scrubber.line(f"{line}\n".encode()) for line in ("before", begin, body, body, end, "after")]
+    assert b"".join(lines) == f"before\n{MARK}\nafter\n".encode()
+    assert [rest_of_key(text.encode()) for text in (f"{body}\n{end}\nafter", f"{begin}\n{body}\n{end}", "none")] == [
+        len(body) + 1 + len(end), 0, 0,
+    ]  # fmt: skip
+
+
+def test_what_is_no_secret_stays_to_the_byte() -> None:
+    lines = [
+        b'{"seq": 1,  "event":"agent_spawned", "taskRunId":"tr_abc123def456","idempotencyKey":"k-1234567890","usage":{"inputTokens":12}}\n',
+        b"task-management-of-12345 costs 5 tokens: a1b2c3d4e5f60718293a4b5c6d7e8f9012345678\n",
+        b"not \xff text, no newline",
+        b"https://example.com/path#x at 12:30\r\n",
+    ]
+    scrubber = Scrubber({"PATH": "/usr/bin"})
+    assert [scrubber.line(line) for line in lines] == lines
+    assert not +scrubber.counts
+
+
+def test_json_that_hides_a_value_behind_a_second_key_or_is_too_deep_is_scrubbed_as_text() -> None:
+    key = KEYS["anthropic"]
+    twice, deep = f'{{"a":"{key}","a":"x"}}\n', "[" * 100_000 + f'"{key}"' + "]" * 100_000
+    for line in (twice, deep, f'\ufeff{{"a":"{key}"}}\n', f'{{"token":"{"x" * 12}"}}\n'):
+        scrubbed = Scrubber({}).line(line.encode()).decode()
+        assert MARK in scrubbed
+        assert "AbC_def" not in scrubbed
+
+
+def test_long_lines_that_mean_harm_take_no_long_time() -> None:
+    for word in ("a:", "://", "sk-", "eyJ", "token", "-----BEGIN PRIVATE KEY-----", "bearer ", "x@", "password="):
+        Scrubber({}).text(word * (200_000 // len(word)))
