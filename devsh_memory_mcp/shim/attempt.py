@@ -27,6 +27,8 @@ from devsh_memory_mcp.shim.surroundings import agent_environment
 from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
 from devsh_memory_mcp.shim.workspace import Prepared
 
+_AGAIN = 1.0  # seconds until a file that cannot be read is read again
+
 
 class Place(typing.NamedTuple):
     """Where an attempt happens: its run directory, the descriptor of its lock, and the loop and door of this process.
@@ -94,7 +96,7 @@ class Attempt:
             self._place.door.note("preparation given up")
         except (CommandFailed, DevshError, OSError) as error:
             self._note_cause("spawn")
-            return _failure(str(error))
+            return _failure(str(error) if self._agent is None else f"Its supervision failed, and the agent was ended: {error}")
         return _failure(self._reason())
 
     # --- before the agent
@@ -193,6 +195,9 @@ class Attempt:
         try:
             if self._cause is None and wall.go():
                 self._accompany(wall)
+        except OSError:  # of ours: what the agent was at is not its end
+            self._note_cause("lost")
+            raise
         finally:
             if wall.failure is not None:
                 self._note_cause("spawn")
@@ -238,7 +243,13 @@ class Attempt:
             self._cause = cause
 
     def _read_inbox(self) -> None:
-        for letter in self._inbox.take():
+        try:
+            letters = self._inbox.take()
+        except OSError as error:  # nobody rings twice for what is in it
+            self._place.door.note(f"the inbox cannot be read yet: {error}")
+            self._loop.at(time.monotonic() + _AGAIN, self._read_inbox)
+            return
+        for letter in letters:
             if letter.type == "cancel":
                 self._note_cause("cancelled")
             elif letter.type == "message":
