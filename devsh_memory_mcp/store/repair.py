@@ -43,12 +43,9 @@ def repair_root(root: MemoryRoot, clock: Clock) -> list[Finding]:
     for path in temporary_files(root.path):
         path.unlink()
     moved = set_aside(broken_locks(root.path, (ROOT_LOCK_FILE,)), clock)
+    root.tidy()
     if is_link_broken(root):
-        newest = next(iter(root.all()), None)
-        if newest is None:
-            root.link.unlink()
-        else:
-            root.point_to(newest.directory)
+        root.link.unlink()  # there is nothing that it could name
     left = stale_socket(root.path)
     if left is not None:
         left.unlink(missing_ok=True)

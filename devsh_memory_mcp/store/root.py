@@ -180,6 +180,8 @@ def _make_private(directory: Path) -> None:
 
 def _first(directory: Path) -> Found | None:
     """What the first line of a journal says; foreign lines before it are passed over."""
+    if not (directory / JOURNAL_FILE).is_file():
+        return None  # a pipe would be waited for
     try:
         with (directory / JOURNAL_FILE).open("rb") as file:
             first = next((entry for line in islice(file, 100) for entry in own_lines(line)), None)

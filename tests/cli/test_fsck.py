@@ -35,6 +35,7 @@ def test_what_is_wrong_is_said_with_what_to_do_and_a_repair_says_where_it_kept_w
 
 def test_what_only_a_person_can_decide_is_left_and_named(devsh, place):
     (place.parent / "notes").mkdir()
+    (place.parent / "notes/mine").write_text("mine")
     said = devsh("fsck", "--repair")
     assert said.code == 1
     assert "Move it away if it is yours." in said.out

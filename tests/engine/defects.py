@@ -155,6 +155,7 @@ def _empty_journal(place: Place) -> None:
 @defect("journal_missing", "is no orchestration", left=PERSON)
 def _directory_that_is_no_orchestration(place: Place) -> None:
     (place.directory.parent / "notes").mkdir()
+    (place.directory.parent / "notes/mine").write_text("mine")
 
 
 @defect("journal_missing", "put it back from a backup", left=PERSON)
