@@ -29,9 +29,11 @@ class Storm(Round):
         self._next = self._chance.randint(20, 150)
 
     def disturb(self) -> None:
-        while self.ticks >= self._next and self._left > 0:
+        if self.ticks >= self._next:
             self._next = self.ticks + self._chance.randint(20, 150)
-            self._strike()
+            self.relent()
+            if self._left > 0:
+                self._strike()
 
     def relent(self) -> None:
         for pid in self._stopped:
@@ -40,8 +42,7 @@ class Storm(Round):
         self.world.set_readable(readable=True)
 
     def _strike(self) -> None:
-        """One fault from outside; who was stopped by the last one goes on."""
-        self.relent()
+        """One fault from outside, after that of the last one is over."""
         there = victims.find(self.world.root)
         if not there:
             return
