@@ -17,6 +17,7 @@ from devsh_memory_mcp.shim.workspace import Prepared
 
 _PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
+_TRIES = 3
 _LITTLE = 1 << 20
 _SHORT = 4096
 
@@ -68,16 +69,17 @@ class End:
         self._relief = relief
 
     def save(self, saving: Saving | None, *, publish: bool) -> tuple[Saved, str | None]:
-        """What was saved, and why it could not be; a full disk is given a minute."""
+        """What was saved, and why it could not be; a full disk is given a minute, and whatever else may pass another try or two."""
         if saving is None:
             return Saved(), None
-        until = time.monotonic() + _PATIENCE
+        until, tries = time.monotonic() + _PATIENCE, 0
         while True:
+            tries += 1
             try:
                 return saving.save(publish=publish), None
             except (CommandFailed, OSError) as error:
                 freed = self._relief.free()
-                if not freed and (not self._is_full() or time.monotonic() > until):
+                if not freed and tries >= _TRIES and (not self._is_full() or time.monotonic() > until):
                     where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
                     return Saved(unsaved=True), f"The work could not be saved in the repository and is in {where}: {error}"
                 self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))

@@ -196,7 +196,8 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
         yield "it was cancelled, and nobody asked for that"
     if status != "failed":
         return
-    if reason == "exit" and reached_end and one.expected == "succeed":
+    is_told = "error" in evidence.faults and "could not be saved" in end.get("errorMessage", "")
+    if reason == "exit" and reached_end and one.expected == "succeed" and not is_told:
         yield "it is called failed by its exit, and its script succeeded"
     if reason == "exit" and not reached_end and "agent" not in evidence.faults:
         yield "it is called failed by its exit, and nothing touched its agent"
@@ -259,14 +260,14 @@ def _work(evidence: Evidence, journals: list[Journal]) -> Iterator[str]:
         if ref in refs and path in _git(evidence.repository, "ls-tree", "--name-only", "-r", ref).split():
             continue
         kept = [found for journal in journals for found in journal.path.parent.glob(f"runs/{task_run}/{attempt}/workspace/{path}")]
-        told = any(
-            "its checkout is kept" in json.dumps(event)
-            for journal in journals
-            for event in journal.events
-            if event.get("taskRunId") == task_run
-        )
+        told = any(_is_kept(event) for journal in journals for event in journal.events if event.get("taskRunId") == task_run)
         if not (kept and told and evidence.faults):
             yield f"{path} was written by {name} and is not in {ref}"
+
+
+def _is_kept(event: Line) -> bool:
+    said = event.get("errorMessage", "")
+    return "its checkout is kept" in said or "could not be saved" in said
 
 
 def _files(root: Path) -> Iterator[str]:
