@@ -25,7 +25,7 @@ from devsh_memory_mcp.shim.doorbell import clean_environment
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
-_RECOVERIES = 3
+_FAILURES, _DEATHS = 3, 10  # recoveries that give up by themselves, and that are killed, before an attempt is given up
 _UNMISLED = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # an agent without a sandbox can put links and pipes here
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _UNMISLED
 _ENDS_WITHIN = 5.0  # seconds
@@ -106,7 +106,8 @@ class LocalBackend:
 
     def _finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         """The lock first, the outcome second: an outcome is in place before its lock can go."""
-        for more in reversed(range(_RECOVERIES + 1)):
+        failures = deaths = 0
+        while True:
             lock = _open_lock(directory)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -114,12 +115,15 @@ class LocalBackend:
                 outcome = _outcome(directory, run)
                 if outcome is not None or not (recover_unbegun or os.path.exists(f"{directory}/{rundir.REPORT_FILE}")):
                     return outcome
-                recovery = _recovery(directory, lock) if more else None
+                if failures == _FAILURES or deaths == _DEATHS:
+                    return _lost(directory, run)
+                recovery = _recovery(directory, lock)
             finally:
                 os.close(lock)
-            if recovery is not None:
-                recovery.wait()
-        return _lost(directory, run)
+            if recovery.wait() < 0:
+                deaths += 1
+            else:
+                failures += 1
 
 
 def _prepare(directory: str, run: Run) -> tuple[Start, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from devsh_memory_mcp.shim.doorbell import socket_path
 from tests.faults import plans, victims
 from tests.faults.rounds import Outcome, Round
 
-RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.02, "starter": 0.02}
+RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.006, "starter": 0.02}
 _WEIGHTS = (70, 10, 7, 6, 7)  # kill, half, ENOSPC, EACCES, EIO
 _KINDS = {"kill": 60, "several": 10, "stop": 15, "second": 8, "zombie": 7, "clock": 5, "unreadable": 5}
 
