@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ def reopen(context: click.Context, any_id: str, *, in_shell: bool, while_running
 
 
 def _demand_start(work: WorkAnswer, line: Sequence[str], place: Path, environment: Mapping[str, str]) -> None:
-    """Before anything is done: NotAvailable without the agent's program, Unavailable without a terminal for it."""
+    """Before anything is done: NotAvailable without the agent's program, Unavailable without a terminal, or a script for the shell."""
     name = work.orchestration_task_id
     if line == work.session and shutil.which(line[0], path=environment.get("PATH", os.defpath)) is None:
         provider = find_adapter(work.agent_name).provider
@@ -64,7 +65,7 @@ def _demand_start(work: WorkAnswer, line: Sequence[str], place: Path, environmen
             f"The session of {name} is opened by {line[0]!r}, which is not on your PATH.",
             next_step=f"{install} look at its checkout: devsh orchestrate open {name} --shell",
         )
-    if not os.isatty(0):
+    if not os.isatty(0) and (line == work.session or stat.S_ISCHR(os.fstat(0).st_mode)):  # a shell may be given a script
         typed = f"{quoted('cd', str(place))} && {quoted(*line)}"
         raise Unavailable("There is no terminal here to open it at.", next_step=f"At a terminal: {typed}")
 

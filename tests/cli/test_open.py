@@ -102,6 +102,8 @@ def test_without_a_terminal_nothing_is_opened_and_the_line_to_type_is_told(devsh
     orchestration.works["ns1"]["session"] = ("sh", "-c", "echo the session")
     said = devsh("orchestrate", "open", "ns1", environment={"PATH": os.environ["PATH"]})
     assert (said.code, said.out, f"At a terminal: cd {checkout} && sh -c 'echo the session'" in said.err) == (6, "", True)
+    said = devsh("orchestrate", "open", "ns1", "--shell", environment={"SHELL": "/bin/sh"})
+    assert (said.code, f"At a terminal: cd {checkout} && /bin/sh" in said.err) == (6, True)
     assert json.loads(devsh("orchestrate", "open", "ns1", "--json").out)["command"] == ["sh", "-c", "echo the session"]
 
 
