@@ -21,7 +21,7 @@ async def test_what_was_merged_or_removed_is_not_owed_any_more(house: House, rep
         git(repository, "checkout", "-q", "--orphan", "nothing")
         lost = await orchestration.brief()
     assert "not merged as far as git shows (3)" in before
-    assert f"not merged as far as git shows (1)\n- kept: branch {branches[0]}, 1 commits, +1 -0 in 1 files: echo . > kept" in after
+    assert f"not merged as far as git shows (1)\n- kept: branch {branches[0]}, 1 commit, +1 -0 in 1 file: echo . > kept" in after
     assert "nothing left to do (2)" in after
     assert "not merged as far as git shows (3)" in lost  # git cannot say, so nothing counts as merged
 
