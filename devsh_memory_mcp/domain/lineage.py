@@ -25,15 +25,33 @@ def has_branch_in(task: Task, repository: Repository) -> bool:
     return bool(task.branch and task.totals.tip and theirs and theirs.git_directory == repository.git_directory)
 
 
+def sources(state: State, task: Task, repository: Repository) -> list[Task]:
+    """The tasks whose branches in that repository the task comes from, in the order in which they are named.
+
+    A dependency that left no branch, having changed nothing, stands for what it came from itself.
+    """
+    found: list[Task] = []
+    seen: set[str] = set()
+    ahead = [*reversed(dependencies(state, task))]
+    while ahead:
+        one = ahead.pop()
+        if one.orchestration_task_id in seen:
+            continue
+        seen.add(one.orchestration_task_id)
+        if has_branch_in(one, repository):
+            found.append(one)
+        else:
+            ahead += reversed(dependencies(state, one))
+    return found
+
+
 def followed(state: State, task: Task) -> Task | None:
-    """The dependency whose branch the task goes on from, where that one has left a branch."""
+    """The task whose branch this one goes on from: the dependency that it follows, or what that one came from."""
     repository = task.spec.repository
-    if repository is None:
+    leader = state.tasks.get(repository.follows or "") if repository else None
+    if repository is None or leader is None or leader.orchestration_task_id not in task.spec.depends_on:
         return None
-    return next(
-        (one for one in dependencies(state, task) if one.orchestration_task_id == repository.follows and has_branch_in(one, repository)),
-        None,
-    )
+    return leader if has_branch_in(leader, repository) else next(iter(sources(state, leader, repository)), None)
 
 
 def base_of(state: State, task: Task) -> Base:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.agents.figures import counted
-from devsh_memory_mcp.domain.lineage import base_of, dependencies, followed, has_branch_in
+from devsh_memory_mcp.domain.lineage import base_of, dependencies, followed, sources
 from devsh_memory_mcp.domain.names import session_id as session_id_of
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
@@ -89,7 +89,7 @@ def checkout_of(state: State, task: Task) -> Checkout | None:
     repository = task.spec.repository
     if repository is None:
         return None
-    finished = [dependency for dependency in dependencies(state, task) if has_branch_in(dependency, repository)]
+    finished = sources(state, task, repository)
     leader, base = followed(state, task), base_of(state, task)
     return Checkout(
         repository=repository.git_directory,

@@ -91,6 +91,17 @@ async def test_a_dependent_spawned_elsewhere_has_the_repository_and_the_branch_o
     assert (answer.result or "").split() == ["a", f"origin/{first.branch}", "origin/main"]
 
 
+async def test_work_passes_through_a_task_that_changes_nothing(house: House, repository: Path) -> None:
+    async with house.opened() as orchestration:
+        made = await orchestration.spawn(shell("echo a >a", repo=str(repository)))
+        checked = await orchestration.spawn(shell("test -e a", repo=str(repository), depends_on=(made.orchestration_task_id,)))
+        last = await orchestration.spawn(shell("cat a; echo b >b", repo=str(repository), depends_on=(checked.orchestration_task_id,)))
+        await ended(orchestration, last.orchestration_task_id)
+        record = await orchestration.status(last.orchestration_task_id)
+    assert (record.status, record.result) == ("completed", "a\n")
+    assert git(repository, "ls-tree", "--name-only", str(record.branch)).split() == ["README", "a", "b"]
+
+
 async def test_a_script_finds_in_a_file_what_its_dependencies_came_to_and_whom_it_mentions(house: House, repository: Path) -> None:
     async with house.opened() as orchestration:
         first = await orchestration.spawn(shell(f"{commit_of('a')}; echo the answer is 42", repo=None, name="first"))
