@@ -48,6 +48,7 @@ class Attempts:
             last_report=task.last_report,
             has_agent=task.agent_started,
             is_launched=known is not None,
+            is_inherited=known is not None,
             credential=task.spec.credential,
         )
         desk.pinned.add(task.orchestration_task_id)
@@ -76,16 +77,26 @@ class Attempts:
             return
         attempt.is_launched = True
         attempt.launches += 1
-        try:
-            started = await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
-        except OSError as error:
-            message = f"The attempt could not be started: {error.strerror or error}."
-            await self._end_without_shim(desk, attempt, "spawn", message)
+        started = await self._start(desk, attempt)
+        if started is None:
             return
         desk.wake()  # a cancel may have come before there was an inbox
         if started is not Start.STARTED:
             self._release(attempt)  # nothing is being made any more
             await self._take_up(desk, attempt, started)
+
+    async def _start(self, desk: Desk, attempt: Attempt) -> Start | None:
+        """None where it could not be started, which is its end, but for one that an earlier runner may have started."""
+        while True:
+            try:
+                return await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
+            except OSError as error:
+                message = f"The attempt could not be started: {error.strerror or error}."
+                if not attempt.is_inherited:
+                    await self._end_without_shim(desk, attempt, "spawn", message)
+                    return None
+                self._desks.log(f"{attempt.directory}: {message}")
+                await anyio.sleep(self._limits.again)
 
     async def _hold(self, desk: Desk, attempt: Attempt) -> None:
         """An earlier runner gave it a place and had not started it: until its credential is lent again it can only be cancelled."""

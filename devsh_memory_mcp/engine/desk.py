@@ -39,7 +39,8 @@ class Attempt:
     """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` once its agent runs.
 
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
-    `launches` is how often this runner has started one, since a process may die before it is a shim.
+    `launches` is how often this runner has started one, since a process may die before it is a shim. `is_inherited` where an earlier
+    runner may have started one.
     """
 
     task_id: str
@@ -51,6 +52,7 @@ class Attempt:
     has_agent: bool = False
     is_launched: bool = False
     launches: int = 0
+    is_inherited: bool = False
     is_launching: bool = False
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)

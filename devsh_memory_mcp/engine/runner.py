@@ -110,7 +110,7 @@ class Runner:
 
     def _furnish(self, address: str) -> Doorkeeper:
         """Makes what one stay at the socket needs."""
-        self._desks = Desks(self._tasks, self._log)
+        self._desks = Desks(self._tasks, self._log, self._reopen)
         backend = self._make_backend(self._tasks, self._hear_exit)
         setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
         self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=self._vault, limits=self._limits)
@@ -167,6 +167,12 @@ class Runner:
                 return
             await self._open(found)
         self._dispatcher.wake(orchestration_id)
+
+    async def _reopen(self, orchestration_id: str) -> None:
+        """For what was left alone; nobody rings where the trouble was the disk's."""
+        await anyio.sleep(self._limits.again)
+        if orchestration_id in self._desks.abandoned:
+            await self._hear_of(orchestration_id)
 
     async def _open(self, found: Found) -> None:
         """Takes an orchestration over, with the attempts that live there; one that cannot be worked on holds up no other one."""

@@ -59,7 +59,15 @@ class HeldLock:
             self._me = _description()
         if not lock_descriptor(self._descriptor, blocking=False):
             return False
-        if os.fstat(self._descriptor).st_nlink == 0:  # somebody removed the file: others lock another one
+        try:
+            return self._sign()
+        except OSError:
+            self.close()  # and frees it: nobody would else, as long as this process lives
+            raise
+
+    def _sign(self) -> bool:
+        """Says in the file who holds it; False where the file was removed, so that others lock another one."""
+        if os.fstat(self._descriptor).st_nlink == 0:
             self.close()
             return False
         if os.pread(self._descriptor, len(self._me) + 1, 0) != self._me:

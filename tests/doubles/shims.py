@@ -12,24 +12,33 @@ AT = "2026-01-02T00:00:00+00:00"
 
 
 class Shims:
-    """`full` is how many letters find no room; `begun` is set once a shim was started, `started` are the secrets of each."""
+    """`full` is how many letters find no room, `refused` how many starts fail, `unbegun` how many never come to a first report;
+
+    `begun` is set once a shim was started, `started` are the secrets of each.
+    """
 
     def __init__(self) -> None:
         self.started: list[dict[str, str]] = []
         self.begun = anyio.Event()
         self.sent: list[int] = []
-        self.full = 0
+        self.full = self.refused = self.unbegun = 0
         self._reported: list[Report] = []
 
     def report(self, kind: str, **fields: object) -> None:
         self._reported.append(Report(len(self._reported) + 1, kind, AT, **fields))  # type: ignore[arg-type]
 
     async def start(self, _directory: str, _run: Run, secrets: Mapping[str, str]) -> Start:
+        if self.refused:
+            self.refused -= 1
+            raise OSError(errno.EACCES, "Permission denied")
         self.started.append(dict(secrets))
         self.begun.set()
         return Start.STARTED
 
-    async def finish(self, _directory: str, run: Run, *, recover_unbegun: bool) -> Outcome:
+    async def finish(self, _directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
+        if self.unbegun and not recover_unbegun:
+            self.unbegun -= 1
+            return None
         return Outcome(FORMAT, run.task_run_id, run.attempt, "lost", False, AT, AT, 0, len(self._reported))
 
     async def send(self, _directory: str, letter: Letter) -> None:

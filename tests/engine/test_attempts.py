@@ -195,3 +195,31 @@ async def test_what_finds_no_room_is_delivered_with_a_later_turn_and_the_rest_at
         stage.shims.full, wakes = 1, stage.wakes
         await stage.attempts.deliver(stage.desk, attempt, letters)
         assert (stage.shims.sent, attempt.sent, stage.wakes - wakes) == ([8], {8}, 1)
+
+
+async def test_one_that_an_earlier_runner_may_have_started_is_not_called_failed_for_what_this_one_cannot_do(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        rundir.write_json(f"{stage.directory()}/{rundir.RUN_FILE}", make_run(stage.journal.state, stage.task, stage.setting))
+        stage.shims.refused = 2
+        await stage.running()
+        assert (stage.journal.told, stage.shims.refused) == ([], 0)
+
+
+async def test_one_that_cannot_be_started_fails_and_says_why(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.shims.refused = 1
+        stage.vault.lend(LENT)
+        stage.begin()
+        await stage.until(lambda: stage.task.reason)
+        assert (stage.task.reason, stage.shims.started) == ("spawn", [])
+
+
+async def test_who_dies_before_it_is_a_shim_is_started_again_and_not_for_ever(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        attempt = await stage.running()
+        stage.shims.unbegun = 9
+        for _ in range(2):
+            await stage.attempts.finish(stage.desk, attempt)
+            assert stage.journal.told == []
+        await stage.attempts.finish(stage.desk, attempt)
+        assert (len(stage.shims.started), stage.journal.told) == (3, ["attempt_ended", "agent_failed"])

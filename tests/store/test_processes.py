@@ -1,5 +1,6 @@
 """A journal between processes: nothing is lost, doubled or half there, whoever is killed or stopped."""
 
+import errno
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from devsh_memory_mcp.errors import DiskFull, JournalBusy
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, create, fold_file
-from devsh_memory_mcp.store.lock import is_held, try_lock
+from devsh_memory_mcp.store.lock import HeldLock, is_held, try_lock
 from tests.doubles.clock import START, StoppedClock
 from tests.store.conftest import CREATED
 from tests.store.test_journal import commits, message
@@ -179,3 +180,18 @@ async def test_a_journal_cut_at_any_byte_is_mended_by_its_next_writer(directory:
     assert texts == (["one", "two", "three"] if first + cut >= len(content) else ["three"])
     assert not journal.damage
     await journal.aclose()
+
+
+def test_a_lock_whose_holder_cannot_say_its_name_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = HeldLock(tmp_path / "lock")
+    with pytest.raises(OSError, match="No space left"), lock:
+        pytest.fail("it was taken")
+    assert not is_held(tmp_path / "lock")
+    monkeypatch.undo()
+    with lock:
+        assert is_held(tmp_path / "lock")
+    lock.close()
