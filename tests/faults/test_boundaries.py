@@ -43,7 +43,7 @@ EXEMPT = {
     "shim.saving.Saving._add open": "for files in another encoding than they promise",
     "shim.workspace._copy_all os.symlink": "ignored files that a user has included",
 }
-JOBS = os.cpu_count() or 2
+JOBS = 2 * (os.cpu_count() or 1)  # most of a round is waiting
 
 
 def test_every_place_in_the_source_that_changes_something_is_in_the_list() -> None:
