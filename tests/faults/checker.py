@@ -207,7 +207,7 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
         yield "it is called failed by a dependency, and none failed"
     if reason == "lost" and not evidence.faults & {"shim", "guard", "recovery", "error", "agent"}:
         yield "it is called lost, and no shim of its died"
-    if reason in ("spawn", "setup", "disk") and "error" not in evidence.faults:
+    if reason in ("spawn", "setup", "disk") and not evidence.faults & {"error", "agent"}:  # a git of the shim's counts as an agent
         yield f"it is called failed for {reason}, and no call was refused"
 
 
