@@ -3,12 +3,14 @@
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.errors import MemoryRootUnusable
+from devsh_memory_mcp.shim.rundir import sync_directory
 
 VERSION = "0.1.0"
 SANDBOX_ROOT = Path("/root/lifecycle/memory")
@@ -88,7 +90,11 @@ def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
     root = Path(named).expanduser() if named else _default_root(environment)
     root = Path(os.path.abspath(root))
     try:
+        made = [above for above in (root, *root.parents) if not above.exists()]
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in made:
+            with suppress(PermissionError):  # the directory above is somebody else's, who lets it be passed and not read
+                sync_directory(str(directory.parent))
     except OSError as error:
         raise MemoryRootUnusable(f"The memory root {root} cannot be made: {error.strerror}.") from error
     if not os.access(root, os.W_OK | os.X_OK):

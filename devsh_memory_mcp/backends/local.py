@@ -26,6 +26,7 @@ from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
 _FAILURES, _DEATHS = 3, 10  # recoveries that give up by themselves, and that are killed, before an attempt is given up
+_NEW_LEVELS = 3  # names that may be new: `runs`, the task run's, the attempt's
 _UNMISLED = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # an agent without a sandbox can put links and pipes here
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _UNMISLED
 _ENDS_WITHIN = 5.0  # seconds
@@ -147,12 +148,14 @@ def _prepare(directory: str, run: Run) -> tuple[Start, tuple[int, ...]]:
 def _make_directory(directory: str, run: Run) -> None:
     """The run directory with run.json in it, durable; repeatable, and an existing run.json stays as it is."""
     if os.path.exists(f"{directory}/{rundir.RUN_FILE}"):
-        return
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    rundir.write_json(f"{directory}/{rundir.RUN_FILE}", run)
-    parent = os.path.dirname(directory)
-    rundir.sync_directory(parent)
-    rundir.sync_directory(os.path.dirname(parent))
+        rundir.sync_directory(directory)  # who put it there may have been killed before it had done so
+    else:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        rundir.write_json(f"{directory}/{rundir.RUN_FILE}", run)
+    above = directory
+    for _ in range(_NEW_LEVELS):
+        above = os.path.dirname(above)
+        rundir.sync_directory(above)
 
 
 def _open_lock(directory: str) -> int:
@@ -193,11 +196,13 @@ def _lost(directory: str, run: Run) -> Outcome:
 
 def _send(directory: str, letter: Letter) -> None:
     path = f"{directory}/{rundir.INBOX_FILE}"
-    letters, _ = rundir.read_lines(path, Letter)
+    letters, end = rundir.read_lines(path, Letter)
     if any(known.id == letter.id and known.type == letter.type for known in letters):
         return
     descriptor = os.open(path, _APPEND, 0o600)
     try:
+        if end < os.fstat(descriptor).st_size <= rundir.MOST_BYTES:
+            os.ftruncate(descriptor, end)  # half a line, of a full disk or a power loss, would swallow this one; nobody has read it
         rundir.append_line(descriptor, letter)
     finally:
         os.close(descriptor)

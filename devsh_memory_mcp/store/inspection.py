@@ -173,7 +173,7 @@ def _stream_damage(path: Path) -> str:
         letters, end = rundir.read_lines(str(path), Letter)
         count = len(letters)
     with rundir.open_regular(str(path)) as file:  # it may have grown since
-        lines = len(file.read(end).splitlines())
+        lines = sum(b"\0" not in line for line in file.read(end).splitlines())  # zeros stand where a power loss was before the sync
     if count != lines:
         return "Some of its lines cannot be read."
     wrong = next((report.n for expected, report in enumerate(reports, 1) if report.n != expected), None)

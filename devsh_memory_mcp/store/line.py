@@ -115,7 +115,7 @@ class _Scanner:
         self._commit: list[Entry] = []
         self._last = 0  # the `end` of the commit that is being read
         self._within = 0  # foreign lines inside it
-        self._zeros: tuple[int, Foreign] | None = None  # where a line with NUL bytes began, and what was foreign before it
+        self._zeros: tuple[int, Foreign] | None = None  # where something with NUL bytes began, and what was foreign before
 
     def take(self, raw: bytes, start: int, stop: int) -> bool:
         """Takes one line in; False where the rest is the torn end of a write."""
@@ -134,12 +134,12 @@ class _Scanner:
         return True
 
     def _skip(self, raw: bytes, start: int, stop: int) -> None:
+        if b"\0" in raw and self._zeros is None:
+            self._zeros = (self._found.end if self._commit else start), self._found.foreign
         if self._commit:
             self._within += 1
-            return
-        if b"\0" in raw and self._zeros is None:
-            self._zeros = start, self._found.foreign
-        self._count(1, stop)
+        else:
+            self._count(1, stop)
 
     def _count(self, lines: int, stop: int) -> None:
         known = self._found.foreign

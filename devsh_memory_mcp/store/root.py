@@ -15,7 +15,7 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.names import Choose, checked_id, new_orchestration_id
 from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound
 from devsh_memory_mcp.ports import Clock
-from devsh_memory_mcp.shim.rundir import sweep
+from devsh_memory_mcp.shim.rundir import sweep, sync_directory
 from devsh_memory_mcp.store.adoption import adopt
 from devsh_memory_mcp.store.files import explained, make_directory
 from devsh_memory_mcp.store.journal import create
@@ -83,6 +83,9 @@ class MemoryRoot:
         now = self._clock.now()
         create(directory, created, now)
         self.point_to(directory)
+        for place in (self.path, self.path.parent):  # whoever made the names in them may have been killed before they were durable
+            with suppress(PermissionError):
+                sync_directory(str(place))
         return Found(created.orchestration_id, directory, now, created)
 
     def new_id(self) -> str:

@@ -17,6 +17,7 @@ from devsh_memory_mcp.domain.events import PlanEdited, PlanTaskFound
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.shim.rundir import sync_directory
 from devsh_memory_mcp.store import plan as plans
 from devsh_memory_mcp.store.bookkeeping import (
     AGENTS_FILE,
@@ -91,6 +92,7 @@ class Views:
         status = replace_file(path, to_json(document | {VIEW_KEY: view}, indent=2) + b"\n")
         # The look comes after the replacing, so that no change in between is lost.
         if aside is not None and not self._is_dropped(name, aside):
+            sync_directory(str(self._directory))  # the journal is about to say that it is kept
             kept.append(_Kept(name, aside, parsed(aside)))
         return written(status, plain)
 

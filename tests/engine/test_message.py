@@ -5,12 +5,15 @@ import shlex
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 import devsh_memory_mcp
+from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.shim.rundir import Letter, read_lines
 from tests.engine.house import House, ended, shell
 
 # What a worker's script can do with nothing but its own environment.
@@ -206,3 +209,11 @@ async def test_a_wait_that_is_over_in_time_tells_the_true_status(house: House) -
     assert [(answer.status, answer.timed_out, answer.finished) for answer in (now, short)] == [("running", True, False)] * 2
     assert (first.orchestration_task_id, first.result, first.finished) == (ids[1], "quick\n", True)
     assert (first.next, last.finished, last.next) == (f"Wait again for the others: {ids[0]}.", True, None)
+
+
+async def test_a_letter_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox.jsonl"
+    inbox.write_bytes(b'{"id":7,"type":"mess')
+    async with anyio.create_task_group() as tasks:
+        await LocalBackend(tmp_path, 1.0, tasks, lambda _directory: None).send(str(tmp_path), Letter(7, "message"))
+    assert [letter.id for letter in read_lines(str(inbox), Letter)[0]] == [7]

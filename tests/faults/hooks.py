@@ -17,6 +17,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tests.faults.script import Act, Script
+from tests.power.recorder import Recorder
 
 CALLS = (
     *("open", "write", "writev", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "symlink", "unlink"),
@@ -34,6 +35,8 @@ class Hooks:
     def __init__(self, plan: str, role: str) -> None:
         self.role = role
         self._script = Script(plan, role)
+        root = self._script.recorded()
+        self._recorder = Recorder(plan, root) if root else None
         self._has_clock = False
 
     def install(self) -> None:
@@ -88,7 +91,7 @@ class Hooks:
                         partly(original, *arguments)
                     _die()
                 raise OSError(act.number, os.strerror(act.number))
-            return original(*arguments, **named)
+            return original(*arguments, **named) if self._recorder is None else self._recorder.perform(call, original, arguments, named)
 
         return wrapped
 

@@ -2,7 +2,8 @@
 
 `{"role", "point", "nth", "act"}` does one act at one boundary of the first process that gets there. `{"seed", "rates", "budget"}` draws
 for each boundary of each process, by the seed and by which process of its role it is, until the budget is spent. Both write what they
-did to `done`, a line each; with `"trace": true` every boundary that is met is written to `trace`.
+did to `done`, a line each; with `"trace": true` every boundary that is met is written to `trace`, with `"record": true` every operation
+on the root's files to `log`, see `tests/power/recorder.py`.
 """
 
 import errno
@@ -38,6 +39,10 @@ class Script:
         self._role = role
         self._met: dict[str, int] = {}
         self._chance: random.Random | None = None
+
+    def recorded(self) -> str:
+        """The memory root whose files' operations are to be recorded; empty where nothing is."""
+        return str(self._given["root"]) if self._given.get("record") else ""
 
     def refuses(self, path: object) -> bool:
         """Whether the memory root cannot be used at the moment, and the path is in it."""

@@ -30,6 +30,7 @@ EXEMPT = {
     "store.files.keep_aside os.unlink": "only after a refused call",
     "store.files.replace_file os.unlink": "only after a refused call",
     "shim.report.Reports.add os.ftruncate": "only after a refused call",
+    "backends.local._send os.ftruncate": "only after a write that was cut off",
     "shim.rundir.sweep os.unlink": "only after a killed writer",
     "shim.history.Bundler.make os.unlink": "only after a bundle that was cut off",
     "shim.__main__.": "says on stderr why it refuses, or takes a lock that nobody handed over: a person's start",

@@ -192,6 +192,11 @@ async def test_a_run_file_that_cannot_be_read_is_named(root: MemoryRoot, found: 
     assert path.exists()  # the attempt is over: nothing has to be made anew
 
 
+async def test_a_report_that_a_power_loss_left_unwritten_is_no_damage(root: MemoryRoot, found: Found) -> None:
+    (found.directory / "runs" / "tr_000000000001" / "1" / "report.jsonl").write_bytes(b'{"n":1,"type":"start' + bytes(30) + b'"}\n')
+    assert "run_file_damaged" not in codes(checked(root))
+
+
 @pytest.mark.parametrize("name", ["run.json", "outcome.json"])
 async def test_a_damaged_file_in_the_way_of_a_live_attempts_end_is_kept_aside(
     root: MemoryRoot, found: Found, clock: StoppedClock, name: str
