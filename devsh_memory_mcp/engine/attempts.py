@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 from anyio import to_thread
 
-from devsh_memory_mcp.domain.state import State, Task
+from devsh_memory_mcp.domain.state import State, Task, parse_instant
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, hold, tell_reports
@@ -250,9 +250,16 @@ class Attempts:
         await self._escalate(attempt, attempt.run.cancel_grace)
 
     async def _heed_deadline(self, attempt: Attempt) -> None:
-        """The shim keeps the deadline; this is for one that does not."""
+        """The shim keeps the deadline; this is for one that does not. It counts from the agent's start, whose runner that ever was."""
         if attempt.run.timeout is not None:
-            await self._escalate(attempt, attempt.run.timeout + attempt.run.timeout_grace)
+            left = max(0.0, attempt.run.timeout - await self._worked(attempt))
+            await self._escalate(attempt, left + attempt.run.timeout_grace)
+
+    async def _worked(self, attempt: Attempt) -> float:
+        """How many seconds ago its agent started."""
+        reports = await self._backend.reports(attempt.directory, 0)
+        began = next((parse_instant(report.at) for report in reports if report.type == "agent_started"), None)
+        return max(0.0, (self._clock.now() - began).total_seconds()) if began else 0.0
 
     async def _escalate(self, attempt: Attempt, grace: float) -> None:
         """A shim that does not act in time is killed; its attempt is then recovered like any other.

@@ -164,8 +164,9 @@ class Dispatcher:
 
     async def _begin(self, desk: Desk, task_ids: list[str]) -> None:
         def decide(state: State, now: datetime) -> Decision[list[str]]:
-            ready = {task.orchestration_task_id for task in assess(state, now).ready}
-            return start_attempts(state, task_ids, lambda task: task.orchestration_task_id in ready)
+            # Chosen once more: somebody may have lowered the number of places since.
+            chosen = {task.orchestration_task_id for task in choose(state, assess(state, now).ready, now)}
+            return start_attempts(state, task_ids, lambda task: task.orchestration_task_id in chosen)
 
         committed = await desk.transact(decide)
         state = await desk.journal.read()
