@@ -190,7 +190,10 @@ def _truth(evidence: Evidence, journal: Journal) -> Iterator[str]:
 def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reached_end: bool) -> Iterator[str]:
     status, reason = TERMINAL[end["event"]], end.get("reason")
     dependencies = [journal.status(task) for task in journal.spawned[end["orchestrationTaskId"]]["spec"]["dependsOn"]]
-    if status == "completed" and not (reached_end and one.expected == "succeed"):
+    # Who was killed as one of an agent's processes may have been what the script waited for, or the agent before it was one.
+    touched = bool(evidence.faults & {"agent", "guard"})
+    is_cut_short = one.expected == "exceed" and "agent" in evidence.faults
+    if status == "completed" and not (reached_end and (one.expected == "succeed" or is_cut_short)):
         yield f"it is called completed, and its script {'was to ' + one.expected if reached_end else 'did not get to its end'}"
     if status == "cancelled" and not any(other.kind == "cancel" for other in evidence.asked):
         yield "it was cancelled, and nobody asked for that"
@@ -199,7 +202,7 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
     is_told = "error" in evidence.faults and "could not be saved" in end.get("errorMessage", "")
     if reason == "exit" and reached_end and one.expected == "succeed" and not is_told:
         yield "it is called failed by its exit, and its script succeeded"
-    if reason == "exit" and not reached_end and "agent" not in evidence.faults:
+    if reason == "exit" and not reached_end and not touched:
         yield "it is called failed by its exit, and nothing touched its agent"
     if reason == "timeout" and one.expected != "exceed":
         yield "it is called failed by its time, and had enough"
