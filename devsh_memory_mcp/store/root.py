@@ -4,7 +4,7 @@ What changes the set of orchestrations happens under `root.lock`.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.names import Choose, checked_id, new_orchestration_id
-from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound
+from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound, Unavailable
 from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.shim.rundir import sweep, sync_directory
 from devsh_memory_mcp.store.adoption import adopt
@@ -128,16 +128,22 @@ class MemoryRoot:
                 self.point_to(newest.directory)
 
     def all(self) -> list[Found]:
-        """Every orchestration, newest first."""
+        """Every orchestration that can be read, newest first."""
+        return _newest_first(_readable(place) for place in self._places())
+
+    def _places(self) -> list[Path]:
         places = [entry for entry in (self.path / ORCHESTRATIONS).iterdir() if entry.is_dir()]
         if not self.link.is_symlink() and self.link.is_dir():
             places.append(self.link)
-        found = [first for place in places if (first := _first(place)) is not None]
-        return sorted(found, key=lambda one: (one.created_at, one.orchestration_id), reverse=True)
+        return places
 
     def of_project(self, project: str) -> list[Found]:
-        """Those of one project, newest first; one that names no project, such as an imported one, is everybody's."""
-        return [found for found in self.all() if found.created.project in (project, "")]
+        """Those of one project, newest first; one that names no project, such as an imported one, is everybody's.
+
+        Unavailable where one cannot be read, since it might be the one that is looked for.
+        """
+        found = _newest_first(_first(place) for place in self._places() if place.stat().st_uid == os.getuid() or os.access(place, os.R_OK))
+        return [one for one in found if one.created.project in (project, "")]
 
     def get(self, orchestration_id: str) -> Found:
         """The one with that id. NotFound, InvalidId."""
@@ -173,6 +179,10 @@ class MemoryRoot:
         return _first(self.link)
 
 
+def _newest_first(found: Iterable[Found | None]) -> list[Found]:
+    return sorted((one for one in found if one), key=lambda one: (one.created_at, one.orchestration_id), reverse=True)
+
+
 def _make_private(directory: Path) -> None:
     """Nobody else gets through it, whatever the modes of what is below, and whoever made it; the root itself may be shared."""
     make_directory(directory)
@@ -181,15 +191,26 @@ def _make_private(directory: Path) -> None:
             directory.chmod(0o700)
 
 
-def _first(directory: Path) -> Found | None:
-    """What the first line of a journal says; foreign lines before it are passed over."""
-    if not (directory / JOURNAL_FILE).is_file():
-        return None  # a pipe would be waited for
+def _readable(directory: Path) -> Found | None:
+    """The same for who looks at all of them: what cannot be read is passed over."""
     try:
-        with (directory / JOURNAL_FILE).open("rb") as file:
-            first = next((entry for line in islice(file, 100) for entry in own_lines(line)), None)
-    except OSError:
+        return _first(directory)
+    except Unavailable:
         return None
+
+
+def _first(directory: Path) -> Found | None:
+    """What the first line of a journal says; foreign lines before it are passed over. Unavailable where it is there and cannot be read."""
+    path = directory / JOURNAL_FILE
+    try:
+        if not path.is_file():
+            return None  # a pipe would be waited for
+        with path.open("rb") as file:
+            first = next((entry for line in islice(file, 100) for entry in own_lines(line)), None)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise explained(error, path) from error
     if not isinstance(first, Entry) or not isinstance(first.event, OrchestrationCreated):
         return None
     return Found(first.event.orchestration_id, directory, first.timestamp, first.event)

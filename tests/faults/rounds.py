@@ -51,6 +51,8 @@ class Round:
         self._settled: set[str] = set()
         self._tasks: dict[str, str] = {}
         self._is_over = False
+        self._refused: list[str] = []
+        self._orchestration_id: str | None = None  # that of the first answer: the clock may make the project's current one another
 
     def disturb(self) -> None:
         """Called after boundaries were met."""
@@ -66,7 +68,7 @@ class Round:
         while not self._is_over and time.monotonic() < until:
             self._ask_more()
             self._hear()
-        wrong = [] if self._is_over else [f"stuck after {_BOUND:g} s: {self._last_lines()}"]
+        wrong = self._refused if self._is_over else [f"stuck after {_BOUND:g} s: {self._last_lines()}"]
         self.relent()
         self._dismiss()
         os.close(self._bell)
@@ -142,7 +144,7 @@ class Round:
         return answer.finished
 
     def _start(self, asked: Asked | None, ask: Callable[[Orchestration], Awaitable[object]], *, is_hooked: bool = True) -> None:
-        pid, pipe = self.world.face(ask, is_hooked=is_hooked)
+        pid, pipe = self.world.face(ask, self._orchestration_id, is_hooked=is_hooked)
         self._clients[os.pidfd_open(pid)] = asked, pid, pipe
 
     def _take_answer(self, pidfd: int) -> None:
@@ -156,12 +158,15 @@ class Round:
             self._is_over = said.get("answer") is True
         elif "answer" in said:
             asked.is_acknowledged = True
+            self._orchestration_id = said["orchestration"]
             self._settled.add(asked.key)
             if asked.kind == "spawn":
                 self._tasks[asked.name] = said["answer"]
         elif said["error"] not in _TRANSIENT:
-            assert asked.kind != "spawn", f"{asked.key} was refused: {said}"
             self._settled.add(asked.key)  # such as a message to a task that is over
+            if asked.kind == "spawn":
+                self._refused.append(f"{asked.key} was refused: {said}")
+                self._is_over = True
 
     def _dismiss(self) -> None:
         for pidfd, (_, pid, pipe) in self._clients.items():

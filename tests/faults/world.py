@@ -45,8 +45,11 @@ class World:
         launcher.chmod(stat.S_IRWXU)
         return launcher
 
-    def face(self, ask: Ask, *, is_hooked: bool = True, patience: float = 1.0) -> tuple[int, int]:
-        """A client in a process of its own: its pid, and a pipe with its answer as JSON; nothing in it where it died before."""
+    def face(self, ask: Ask, orchestration_id: str | None, *, is_hooked: bool = True, patience: float = 1.0) -> tuple[int, int]:
+        """A client in a process of its own: its pid, and a pipe with its answer as JSON; nothing in it where it died before.
+
+        Without an id it works on the project's current orchestration, which it makes where there is none.
+        """
         reading, writing = os.pipe()
         child = os.fork()
         if child:
@@ -57,16 +60,17 @@ class World:
             sys.executable = str(self.launcher)
             if is_hooked:
                 Hooks(str(self.plan), "face").install()
-            answer = anyio.run(self._ask, ask, patience)
+            answer = anyio.run(self._ask, ask, orchestration_id, patience)
             os.write(writing, json.dumps(answer).encode())
         finally:
             os._exit(0)
 
-    async def _ask(self, ask: Ask, patience: float) -> object:
+    async def _ask(self, ask: Ask, orchestration_id: str | None, patience: float) -> object:
         caller = Caller(directory=self.repository, environment=dict(os.environ))
         try:
-            async with open_orchestrations(self.root, caller, None, patience=patience) as orchestrations:
-                return {"answer": await ask(await orchestrations.current(create=True))}
+            async with open_orchestrations(self.root, caller, orchestration_id, patience=patience) as orchestrations:
+                orchestration = await orchestrations.current(create=True)
+                return {"answer": await ask(orchestration), "orchestration": orchestration.orchestration_id}
         except Exception as error:  # noqa: BLE001  whatever it was, the campaign decides whether to ask again
             return {"error": _name(error), "said": str(error)}
 

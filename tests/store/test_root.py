@@ -1,15 +1,17 @@
 """The memory root: whose orchestration is which, and what an older directory becomes."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from devsh_memory_mcp.errors import InvalidId, JournalDamaged, MemoryRootUnusable, NotFound, RemoteFileSystem
+from devsh_memory_mcp.errors import InvalidId, JournalDamaged, MemoryRootUnusable, NotFound, RemoteFileSystem, Unavailable
 from devsh_memory_mcp.store.files import append, sync_data
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.mount import is_remote, kind_of
@@ -191,3 +193,17 @@ def test_an_append_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     append(descriptor, b"abc", 0, tmp_path / "x", sync_data)
     assert (tmp_path / "x").read_bytes() == b"abc"
     os.close(descriptor)
+
+
+def test_one_that_cannot_be_read_is_not_forgotten_where_it_might_be_the_one(root: MemoryRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = root.begin(project="/srv/project")
+
+    def failing(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        root.of_project("/srv/project")
+    assert root.all() == []
+    monkeypatch.undo()
+    assert [one.orchestration_id for one in root.of_project("/srv/project")] == [found.orchestration_id]
