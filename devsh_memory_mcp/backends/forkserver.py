@@ -23,6 +23,9 @@ from devsh_memory_mcp.shim.doorbell import clean_environment
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.forkserver import main; sys.exit(main(sys.argv[1:]))"
 
 
+_ANSWERS_WITHIN = 10.0  # seconds
+
+
 class ForkServer:
     """One server process at a time, started with the first shim. `ended` is called with the directory of each shim that has ended."""
 
@@ -32,6 +35,7 @@ class ForkServer:
         self._ended = ended
         self._asking = anyio.Lock()
         self._connection: socket.socket | None = None
+        self._process: subprocess.Popen[bytes]
         self._started: asyncio.Future[bool] | None = None
         self._alive: set[str] = set()
 
@@ -55,7 +59,10 @@ class ForkServer:
                 socket.send_fds(connection, [os.fsencode(directory) + b"\n"], descriptors)
             except OSError:
                 return False  # its end is being heard of
-            return await self._started
+            with anyio.move_on_after(_ANSWERS_WITHIN):
+                return await self._started
+            self._process.kill()  # it is stopped, or hangs: the next one is another
+            return False
 
     async def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -67,7 +74,7 @@ class ForkServer:
                 env=clean_environment(), start_new_session=True, umask=0o077,
             )  # fmt: skip
         ours.setblocking(False)
-        self._connection = ours
+        self._connection, self._process = ours, process
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._tasks.start_soon(self._listen, process, reader, writer)
         return ours
@@ -80,11 +87,11 @@ class ForkServer:
                     self._hear(os.fsdecode(line.rstrip(b"\n")))
         finally:
             self._connection = None
+            unheard, self._alive = self._alive, set()
             writer.close()
             self._settle(known=False)
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(process.wait)
-        unheard, self._alive = self._alive, set()
         for directory in unheard:  # nobody will tell of their ends any more: their locks do
             self._ended(directory)
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,7 @@ _NEW_LEVELS = 3  # names that may be new: `runs`, the task run's, the attempt's
 _UNMISLED = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # an agent without a sandbox can put links and pipes here
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _UNMISLED
 _ENDS_WITHIN = 5.0  # seconds
+_RECOVERS_WITHIN = 900.0
 _THREADS = 200  # a thread waits for each attempt that is about to end
 
 
@@ -121,10 +123,20 @@ class LocalBackend:
                 recovery = _recovery(directory, lock)
             finally:
                 os.close(lock)
-            if recovery.wait() < 0:
+            if _ended(recovery) < 0:
                 deaths += 1
             else:
                 failures += 1
+                time.sleep(2 ** (failures - 1))  # for what passes, such as too many open files
+
+
+def _ended(recovery: subprocess.Popen[bytes]) -> int:
+    """Its exit code; one that takes too long, being stopped for example, is ended."""
+    try:
+        return recovery.wait(_RECOVERS_WITHIN)
+    except subprocess.TimeoutExpired:
+        recovery.kill()
+        return recovery.wait()
 
 
 def _prepare(directory: str, run: Run) -> tuple[Start, tuple[int, ...]]:

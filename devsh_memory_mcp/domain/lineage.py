@@ -30,9 +30,13 @@ def sources(state: State, task: Task, repository: Repository) -> list[Task]:
 
     A dependency that left no branch, having changed nothing, stands for what it came from itself.
     """
+    return _sources(state, dependencies(state, task), repository)
+
+
+def _sources(state: State, tasks: list[Task], repository: Repository) -> list[Task]:
     found: list[Task] = []
     seen: set[str] = set()
-    ahead = [*reversed(dependencies(state, task))]
+    ahead = [*reversed(tasks)]
     while ahead:
         one = ahead.pop()
         if one.orchestration_task_id in seen:
@@ -40,7 +44,7 @@ def sources(state: State, task: Task, repository: Repository) -> list[Task]:
         seen.add(one.orchestration_task_id)
         if has_branch_in(one, repository):
             found.append(one)
-        else:
+        elif one.status is Status.COMPLETED and not one.branch:
             ahead += reversed(dependencies(state, one))
     return found
 
@@ -51,7 +55,7 @@ def followed(state: State, task: Task) -> Task | None:
     leader = state.tasks.get(repository.follows or "") if repository else None
     if repository is None or leader is None or leader.orchestration_task_id not in task.spec.depends_on:
         return None
-    return leader if has_branch_in(leader, repository) else next(iter(sources(state, leader, repository)), None)
+    return next(iter(_sources(state, [leader], repository)), None)
 
 
 def base_of(state: State, task: Task) -> Base:

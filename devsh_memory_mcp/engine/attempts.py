@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 from anyio import to_thread
 
-from devsh_memory_mcp.domain.state import State, Task, parse_instant
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, hold, tell_reports
@@ -36,8 +36,13 @@ class Attempts:
         self._limits = limits
         self._launching = anyio.Semaphore(LAUNCHING)
 
-    def begin(self, desk: Desk, state: State, task: Task) -> None:
-        """Takes note of the task's current attempt and launches it, or takes up what an earlier runner launched."""
+    def begin(self, desk: Desk, state: State, task: Task, *, is_inherited: bool = False) -> None:
+        """Takes note of the task's current attempt and launches it, or takes up what an earlier runner may have launched.
+
+        OSError where it cannot be said what that one had written.
+        """
+        if task.orchestration_task_id in desk.attempts:
+            return
         directory = desk.attempt_directory(task)
         known = self._known_run(directory)
         attempt = Attempt(
@@ -48,7 +53,7 @@ class Attempts:
             last_report=task.last_report,
             has_agent=task.agent_started,
             is_launched=known is not None,
-            is_inherited=known is not None,
+            is_inherited=is_inherited,
             credential=task.spec.credential,
         )
         desk.pinned.add(task.orchestration_task_id)
@@ -60,13 +65,28 @@ class Attempts:
         path = f"{directory}/{rundir.RUN_FILE}"
         try:
             return rundir.read_json(path, Run)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             aside = f"{path}.damaged-{time.time_ns()}"
             os.rename(path, aside)
             self._desks.log(f"{path} cannot be used ({error}); it is kept as {aside}")
             return None
 
     async def _launch(self, desk: Desk, attempt: Attempt) -> None:
+        attempt.is_starting = True
+        try:
+            started = await self._launched(desk, attempt)
+        finally:
+            attempt.is_starting = False
+        if attempt.is_ending or started is None:
+            return
+        desk.wake()  # a cancel may have come before there was an inbox
+        if started is not Start.STARTED:
+            self._release(attempt)  # nothing is being made any more
+            await self._take_up(desk, attempt, started)
+        elif attempt.has_gone:  # quicker than the word that it was there
+            await self.finish(desk, attempt)
+
+    async def _launched(self, desk: Desk, attempt: Attempt) -> Start | None:
         if not self._vault.has(attempt.credential) and not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):
             await self._hold(desk, attempt)
         if attempt.run.checkout is not None and not attempt.is_ending:
@@ -74,16 +94,10 @@ class Attempts:
             attempt.is_launching = True
         if attempt.is_ending:  # cancelled while it stood in line
             self._release(attempt)
-            return
+            return None
         attempt.is_launched = True
         attempt.launches += 1
-        started = await self._start(desk, attempt)
-        if started is None:
-            return
-        desk.wake()  # a cancel may have come before there was an inbox
-        if started is not Start.STARTED:
-            self._release(attempt)  # nothing is being made any more
-            await self._take_up(desk, attempt, started)
+        return await self._start(desk, attempt)
 
     async def _start(self, desk: Desk, attempt: Attempt) -> Start | None:
         """None where it could not be started, which is its end, but for one that an earlier runner may have started."""
@@ -183,15 +197,22 @@ class Attempts:
 
     async def finish(self, desk: Desk, attempt: Attempt) -> None:
         """The attempt's end: its outcome, read under its lock, becomes one commit; only then is its place free."""
+        attempt.has_gone = True
+        if attempt.is_busy:
+            return
+        attempt.is_awaited = True
+        try:
+            outcome = await self._outcome_of(attempt)
+        finally:
+            attempt.is_awaited = False
         if attempt.is_ending:
             return
-        attempt.is_ending = True
-        outcome = await self._outcome_of(attempt)
         if outcome is None:  # who was to become its shim died before it was one
-            attempt.is_ending = False
+            attempt.has_gone = False
             self._release(attempt)
             await self._launch(desk, attempt)
             return
+        attempt.is_ending = True
         while not await self.read_reports(desk, attempt):  # what no runner heard: a message it had is none that failed
             await anyio.sleep(self._limits.again)
         self._release(attempt)
@@ -200,7 +221,9 @@ class Attempts:
     async def _outcome_of(self, attempt: Attempt) -> Outcome | None:
         while True:
             try:
-                return await self._backend.finish(attempt.directory, attempt.run, recover_unbegun=attempt.launches >= _LAUNCHES)
+                has_begun = attempt.has_agent or attempt.last_report > 0  # whatever has become of its report
+                is_given_up = has_begun or attempt.launches >= _LAUNCHES
+                return await self._backend.finish(attempt.directory, attempt.run, recover_unbegun=is_given_up)
             except FileNotFoundError as error:
                 return ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
             except OSError as error:  # no room for another process, or for its log
@@ -256,10 +279,13 @@ class Attempts:
             await self._escalate(attempt, left + attempt.run.timeout_grace)
 
     async def _worked(self, attempt: Attempt) -> float:
-        """How many seconds ago its agent started."""
+        """How many seconds ago its agent started, by the clock that neither steps nor runs while a machine sleeps; 0 of another boot."""
         reports = await self._backend.reports(attempt.directory, 0)
-        began = next((parse_instant(report.at) for report in reports if report.type == "agent_started"), None)
-        return max(0.0, (self._clock.now() - began).total_seconds()) if began else 0.0
+        started = next((report for report in reports if report.type == "agent_started"), None)
+        began = started.facts.get("monotonic") if started else None
+        if not isinstance(began, float) or await self._backend.has_rebooted(attempt.directory):
+            return 0.0
+        return max(0.0, self._clock.monotonic() - began)
 
     async def _escalate(self, attempt: Attempt, grace: float) -> None:
         """A shim that does not act in time is killed; its attempt is then recovered like any other.

@@ -39,6 +39,7 @@ class Attempt:
     """A live attempt. `ring` wakes its shim, None while it is not connected; `has_agent` once its agent runs.
 
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
+    `is_starting` while one is being launched, `is_awaited` while its lock is waited for; `has_gone` once its shim was said to have ended.
     `launches` is how often this runner has started one, since a process may die before it is a shim. `is_inherited` where an earlier
     runner may have started one.
     """
@@ -53,11 +54,19 @@ class Attempt:
     is_launched: bool = False
     launches: int = 0
     is_inherited: bool = False
+    is_starting: bool = False
+    is_awaited: bool = False
+    has_gone: bool = False
     is_launching: bool = False
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
     credential: Credential | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody sees to its start or its end already."""
+        return self.is_starting or self.is_awaited or self.is_ending
 
     @property
     def key(self) -> tuple[str, int]:

@@ -1,36 +1,29 @@
 """The orchestrations that a runner has open; what goes wrong with one closes that one, and no other."""
 
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TypeVarTuple
 
 from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.engine.desk import Attempt, Desk, Fenced
-from devsh_memory_mcp.errors import FormatTooNew, JournalDamaged, Unavailable
 
 Arguments = TypeVarTuple("Arguments")
 Log = Callable[[str], None]
-Reopen = Callable[[str], Coroutine[object, object, None]]
-
-_PASSING = (OSError, Unavailable)
-_LASTING = (JournalDamaged, FormatTooNew)
 
 
 class Desks:
     """Open desks by orchestration id, and the attempts on them by what their shims call themselves.
 
-    `abandoned` are those that were closed for a fault of theirs: their shims go on, and the next ring opens them again. Where the fault
-    is one that may pass, such as a full disk, `reopen` is called.
+    `abandoned` are those that were closed for a fault of theirs: their shims go on, and the next ring opens them again.
     """
 
-    def __init__(self, tasks: TaskGroup, log: Log, reopen: Reopen | None = None) -> None:
+    def __init__(self, tasks: TaskGroup, log: Log) -> None:
         self.log = log
         self.open: dict[str, Desk] = {}
         self.attempts: dict[tuple[str, int], Attempt] = {}
         self.abandoned: set[str] = set()
         self._tasks = tasks
-        self._reopen = reopen
 
     def begin(self, desk: Desk, work: Callable[[*Arguments], Awaitable[object]], *arguments: *Arguments) -> None:
         """Work on one desk, beside everything else."""
@@ -67,7 +60,5 @@ class Desks:
             del self.open[desk.orchestration_id]
             self.abandoned.add(desk.orchestration_id)
             self.log(f"{desk.orchestration_id} is left alone: {''.join(traceback.format_exception(error))}")
-            if self._reopen is not None and isinstance(error, _PASSING) and not isinstance(error, _LASTING):
-                self._tasks.start_soon(self._reopen, desk.orchestration_id)
         for attempt in list(desk.attempts.values()):
             self.attempts.pop(attempt.key, None)

@@ -131,7 +131,7 @@ class LocalOrchestrations:
 
     def _find_own(self) -> Found | None:
         """The one that a spawn would go to; None where it would begin one."""
-        pool = self._root.of_project(self._caller.project)
+        pool = self._root.of_project(self._caller.project, demand=True)
         own = next((found for found in pool if found.created.session == self._caller.session), None)
         is_over = own is not None and self._caller.session is None and self._is_stale(fold_file(own.directory / JOURNAL_FILE))
         return None if is_over else own

@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
-from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.errors import DevshError, FormatTooNew, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Backend, Clock
 from devsh_memory_mcp.shim.doorbell import socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
@@ -39,6 +39,7 @@ from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 
 LOCK_FILE = "runner.lock"
+_LONGEST_PAUSE = 60.0  # seconds between two tries to take an orchestration over
 
 
 class Commands(NamedTuple):
@@ -110,7 +111,7 @@ class Runner:
 
     def _furnish(self, address: str) -> Doorkeeper:
         """Makes what one stay at the socket needs."""
-        self._desks = Desks(self._tasks, self._log, self._reopen)
+        self._desks = Desks(self._tasks, self._log)
         backend = self._make_backend(self._tasks, self._hear_exit)
         setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
         self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=self._vault, limits=self._limits)
@@ -168,12 +169,6 @@ class Runner:
             await self._open(found)
         self._dispatcher.wake(orchestration_id)
 
-    async def _reopen(self, orchestration_id: str) -> None:
-        """For what was left alone; nobody rings where the trouble was the disk's."""
-        await anyio.sleep(self._limits.again)
-        if orchestration_id in self._desks.abandoned:
-            await self._hear_of(orchestration_id)
-
     async def _open(self, found: Found) -> None:
         """Takes an orchestration over, with the attempts that live there; one that cannot be worked on holds up no other one."""
         async with self._opening:
@@ -186,17 +181,28 @@ class Runner:
             self._opened.append(desk)
             self._desks.open[found.orchestration_id] = desk
             self._desks.abandoned.discard(found.orchestration_id)
-            if await self._desks.alone(desk, partial(self._take_over, desk)):
-                self._desks.begin(desk, keep_views, desk, self._dispatcher, self._clock)
-                self._desks.begin(desk, collect_garbage, desk, self._dispatcher, self._clock)
+            await self._desks.alone(desk, partial(self._try_to_take_over, desk))
+
+    async def _try_to_take_over(self, desk: Desk, pause: float = 0.0) -> None:
+        """Now, and where a disk does not let it, later: by itself, since nobody rings where the trouble is the disk's."""
+        await anyio.sleep(pause)
+        try:
+            await self._take_over(desk)
+        except (JournalDamaged, FormatTooNew):
+            raise
+        except (Unavailable, OSError) as error:
+            self._log(f"{desk.orchestration_id} cannot be taken over yet: {error}")
+            self._desks.begin(desk, self._try_to_take_over, desk, min(2 * pause or self._limits.again, _LONGEST_PAUSE))
 
     async def _take_over(self, desk: Desk) -> None:
         state = await desk.take_over(os.getpid())
         desk.pinned.update(task.orchestration_task_id for task in state.unfinished.values() if task.checkouts)
         for task in state.unfinished.values():
             if task.live_attempt:
-                self._attempts.begin(desk, state, task)
+                self._attempts.begin(desk, state, task, is_inherited=True)
         desk.is_taken_over = True
+        self._desks.begin(desk, keep_views, desk, self._dispatcher, self._clock)
+        self._desks.begin(desk, collect_garbage, desk, self._dispatcher, self._clock)
         desk.wake()
 
     def _take_leave(self) -> None:
@@ -255,8 +261,9 @@ async def _take_lock(path: Path, seconds: float) -> int | None:
                 await anyio.sleep(0.05)
                 continue
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)  # for people, and for what tells them who holds it
+                with suppress(OSError):  # a full disk: it is only for people, and for what tells them who holds it
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
                 return descriptor
             os.close(descriptor)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -222,7 +222,7 @@ class Attempt:
 
     def _tell_start(self, wall: Wall) -> None:
         try:
-            self._reports.add("agent_started", process=census.identify(wall.command or 0))
+            self._reports.add("agent_started", process=census.identify(wall.command or 0), facts={"monotonic": time.monotonic()})
         except OSError as error:  # the agent runs; a full disk is no reason to end it
             self._place.door.note(f"the start is not in the report: {error}")
         self._pulse.ring()

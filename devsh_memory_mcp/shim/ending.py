@@ -15,6 +15,7 @@ from devsh_memory_mcp.shim.rundir import Outcome, Report, Run
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.workspace import Prepared
 
+CAUSES = frozenset({"exit", "timeout", "cancelled", "lost", "setup", "spawn"})
 _PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _TRIES = 3
@@ -51,12 +52,19 @@ class Ended(typing.NamedTuple):
     @classmethod
     def from_reports(cls, reports: list[Report]) -> "Ended | None":
         """What the shim had told, None where it died before the agent had ended (or it was somebody else who told)."""
-        told = next((report.facts for report in reports if report.type == "ended"), {})
+        told: dict[str, typing.Any] = next((report.facts for report in reversed(reports) if report.type == "ended"), {})
         try:
-            verdict = Verdict(**{**told["verdict"], "warnings": tuple(told["verdict"]["warnings"])})
-            return cls(**{**told, "verdict": verdict})
+            verdict = told["verdict"]
+            told = {**told, "verdict": Verdict(**{**_known(Verdict, verdict), "warnings": tuple(verdict["warnings"])})}
+            ended = cls(**_known(cls, told))
         except (KeyError, TypeError):
             return None
+        return ended if isinstance(ended.duration_ms, int) and ended.cause in CAUSES else None
+
+
+def _known(shape: type[typing.NamedTuple], given: typing.Any) -> dict[str, typing.Any]:
+    """What a newer release has beside it is left out."""
+    return {name: value for name, value in given.items() if name in shape._fields} if isinstance(given, dict) else {}
 
 
 class End:

@@ -292,10 +292,11 @@ def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.C
 
 
 def sweep(directory: str) -> None:
-    """Removes the temporary files of a directory, for whoever knows that nobody writes there now: their writers were killed."""
+    """Removes the temporary files of a directory, for whoever knows that nobody of ours writes there now: their writers were killed."""
     for name in os.listdir(directory):
-        if name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):
+        _, _, writer = name.removesuffix(".tmp").rpartition(".")
+        if name.endswith(".tmp") and writer.isdecimal():
+            with contextlib.suppress(OSError):  # an agent's directory of such a name, for example: it is nothing of ours
                 os.unlink(f"{directory}/{name}")
 
 

@@ -123,8 +123,8 @@ class MemoryRoot:
                     sweep(str(place))
                     with suppress(OSError):  # it holds something, which is not ours to judge
                         place.rmdir()
-            newest, named = next(iter(self.all()), None), _first(self.link)
-            if newest is not None and (named is None or named.created_at < newest.created_at):
+            newest = next(iter(self.all()), None)
+            if newest is not None and not self.link.exists():
                 self.point_to(newest.directory)
 
     def all(self) -> list[Found]:
@@ -137,12 +137,12 @@ class MemoryRoot:
             places.append(self.link)
         return places
 
-    def of_project(self, project: str) -> list[Found]:
+    def of_project(self, project: str, *, demand: bool = False) -> list[Found]:
         """Those of one project, newest first; one that names no project, such as an imported one, is everybody's.
 
-        Unavailable where one cannot be read, since it might be the one that is looked for.
+        Unavailable where one cannot be read and they are to be all, for who begins one where there is none.
         """
-        found = _newest_first(_first(place) for place in self._places() if place.stat().st_uid == os.getuid() or os.access(place, os.R_OK))
+        found = _newest_first(_first(place) for place in self._places()) if demand else self.all()
         return [one for one in found if one.created.project in (project, "")]
 
     def get(self, orchestration_id: str) -> Found:

@@ -176,6 +176,8 @@ class Writer:
         content = b"".join(pending.content)
         try:
             if content:
+                if not self._is_synced:  # what a killed writer left is on the disk before anything is put behind it
+                    self._sync(reader.descriptor)
                 append(reader.descriptor, content, reader.offset, reader.path, self._sync)
             elif pending.answers and not self._is_synced:
                 self._sync(reader.descriptor)  # an answer that only repeats what another process wrote is a promise as well

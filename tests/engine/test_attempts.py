@@ -88,8 +88,8 @@ class Stage:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def begin(self) -> Attempt:
-        self.attempts.begin(self.desk, self.journal.state, self.task)
+    def begin(self, *, is_inherited: bool = True) -> Attempt:
+        self.attempts.begin(self.desk, self.journal.state, self.task, is_inherited=is_inherited)
         return self.desk.attempts[TASK]
 
     async def running(self) -> Attempt:
@@ -209,7 +209,7 @@ async def test_one_that_cannot_be_started_fails_and_says_why(tmp_path: Path) -> 
     async with staged(tmp_path) as stage:
         stage.shims.refused = 1
         stage.vault.lend(LENT)
-        stage.begin()
+        stage.begin(is_inherited=False)
         await stage.until(lambda: stage.task.reason)
         assert (stage.task.reason, stage.shims.started) == ("spawn", [])
 

@@ -204,3 +204,14 @@ async def test_an_attempt_whose_directory_is_gone_fails_and_the_runner_goes_on(h
         other = await orchestration.spawn(shell("true"))
         assert (await ended(orchestration, other.orchestration_task_id)).status == "completed"
     house.expected = {"missing_run_directory", "unknown_run_directory"}
+
+
+async def test_directories_that_an_agent_makes_beside_its_checkout_hold_nothing_up(house: House) -> None:
+    async with house.opened() as orchestration:
+        task = await orchestration.spawn(shell("mkdir ../own.tmp ../own.1.tmp; touch ../kept.tmp"))
+        answer = await ended(orchestration, task.orchestration_task_id)
+        directory = await run_directory(orchestration, task.orchestration_task_id)
+    assert (answer.status, (directory / "kept.tmp").exists()) == ("completed", True)
+    for name in ("own.tmp", "own.1.tmp"):
+        (directory / name).rmdir()
+    (directory / "kept.tmp").unlink()

@@ -163,7 +163,15 @@ def _asked(evidence: Evidence, journals: list[Journal]) -> Iterator[str]:
                 yield f"the {asked.kind} {asked.key} was acknowledged and is there {count} times"
             elif count > 1:
                 yield f"the {asked.kind} {asked.key} is there {count} times"
+        if asked.kind == "cancel" and asked.is_acknowledged and not _is_cancel_there(asked.name, journals):
+            yield f"the cancel of {asked.name} was acknowledged and is not there"
     yield from (f"nobody asked for {key}" for key in found)
+
+
+def _is_cancel_there(name: str, journals: list[Journal]) -> bool:
+    """Whether the task of that name was asked to end, or had ended by itself."""
+    tasks = [(journal, task) for journal in journals for task, spawned in journal.spawned.items() if spawned["id"] == name]
+    return any({"cancel_requested", *TERMINAL} & {event["event"] for event in journal.tasks[task]} for journal, task in tasks)
 
 
 def _truth(evidence: Evidence, journal: Journal) -> Iterator[str]:
@@ -208,10 +216,22 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
         yield "it is called failed by its time, and had enough"
     if reason == "dependency" and not set(dependencies) & {"failed", "cancelled"}:
         yield "it is called failed by a dependency, and none failed"
+    if reason == "lost" and reached_end and _had_succeeded(journal, end["orchestrationTaskId"]):
+        yield "it is called lost, and its shim had told of its success"
     if reason == "lost" and not evidence.faults & {"shim", "guard", "recovery", "error", "agent"}:
         yield "it is called lost, and no shim of its died"
     if reason in ("spawn", "setup", "disk") and not evidence.faults & {"error", "agent"}:  # a git of the shim's counts as an agent
         yield f"it is called failed for {reason}, and no call was refused"
+
+
+def _had_succeeded(journal: Journal, task: str) -> bool:
+    """Whether the last attempt's report says so; where the recovery could not save the work, its end says that."""
+    last = [event for event in journal.tasks[task] if event["event"] == "attempt_ended"][-1]
+    if "could not be recovered" in last.get("errorMessage", ""):
+        return False
+    report = journal.path.parent / "runs" / journal.spawned[task]["taskRunId"] / str(last["attempt"]) / "report.jsonl"
+    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()] if report.exists() else []
+    return any(line["type"] == "ended" and line["facts"]["verdict"]["succeeded"] for line in lines)
 
 
 def _read_marks(path: Path) -> set[tuple[str, str, str]]:

@@ -75,16 +75,17 @@ def enacted(directory: Path, chosen: list[tuple[Boundary, str]]) -> list[Outcome
 def judged(outcomes: list[Outcome]) -> None:
     assert {outcome.name: outcome.wrong for outcome in outcomes if outcome.wrong} == {}
     missed = Counter(outcome.strikes.get("not met", 0) for outcome in outcomes)[1]
-    assert missed <= len(outcomes) / 10, f"{missed} of {len(outcomes)} boundaries were not met"
+    assert missed <= max(3, len(outcomes) // 10), f"{missed} of {len(outcomes)} boundaries were not met"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_process_may_be_killed_at_every_boundary(tmp_path: Path, name: str) -> None:
-    judged(enacted(tmp_path, [(boundary, "kill") for boundary in listed() if boundary.scenario == name]))
+def test_a_process_may_be_killed_at_a_boundary(tmp_path: Path, name: str) -> None:
+    """Every third one; `just faults --boundaries 1` does them all, with every act."""
+    judged(enacted(tmp_path, [(boundary, "kill") for boundary in listed() if boundary.scenario == name][::3]))
 
 
 @pytest.mark.parametrize("act", ACTS[1:])
 def test_a_call_may_be_cut_off_or_refused(tmp_path: Path, act: str) -> None:
-    """One boundary in eight, other ones for each act; `just faults --boundaries 3` does them all."""
+    """One boundary in twelve, other ones for each act."""
     start = ACTS.index(act)
-    judged(enacted(tmp_path, [(boundary, act) for boundary in list(listed())[start::8]]))
+    judged(enacted(tmp_path, [(boundary, act) for boundary in list(listed())[start::12]]))

@@ -87,7 +87,7 @@ class Shim:
             cause = "setup"
         elif cause == "done":
             self.up_at = began = anyio.current_time()
-            self.report("agent_started")
+            self.report("agent_started", facts={"monotonic": anyio.current_time()})
             cause = await self._until(began + (inf if self.act.works is None else self.act.works), began + (self.run.timeout or inf))
         if cause in ("cancelled", "timeout"):
             grace = self.run.cancel_grace if cause == "cancelled" else self.run.timeout_grace
@@ -122,9 +122,9 @@ class Shim:
             self._had.add(letter.id)
         return letter
 
-    def report(self, kind: str, message_id: int | None = None) -> None:
+    def report(self, kind: str, message_id: int | None = None, facts: dict[str, float] | None = None) -> None:
         at = LoopClock().now().isoformat()
-        self.reports.append(Report(len(self.reports) + 1, kind, at, message_id=message_id))
+        self.reports.append(Report(len(self.reports) + 1, kind, at, message_id=message_id, facts=facts or {}))
         self.tell(self)
 
     def _outcome(self, cause: str) -> Outcome:

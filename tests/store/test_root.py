@@ -203,7 +203,7 @@ def test_one_that_cannot_be_read_is_not_forgotten_where_it_might_be_the_one(root
 
     monkeypatch.setattr(Path, "open", failing)
     with pytest.raises(Unavailable, match="Input/output error"):
-        root.of_project("/srv/project")
-    assert root.all() == []
+        root.of_project("/srv/project", demand=True)
+    assert root.all() == root.of_project("/srv/project") == []
     monkeypatch.undo()
     assert [one.orchestration_id for one in root.of_project("/srv/project")] == [found.orchestration_id]
