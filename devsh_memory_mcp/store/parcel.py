@@ -6,10 +6,11 @@ Files are read while they grow, each up to its size at that instant, line by lin
 import gzip
 import json
 import os
+import re
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -26,8 +27,11 @@ from devsh_memory_mcp.store.scrubber import Scrubber, parsed, rest_of_key
 ABOUT_FILE = "export.json"
 MOST_OF_A_LOG = 1 << 20  # bytes, from its end
 MOST_OF_A_LINE = 16 << 20  # bytes, as of a document that is looked at as a whole
+RUNNER_LOG = "runner.log"  # the root's: it tells of other orchestrations too
 
 _MOST_OF_A_KEY = 16 << 10
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")  # with which an entry of that log begins; a traceback follows in lines without
+_ORCHESTRATION = re.compile(rb"orch_\w+")
 _WHOLE = (JOURNAL_FILE, rundir.REPORT_FILE, rundir.INBOX_FILE)
 _DOCUMENTS = (*VIEW_FILES, VIEWS_FILE, rundir.RUN_FILE, rundir.OUTCOME_FILE)
 _LOGS = (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE)
@@ -103,8 +107,7 @@ class _Packer:
                 yield from self._of_runs(path)
             elif path.name != JOURNAL_FILE:
                 yield from self._chosen(path, path.name)
-        # The runner's log is the root's, and tells of other orchestrations too.
-        log = self._directory.parent.parent / "runner.log"
+        log = self._directory.parent.parent / RUNNER_LOG
         if log.is_file():
             yield log, log.name
 
@@ -151,11 +154,22 @@ class _Packer:
         if kind == "log" and size > MOST_OF_A_LOG:
             self._parcel.cut.append(name)
             _seek_end(file, size)
-        for line in _lines(file, size):
+        lines = _lines(file, size)
+        for line in self._own(lines, is_cut=file.tell() > 0) if name == RUNNER_LOG else lines:
             if len(line) > MOST_OF_A_LINE:
                 self._parcel.left_out[f"a line of {name} that is too long"] += 1
-            elif name != "runner.log" or b"orch_" not in line or self._directory.name.encode() in line:
+            else:
                 yield self._scrubber.line(line)
+
+    def _own(self, lines: Iterable[bytes], *, is_cut: bool) -> Iterator[bytes]:
+        """The entries of the runner's log that name no other orchestration; of the first one the beginning may be cut off."""
+        own, entry = {self._directory.name.encode()}, list[bytes]()
+        for line in lines:
+            if _STAMP.match(line):
+                yield from () if is_cut else _if_own(entry, own)
+                entry, is_cut = [], False
+            entry.append(line)
+        yield from () if is_cut else _if_own(entry, own)
 
     def _document(self, file: BinaryIO, name: str) -> bytes:
         content = file.read(MOST_OF_A_LINE + 1)
@@ -168,6 +182,10 @@ class _Packer:
         return content if scrubbed == document else json.dumps(scrubbed, indent=2, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
+def _if_own(entry: list[bytes], own: set[bytes]) -> list[bytes]:
+    return entry if set(_ORCHESTRATION.findall(b"".join(entry))) <= own else []
+
+
 def _kind(name: str) -> str:
     """How a file is looked at; empty where it stays here."""
     own = next((name.partition(mark)[0] for mark in _KEPT_ASIDE if mark in name), name)
@@ -175,7 +193,7 @@ def _kind(name: str) -> str:
         return "lines"
     if own in _DOCUMENTS:
         return "document"
-    return "log" if name in _LOGS or name == "runner.log" else ""
+    return "log" if name in _LOGS or name == RUNNER_LOG else ""
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """The repair of one orchestration's directory, and of the root around it: nothing is lost, what is replaced is set aside."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -107,12 +108,17 @@ class Repair:
     def _give_access(self, codes: set[str]) -> None:
         owner = os.stat(self._directory)
         for path in (self._directory / name for name in (JOURNAL_FILE, *VIEW_FILES, VIEWS_FILE)):
-            if not path.is_file() or path.is_symlink():
-                continue
-            if "wrong_owner" in codes and os.geteuid() == 0:
-                os.chown(path, owner.st_uid, owner.st_gid)
-            if "wrong_mode" in codes:
-                path.chmod(MODE)
+            try:
+                descriptor = _opened(path)
+            except (FileNotFoundError, ValueError):
+                continue  # what stands there is no file of ours: a link, a pipe, or a file that has another name
+            try:
+                if "wrong_owner" in codes and os.geteuid() == 0:
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                if "wrong_mode" in codes:
+                    os.fchmod(descriptor, MODE)
+            finally:
+                os.close(descriptor)
 
     def _mend_journal(self) -> None:
         path = self._directory / JOURNAL_FILE
@@ -196,3 +202,35 @@ class Repair:
 
 def _name_in(views: dict[str, Document]) -> str:
     return next((str(view["orchestrationId"]) for view in views.values() if "orchestrationId" in view), LINK)
+
+
+def _opened(path: Path) -> int:
+    """A file that has this one name: who swaps a link in is not followed. FileNotFoundError, ValueError where it is none."""
+    try:
+        with rundir.open_regular(str(path)) as file:
+            _demand_own(os.fstat(file.fileno()), path)
+            return os.dup(file.fileno())
+    except PermissionError:
+        _unlock(path)
+    with rundir.open_regular(str(path)) as file:
+        _demand_own(os.fstat(file.fileno()), path)
+        return os.dup(file.fileno())
+
+
+def _unlock(path: Path) -> None:
+    """Lets its owner read a file whose mode forbids it, which therefore cannot be opened to change the mode."""
+    if os.chmod in os.supports_follow_symlinks:
+        _demand_own(os.lstat(path), path)
+        os.chmod(path, MODE, follow_symlinks=False)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _demand_own(os.fstat(descriptor), path)
+        os.chmod(f"/proc/self/fd/{descriptor}", MODE)  # fchmod refuses such a descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _demand_own(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise ValueError(f"{path} is no regular file with one name")

@@ -18,41 +18,70 @@ _SHORTEST = 8  # characters of a value; shorter ones would be found in innocent 
 _LONGEST_WORD = 8192  # characters; one that is longer and has an address in it is taken out whole
 _MOST_FOLDS, _LONGEST_FOLD = 500, 80
 _PLACES = ("_URL", "_DIR", "_HOME")  # how variables end whose values are no secrets themselves
-_SECRET_VARIABLE = re.compile(r"(?:.*_)?(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|KEY|CREDENTIALS?|JWT|COOKIE)S?", re.IGNORECASE)
-_SECRET_KEY = re.compile(
-    r"[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_KEY|ACCESS_KEY|PRIVATE_KEY|JWT)"
-    r"|(?i:password|passwd|passphrase|secret|token|api[_-]?key|(?:access|auth|refresh|id|bearer)[_-]?token|client[_-]?secret|private[_-]?key|authorization)"
+_SECRET_VARIABLE = re.compile(
+    r"(?:.*_)?(?:KEY|CREDENTIALS?|JWT|COOKIE|PASS|PAT)S?|.*(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)S?|.+_PWD", re.IGNORECASE
 )
-_BESIDE = "passwords beside their names"
+_NAMES = r"password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key"
+_SECRET_KEY = re.compile(
+    rf"(?i:.*(?:{_NAMES}|authorization)|(?:.*[_.-])?(?:jwt|cookie)|.+[_.-](?:pass|pwd|pat))|.*[a-z](?:Pass|Pwd|Jwt|Cookie)"
+)
+_GUESSED_KEY, _GUESSED_VALUE = re.compile(r"(?i:_?auth|pass)"), re.compile(r"(?=.*[0-9A-Z=])\S{6,}")
+_BESIDE, _COMMANDS = "passwords beside their names", "passwords of commands"
+# Up to the closing quote, which may itself be escaped; to the end of the line where there is none.
+_QUOTED = r"(?P<quote>\\*[\"'])(?!(?P=quote))[^\n]+?(?=(?<!\\)(?P=quote)|\n|\Z)"
 _SHAPES: Mapping[str, re.Pattern[str]] = {
     "keys of Anthropic and OpenAI": re.compile(r"(?<![A-Za-z0-9])sk-(?:ant-[\w-]{4,1024}|(?=[\w-]{0,512}\d)[\w-]{16,1024})"),
-    "tokens of code hosts": re.compile(r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{10,512}|github_pat_\w{10,512}|glpat-[\w-]{10,512})"),
+    "tokens of code hosts": re.compile(
+        r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{10,512}|github_pat_\w{10,512}|gl(?:pat|rt|dt|ptt)-[\w.-]{10,512}|dckr_[op]at_[\w-]{10,512})"
+    ),
     "keys of other services": re.compile(
-        r"(?<![A-Za-z0-9])(?:xox[abeposr]-[\w-]{8,512}|A(?:KI|SI)A[0-9A-Z]{12,64}|AIza[\w-]{20,128}|hf_[A-Za-z0-9]{16,128}"
-        r"|npm_[A-Za-z0-9]{20,128}|pypi-[\w-]{20,512}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,256})"
+        r"(?<![A-Za-z0-9])(?:xox[abeposr]-[\w-]{8,512}|xapp-[\w-]{8,512}|A(?:KI|SI)A[0-9A-Z]{12,64}|AIza[\w-]{20,128}|hf_[A-Za-z0-9]{16,128}"
+        r"|npm_[A-Za-z0-9]{20,128}|pypi-[\w-]{20,512}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,256}|ya29\.[\w.-]{10,4096}|hv[sbr]\.[\w-]{10,1024}"
+        r"|SG\.[\w-]{10,128}(?:\.[\w-]{1,256})?|hooks\.slack\.com/[\w/-]{8,512})"
     ),
     "web tokens (JWT)": re.compile(r"(?<![\w-])eyJ[\w-]{8,4096}\.eyJ[\w-]{8,8192}(?:\.[\w-]{0,2048})?"),
     "private keys": re.compile(
-        r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----END)[\s\S]){0,20000}(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+        r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)[\s\S]){0,20000}"
+        r"(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
     ),
-    "authorization headers": re.compile(r"(?i)\b(?:bearer|basic)\s{1,4}(?=[\w.~+/=-]{0,200}[\d=])[\w.~+/=-]{12,4096}"),
+    "authorization headers": re.compile(
+        r"(?i)(?P<name>authorization\\*[\"']?\s{0,4}[:=]\s{0,4}\\*[\"']?)(?!\[scrubbed\])(?:[a-z][\w-]{0,32}[ \t]{1,4})?[^\s\"'\\,]+"
+        r"|\b(?:bearer|basic)\s{1,4}(?=[\w.~+/=-]{0,200}[\d=])[\w.~+/=-]{12,4096}"
+    ),
+    "cookies": re.compile(
+        r"(?i)(?P<name>cookie\\*[\"']?\s{0,4}:\s{0,4}\\*[\"']?)(?:[^\s=;,\"'\\]{1,256}=(?:\"[^\"\n]*\"|[^\s;\"'\\]*)(?:;[ \t]{0,4})?)+"
+    ),
+    _COMMANDS: re.compile(
+        rf"(?im)(?P<name>(?<!\w)--[\w-]{{0,32}}(?:pass|pwd|pat|cookie|{_NAMES})[ \t=]{{1,4}}"  # --password x
+        r"|(?:^[ \t]{0,16}|\b(?:login|account|machine)\s{1,4}\S{1,256}\s{1,4})password[ \t]{1,4}"  # netrc
+        r"|(?<![\w-])(?:-[a-z]{0,8}u|--(?:proxy-)?user)[ \t=]{0,4}(?=\\*[\"']?[^\s:\"']{1,256}:)(?!\d+:\d))"  # curl -u a:b
+        rf"(?:{_QUOTED}|(?!\[scrubbed\])[^\s\"'\\-][^\s\"'\\]*)"
+    ),
+    "logins of registries": re.compile(r"(?i)(?P<name>[\"']_?auth\\*[\"']\s{0,4}:\s{0,4}\\*[\"']|\b_auth\s{0,4}=\s{0,4})[\w+/-]{8,}=*"),
     _BESIDE: re.compile(
-        r"(?i)(?<![A-Za-z0-9])(?P<name>(?:\w{0,64}_)?(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key)\\*[\"']?\s{0,4}[:=]\s{0,4}\\*[\"']?)"
-        r"(?!\[scrubbed\])([^\s\"'\\,;&{}\[\]()<>]{6,4096})"
+        rf"(?i)(?P<name>(?:{_NAMES}|(?<=_)(?:pass|pwd|pat)|(?-i:(?<=[a-z])P(?:ass|wd)))\\*[\"']?\s{{0,4}}(?:=>|:=|[:=])\s{{0,4}}(?:\[\s{{0,4}}(?=\\*[\"']))?)"
+        rf"(?!\\*[\"']?\[scrubbed\])(?:{_QUOTED}|(?:\d{{4}}|[^\s\"'\\,;{{}}\[\]()<>]{{5}})[^\s\"'\\;]*)"
     ),
 }
+_NAMED = ("passw", "passphrase", "secret", "token", "key", "pwd")
 # Without one of these, in small letters, a shape is not there: most texts have none.
 _HINTS: Mapping[str, tuple[str, ...]] = {
     "keys of Anthropic and OpenAI": ("sk-",),
-    "tokens of code hosts": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-    "keys of other services": ("xox", "akia", "asia", "aiza", "hf_", "npm_", "pypi-", "sk_", "rk_"),
+    "tokens of code hosts": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "glrt-", "gldt-", "glptt-", "dckr_"),
+    "keys of other services": (
+        "xox", "xapp-", "akia", "asia", "aiza", "hf_", "npm_", "pypi-", "sk_", "rk_", "ya29.", "hvs.", "hvb.", "hvr.", "sg.", "hooks.slack",
+    ),
     "web tokens (JWT)": ("eyj",),
     "private keys": ("-----begin",),
-    "authorization headers": ("bearer", "basic"),
-    _BESIDE: ("passw", "passphrase", "secret", "token", "key"),
-}
-_SIGNS = (*(hint for hints in _HINTS.values() for hint in hints), "@", "://", "\\u", "jwt", "authorization")
-_KEY_BEGINS, _KEY_ENDS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"), re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY-----")
+    "authorization headers": ("authorization", "bearer", "basic"),
+    "cookies": ("cookie",),
+    _COMMANDS: (*_NAMED, "--pass", "-pat", "cookie", "curl", " -u", "--user", "--proxy-user"),
+    "logins of registries": ("_auth", 'auth"', "auth'", "auth\\"),
+    _BESIDE: (*_NAMED, *(f"{name}{end}" for name in ("pass", "_pat") for end in "=:\"'\\ ")),
+}  # fmt: skip
+_SIGNS = (*dict.fromkeys(hint for hints in _HINTS.values() for hint in hints), "@", "://", "\\u", "jwt")
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_ENDS = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _WORDS = re.compile(r"([\s'\"]+)")
 
 
@@ -111,10 +140,10 @@ class Scrubber:
         return self._addresses(text) if "@" in text or "://" in text else text
 
     def _taken_out(self, text: str, shape: re.Pattern[str], what: str) -> str:
-        """Without what the shape finds; behind a group of that name, where it has one."""
+        """Without what the shape finds; behind its named groups, where it has some."""
 
         def take(found: re.Match[str]) -> str:
-            kept = found["name"] if "name" in shape.groupindex else ""
+            kept = "".join(found[group] or "" for group in shape.groupindex)
             fold = _fold(found[0][len(kept) :])
             if fold and len(self._folded) < _MOST_FOLDS:
                 self._folded.add(fold)
@@ -146,10 +175,16 @@ class Scrubber:
         return not any(value in text for value, _ in self._values) and not any(fold[:_SHORTEST] in small for fold in self._folded)
 
     def _entry(self, key: str, value: object) -> object:
-        if isinstance(value, str) and len(value) >= 4 and value != MARK and _SECRET_KEY.fullmatch(key):
-            self.counts[_BESIDE] += 1
-            return MARK
-        return self.document(value)
+        if isinstance(value, list):
+            return [self._entry(key, item) for item in value]
+        # What is true, false or null tells no secret.
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or value in ("", MARK):
+            return self.document(value)
+        is_guessed = isinstance(value, str) and _GUESSED_KEY.fullmatch(key) and _GUESSED_VALUE.fullmatch(value)
+        if not is_guessed and not _SECRET_KEY.fullmatch(key):
+            return self.document(value)
+        self.counts[_BESIDE] += 1
+        return MARK
 
     def _plain_line(self, text: str) -> str:
         """A private key goes over many lines, of which no single one says that it is one."""

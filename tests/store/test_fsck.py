@@ -15,6 +15,7 @@ from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.lock import try_lock
 from devsh_memory_mcp.store.reference import Refs
 from devsh_memory_mcp.store.reference import Repository as Asked
+from devsh_memory_mcp.store.repair import Repair
 from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 from tests.doubles.chance import counting
@@ -232,3 +233,39 @@ async def test_a_base_that_is_pinned_after_the_end_is_told_and_forgotten(root: M
     (finding,) = (found for found in check(root, clock, counting(), repair=True) if found.code == "stale_base_ref")
     assert finding.repaired
     assert Asked(code.git_directory, {}).bases() == frozenset()
+
+
+async def test_a_repair_of_modes_follows_no_link_and_leaves_a_file_that_has_another_name(
+    root: MemoryRoot, found: Found, tmp_path: Path
+) -> None:
+    linked, named = tmp_path / "linked", tmp_path / "named"
+    for path in (linked, named):
+        path.write_text("mine")
+        path.chmod(0o644)
+    (found.directory / "PLAN.json").unlink()
+    (found.directory / "PLAN.json").symlink_to(linked)
+    (found.directory / "AGENTS.json").unlink()
+    os.link(named, found.directory / "AGENTS.json")
+    (found.directory / JOURNAL_FILE).chmod(0o644)
+    Repair(found.directory, StoppedClock(), counting(), lambda _repository, _commits: None)._give_access({"wrong_mode"})
+    assert [path.stat().st_mode & 0o777 for path in (linked, named, found.directory / JOURNAL_FILE)] == [0o644, 0o644, 0o600]
+
+
+async def test_a_link_that_is_swapped_in_during_a_repair_is_not_followed(
+    root: MemoryRoot, found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, journal = tmp_path / "victim", found.directory / JOURNAL_FILE
+    victim.write_text("mine")
+    victim.chmod(0o644)
+    change = os.fchmod
+
+    def swap_then_change(descriptor: int, mode: int) -> None:
+        if not journal.is_symlink():
+            journal.rename(tmp_path / "moved")
+            journal.symlink_to(victim)
+        change(descriptor, mode)
+
+    journal.chmod(0o644)
+    monkeypatch.setattr(os, "fchmod", swap_then_change)
+    Repair(found.directory, StoppedClock(), counting(), lambda _repository, _commits: None)._give_access({"wrong_mode"})
+    assert (victim.stat().st_mode & 0o777, (tmp_path / "moved").stat().st_mode & 0o777) == (0o644, 0o600)

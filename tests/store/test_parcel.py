@@ -124,6 +124,21 @@ async def test_a_line_that_is_too_long_is_left_out_and_told(directory: Path, tmp
     assert made.left_out["a line of EVENTS.jsonl that is too long"] == 2
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_of_the_runners_log_whole_entries_of_other_orchestrations_stay(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cut: bool
+) -> None:
+    stamp = b"2026-01-01T00:00:00Z "
+    rest = b"Traceback:\n  of theirs\nValueError: theirs\n"
+    own = stamp + directory.name.encode() + b" is left alone: Traceback:\n  of ours\nValueError: ours\n" + stamp + b"a view: gone\n"
+    log = stamp + b"orch_other is left alone: " + rest + own + stamp + b"orch_third is left alone: " + rest
+    if is_cut:
+        monkeypatch.setattr(parcel, "MOST_OF_A_LOG", len(log) - 40)
+    (directory.parent.parent / "runner.log").write_bytes(log)
+    packed(directory, tmp_path / "out.tar.gz")
+    assert content(tmp_path / "out.tar.gz", "runner.log") == own
+
+
 async def test_a_parcel_is_played_back_as_the_journal_that_it_was_made_of(directory: Path, journal, tmp_path: Path) -> None:
     await journal.transact(commits(message("one"), message("use sk-ant-" + "api03-abc or https://u:p@example.com/x")))
     packed(directory, tmp_path / "out.tar.gz")

@@ -21,8 +21,34 @@ KEYS = {
     "query": "https://example.com/r?access=hunter22",
     "assigned": "DB_PASSWORD=hunter22",
     "quoted": 'api_key: "hunter22"',
+    "postgres": "PGPASSWORD=hunter22",
+    "mysql": "MYSQL_PWD=hunter22",
+    "pass": "DB_PASS='hunter22'",
+    "pat": "GITHUB_PAT=hunter22",
+    "option": "--password hunter22",
+    "short option": "--password x9 --token hunter22",
+    "netrc": "machine example.com login someone password hunter22",
+    "curl": "curl -sSu someone:hunter22 example.com",
+    "user": "--user 'someone:hunter22'",
+    "authorization": "Authorization: Token hunter22",
+    "cookie": "Cookie: theme=dark; session=hunter22",
+    "camel": '{"dbPassword":"hunter22"}',
+    "number": '{"password":4711004711}',
+    "list": '{"password":["hunter22"]}',
+    "registry": '{"auths":{"r":{"auth":"' + 'c29tZW9uZTpodW50ZXIyMg=="}}}',
+    "azure": "AccountName=a;AccountKey=hunter22/+==;EndpointSuffix=b",
+    "words": 'password="several words, hunter22"',
+    "escaped": 'password=\\"several words, hunter22\\"',
+    "ampersand": "secret=ab&hunter22",
+    "webhook": "https://hooks.slack" + ".com/services/T00000000/B00000000/abcdefghij",
+    "slack app": "xapp" + "-1-A0-abcdefghij",
+    "google": "ya29" + ".a0AfH6-abcdefghij",
+    "vault": "hvs" + ".CAESI-abcdefghij",
+    "sendgrid": "SG" + ".0123456789abcdefghij.abcdefghij",
+    "runner": "glrt" + "-abcdefghij1234567890",
+    "docker": "dckr" + "_pat_abcdefghij123",
 }
-SECRET_PARTS = ("AbC_def", "a1b2c3d4", "AbCdEfGh", "11AAAAAAA0", "abcdefghij", "IOSFODNN", "c2lnbmF0", "hunter22")
+SECRET_PARTS = ("AbC_def", "a1b2c3d4", "AbCdEfGh", "11AAAAAAA0", "abcdefghij", "IOSFODNN", "c2lnbmF0", "hunter22", "x9", "4711", "c29tZW9u")
 
 
 @pytest.mark.parametrize("text", KEYS.values(), ids=KEYS)
@@ -52,6 +78,16 @@ def test_values_of_variables_that_hold_credentials_are_known_in_every_spelling()
     assert set(scrubber.counts) >= {"the value of ANTHROPIC_AUTH_TOKEN", "the value of MY_SECRET"}
 
 
+@pytest.mark.parametrize("name", ["PGPASSWORD", "MYSQL_PWD", "DB_PASS", "GITHUB_PAT"])
+def test_variables_of_passwords_are_known_by_their_names(name: str) -> None:
+    assert Scrubber({name: "an0ther-value", "PWD": "not-a-secret"}).text("an0ther-value not-a-secret") == f"{MARK} not-a-secret"
+
+
+def test_a_netrc_of_many_lines_and_a_quoted_value_leave_nothing_and_take_no_more() -> None:
+    assert Scrubber({}).text("machine a\n  login b\n  password c\n") == f"machine a\n  login b\n  password {MARK}\n"
+    assert Scrubber({}).text('password="a b", x="c"') == f'password="{MARK}", x="c"'
+
+
 def test_a_branch_that_is_named_after_a_prompt_does_not_tell_its_secret() -> None:
     scrubber = Scrubber({})
     scrubber.text(f"use {KEYS['github']} for it")
@@ -59,8 +95,9 @@ def test_a_branch_that_is_named_after_a_prompt_does_not_tell_its_secret() -> Non
     assert scrubber.text("dev/use-the-branch-a1b2c") == "dev/use-the-branch-a1b2c"
 
 
-def test_private_keys_go_whole_in_one_line_or_many() -> None:
-    begin, end = "-----BEGIN OPENSSH " + "PRIVATE KEY-----", "-----END OPENSSH " + "PRIVATE KEY-----"
+@pytest.mark.parametrize("kind", ["OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])
+def test_private_keys_go_whole_in_one_line_or_many(kind: str) -> None:
+    begin, end = f"-----BEGIN {kind}-----", f"-----END {kind}-----"
     body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
     scrubber = Scrubber({})
     assert body not in scrubber.text(f"{begin}\n{body}\n{end}")
@@ -76,6 +113,8 @@ def test_what_is_no_secret_stays_to_the_byte() -> None:
         b'{"seq": 1,  "event":"agent_spawned", "taskRunId":"tr_abc123def456","idempotencyKey":"k-1234567890","usage":{"inputTokens":12}}\n',
         b"task-management-of-12345 costs 5 tokens: a1b2c3d4e5f60718293a4b5c6d7e8f9012345678\n",
         b"not \xff text, no newline",
+        b"docker run -u 1000:1000 x; PASS: test_of_all passed; cd /some_path: ok; python -u x.py\n",
+        b'{"auth": "subscription", "pass": 12, "passwordNeeded": true, "token": null, "secret": false}\n',
         b"https://example.com/path#x at 12:30\r\n",
     ]
     scrubber = Scrubber({"PATH": "/usr/bin"})
@@ -93,5 +132,9 @@ def test_json_that_hides_a_value_behind_a_second_key_or_is_too_deep_is_scrubbed_
 
 
 def test_long_lines_that_mean_harm_take_no_long_time() -> None:
-    for word in ("a:", "://", "sk-", "eyJ", "token", "-----BEGIN PRIVATE KEY-----", "bearer ", "x@", "password="):
+    words = [
+        "a:", "://", "sk-", "eyJ", "token", "-----BEGIN PRIVATE KEY-----", "bearer ", "x@", "password=", "password='", "--password ",
+        "cookie: a=", "cookie: ", "-u a", 'auth": "', "login a ", "_pass\\\\", "--", "\\", "curl " + "-u" + " " * 4,
+    ]  # fmt: skip
+    for word in words:
         Scrubber({}).text(word * (200_000 // len(word)))
