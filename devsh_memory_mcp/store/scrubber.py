@@ -52,9 +52,9 @@ _SHAPES: Mapping[str, re.Pattern[str]] = {
         r"(?i)(?P<name>cookie\\*[\"']?\s{0,4}:\s{0,4}\\*[\"']?)(?:[^\s=;,\"'\\]{1,256}=(?:\"[^\"\n]*\"|[^\s;\"'\\]*)(?:;[ \t]{0,4})?)+"
     ),
     _COMMANDS: re.compile(
-        rf"(?im)(?P<name>(?<!\w)--[\w-]{{0,32}}(?:pass|pwd|pat|cookie|{_NAMES})[ \t=]{{1,4}}"  # --password x
+        rf"(?im)(?P<name>(?<![\w-])--[\w-]{{0,32}}(?:pass|pwd|pat|cookie|{_NAMES})[ \t=]{{1,4}}"  # --password x
         r"|(?:^[ \t]{0,16}|\b(?:login|account|machine)\s{1,4}\S{1,256}\s{1,4})password[ \t]{1,4}"  # netrc
-        r"|(?<![\w-])(?:-[a-z]{0,8}u|--(?:proxy-)?user)[ \t=]{0,4}(?=\\*[\"']?[^\s:\"']{1,256}:)(?!\d+:\d))"  # curl -u a:b
+        r"|(?<![\w-])(?:-[a-z]{0,8}u|--(?:proxy-)?user)[ \t=]{0,4}(?=\\{0,8}[\"']?[^\s:\"']{1,256}:)(?!\d+:\d))"  # curl -u a:b
         rf"(?:{_QUOTED}|(?!\[scrubbed\])[^\s\"'\\-][^\s\"'\\]*)"
     ),
     "logins of registries": re.compile(r"(?i)(?P<name>[\"']_?auth\\*[\"']\s{0,4}:\s{0,4}\\*[\"']|\b_auth\s{0,4}=\s{0,4})[\w+/-]{8,}=*"),

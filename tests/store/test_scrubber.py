@@ -40,7 +40,7 @@ KEYS = {
     "words": 'password="several words, hunter22"',
     "escaped": 'password=\\"several words, hunter22\\"',
     "ampersand": "secret=ab&hunter22",
-    "webhook": "https://hooks.slack" + ".com/services/T00000000/B00000000/abcdefghij",
+    "webhook": "https:" + "//hooks.slack.com/services/T00000000/B00000000/abcdefghij",
     "slack app": "xapp" + "-1-A0-abcdefghij",
     "google": "ya29" + ".a0AfH6-abcdefghij",
     "vault": "hvs" + ".CAESI-abcdefghij",
