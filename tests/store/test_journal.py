@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import CommitUnknown, Conflict, FormatTooNew, InvalidRequest, JournalDamaged, NotFound, Unavailable
 from devsh_memory_mcp.ports import Decide, Decision
+from devsh_memory_mcp.store.files import sync_data
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, create, fold_file
 from devsh_memory_mcp.store.lock import try_lock
 from tests.doubles.clock import START, StoppedClock
@@ -256,11 +257,26 @@ def failing_once(number: int) -> Callable[[int], None]:
 
 
 async def test_a_failing_disk_makes_a_commit_unknown_and_the_next_one_reads_what_is_there(directory: Path, clock: StoppedClock) -> None:
-    journal = FileJournal(directory, clock, sync=failing_once(errno.EIO))
+    syncs = iter([sync_data, failing_once(errno.EIO)])  # the first is for what others may have left unsynced
+
+    def sync(descriptor: int) -> None:
+        next(syncs, sync_data)(descriptor)
+
+    journal = FileJournal(directory, clock, sync=sync)
     with pytest.raises(CommitUnknown):
         await journal.transact(commits(message("perhaps")))
     assert (await journal.transact(commits(message("next")))).seqs == (3,)
     assert [found.text for found in (await journal.read()).messages.values()] == ["perhaps", "next"]
+    await journal.aclose()
+
+
+async def test_nothing_is_put_behind_what_cannot_be_made_durable(directory: Path, clock: StoppedClock) -> None:
+    before = (directory / JOURNAL_FILE).read_bytes()
+    journal = FileJournal(directory, clock, sync=failing_once(errno.EIO))
+    with pytest.raises(Unavailable):
+        await journal.transact(commits(message("not there")))
+    assert (directory / JOURNAL_FILE).read_bytes() == before
+    assert (await journal.transact(commits(message("next")))).seqs == (2,)
     await journal.aclose()
 
 
