@@ -140,7 +140,11 @@ class Attempts:
 
     async def read_reports(self, desk: Desk, attempt: Attempt) -> bool:
         """Commits what the shim has reported since the last time; False where that cannot be done now."""
-        reports = await self._backend.reports(attempt.directory, attempt.last_report)
+        try:
+            reports = await self._backend.reports(attempt.directory, attempt.last_report)
+        except OSError as error:  # which may pass; the orchestration is not given up for it
+            self._desks.log(f"the reports of {attempt.task_id} cannot be read yet: {error}")
+            return False
         if not reports:
             return True
         kinds = {report.type for report in reports}

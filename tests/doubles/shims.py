@@ -12,7 +12,7 @@ AT = "2026-01-02T00:00:00+00:00"
 
 
 class Shims:
-    """`full` is how many letters find no room, `refused` how many starts fail, `unbegun` how many never come to a first report;
+    """`full` is how many letters find no room, `refused` how many starts fail, `unreadable` how many readings, `unbegun` how many have no report;
 
     `begun` is set once a shim was started, `started` are the secrets of each.
     """
@@ -21,7 +21,7 @@ class Shims:
         self.started: list[dict[str, str]] = []
         self.begun = anyio.Event()
         self.sent: list[int] = []
-        self.full = self.refused = self.unbegun = 0
+        self.full = self.refused = self.unbegun = self.unreadable = 0
         self._reported: list[Report] = []
 
     def report(self, kind: str, **fields: object) -> None:
@@ -48,6 +48,9 @@ class Shims:
         self.sent.append(letter.id)
 
     async def reports(self, _directory: str, after: int) -> list[Report]:
+        if self.unreadable:
+            self.unreadable -= 1
+            raise OSError(errno.EIO, "Input/output error")
         return [report for report in self._reported if report.n > after]
 
     async def kill(self, _directory: str) -> None: ...

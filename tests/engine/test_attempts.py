@@ -223,3 +223,12 @@ async def test_who_dies_before_it_is_a_shim_is_started_again_and_not_for_ever(tm
             assert stage.journal.told == []
         await stage.attempts.finish(stage.desk, attempt)
         assert (len(stage.shims.started), stage.journal.told) == (3, ["attempt_ended", "agent_failed"])
+
+
+async def test_reports_that_cannot_be_read_are_read_again_and_the_orchestration_is_kept(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        attempt = await stage.running()
+        stage.shims.unreadable = 3
+        assert not await stage.attempts.read_reports(stage.desk, attempt)
+        await stage.attempts.finish(stage.desk, attempt)
+        assert stage.journal.told == ["attempt_ended", "agent_failed"]
