@@ -12,7 +12,7 @@ AT = "2026-01-02T00:00:00+00:00"
 
 
 class Shims:
-    """`full` is how many letters find no room, `refused` how many starts fail, `unreadable` how many readings, `unbegun` how many have no report;
+    """How often something fails: `full` for letters, `refused` for starts, `unreadable` for reports; `unbegun` who never reports.
 
     `begun` is set once a shim was started, `started` are the secrets of each.
     """
