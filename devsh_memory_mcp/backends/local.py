@@ -19,11 +19,14 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 
 import devsh_memory_mcp
+from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.backends.forkserver import ForkServer
 from devsh_memory_mcp.ports import Start
 from devsh_memory_mcp.shim import census, rundir
 from devsh_memory_mcp.shim.doorbell import clean_environment
+from devsh_memory_mcp.shim.ending import Ended, Facts, outcome_of
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+from devsh_memory_mcp.shim.saving import Saved
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
 _FAILURES, _DEATHS = 3, 10  # recoveries that give up by themselves, and that are killed, before an attempt is given up
@@ -201,9 +204,14 @@ def _outcome(directory: str, run: Run) -> Outcome | None:
 
 
 def _lost(directory: str, run: Run) -> Outcome:
-    now = datetime.now(UTC).isoformat()
+    """Of an attempt that could not be recovered. What its agent had come to is told, but its work is where it was."""
+    reports, _ = rundir.read_lines(f"{directory}/{rundir.REPORT_FILE}", Report)
+    told = Ended.from_reports(reports) or Ended("lost", 0, None, None, Verdict(succeeded=False, result=None))
     message = f"The attempt was lost and could not be recovered; its checkout is kept: {directory}/{rundir.WORKSPACE_DIRECTORY}"
-    return Outcome(rundir.FORMAT, run.task_run_id, run.attempt, "lost", False, now, now, 0, 0, error_message=message)
+    started_at = reports[0].at if reports else datetime.now(UTC).isoformat()
+    last = max((report.n for report in reports), default=0)
+    facts = Facts("lost", started_at, told.duration_ms, last, told.exit_code, told.signal)
+    return outcome_of(run, facts, told.verdict.despite(message), None, Saved(unsaved=True))
 
 
 def _send(directory: str, letter: Letter) -> None:

@@ -20,7 +20,6 @@ from devsh_memory_mcp.ports import Backend, Clock, Decide, Decision, Start
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
-LAUNCHING = 4  # checkouts that are made at the same time
 _LAUNCHES = 3  # tries to get a shim as far as its first report
 
 
@@ -34,7 +33,6 @@ class Attempts:
         self._setting = setting
         self._vault = vault
         self._limits = limits
-        self._launching = anyio.Semaphore(LAUNCHING)
 
     def begin(self, desk: Desk, state: State, task: Task, *, is_inherited: bool = False) -> None:
         """Takes note of the task's current attempt and launches it, or takes up what an earlier runner may have launched.
@@ -81,19 +79,21 @@ class Attempts:
             return
         desk.wake()  # a cancel may have come before there was an inbox
         if started is not Start.STARTED:
-            self._release(attempt)  # nothing is being made any more
+            self._desks.release(attempt)
             await self._take_up(desk, attempt, started)
         elif attempt.has_gone:  # quicker than the word that it was there
             await self.finish(desk, attempt)
 
     async def _launched(self, desk: Desk, attempt: Attempt) -> Start | None:
-        if not self._vault.has(attempt.credential) and not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):
+        is_reported = os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}")
+        if attempt.has_begun and not is_reported:
+            return Start.ALIVE  # its agent has removed the report, and maybe the lock: it must not be started twice
+        if not self._vault.has(attempt.credential) and not is_reported:
             await self._hold(desk, attempt)
         if attempt.run.checkout is not None and not attempt.is_ending:
-            await self._launching.acquire()
-            attempt.is_launching = True
+            await self._desks.await_turn(attempt)
         if attempt.is_ending:  # cancelled while it stood in line
-            self._release(attempt)
+            self._desks.release(attempt)
             return None
         attempt.is_launched = True
         attempt.launches += 1
@@ -133,11 +133,6 @@ class Attempts:
         if attempt.ring is None:
             await self.finish(desk, attempt)
 
-    def _release(self, attempt: Attempt) -> None:
-        if attempt.is_launching:
-            attempt.is_launching = False
-            self._launching.release()
-
     async def read_reports(self, desk: Desk, attempt: Attempt) -> bool:
         """Commits what the shim has reported since the last time; False where that cannot be done now."""
         try:
@@ -149,7 +144,7 @@ class Attempts:
             return True
         kinds = {report.type for report in reports}
         if kinds & {"workspace", "agent_started"}:
-            self._release(attempt)
+            self._desks.release(attempt)
         if "agent_started" in kinds and not attempt.is_ending and not attempt.has_agent:
             attempt.has_agent = True
             self._desks.begin(desk, self._heed_deadline, attempt)
@@ -213,20 +208,19 @@ class Attempts:
             return
         if outcome is None:  # who was to become its shim died before it was one
             attempt.has_gone = False
-            self._release(attempt)
+            self._desks.release(attempt)
             await self._launch(desk, attempt)
             return
         attempt.is_ending = True
         while not await self.read_reports(desk, attempt):  # what no runner heard: a message it had is none that failed
             await anyio.sleep(self._limits.again)
-        self._release(attempt)
+        self._desks.release(attempt)
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
 
     async def _outcome_of(self, attempt: Attempt) -> Outcome | None:
         while True:
             try:
-                has_begun = attempt.has_agent or attempt.last_report > 0  # whatever has become of its report
-                is_given_up = has_begun or attempt.launches >= _LAUNCHES
+                is_given_up = attempt.has_begun or attempt.launches >= _LAUNCHES
                 return await self._backend.finish(attempt.directory, attempt.run, recover_unbegun=is_given_up)
             except FileNotFoundError as error:
                 return ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
@@ -236,7 +230,7 @@ class Attempts:
 
     async def _end_without_shim(self, desk: Desk, attempt: Attempt, cause: str, message: str) -> None:
         attempt.is_ending = True
-        self._release(attempt)
+        self._desks.release(attempt)
         if os.path.isdir(attempt.directory):  # an earlier runner was killed over it
             await to_thread.run_sync(rundir.sweep, attempt.directory)
         await self._commit_end(desk, attempt, ended(attempt, self._clock.now(), cause, message))

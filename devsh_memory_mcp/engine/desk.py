@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anyio import CancelScope, Event, to_thread
+from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import VERSION
@@ -73,6 +74,11 @@ class Attempt:
         """What its shim says hello with."""
         return self.run.task_run_id, self.number
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the journal knows of something that its shim has reported, whatever has become of the report since."""
+        return self.has_agent or self.last_report > 0
+
 
 @dataclass(eq=False)
 class Desk:
@@ -91,6 +97,13 @@ class Desk:
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
     trouble: str = ""  # why the last commit could not be made
+    tasks: TaskGroup = field(init=False)  # all that is being done on it
+    visitors: set[CancelScope] = field(default_factory=set)  # of those whose lines are open
+
+    def hang_up(self) -> None:
+        """It is closed: who is on a line here has to call again."""
+        for scope in self.visitors:
+            scope.cancel()
 
     async def take_over(self, pid: int) -> State:
         """Commits that this runner is the one from now on, and takes away what an earlier one was killed over."""

@@ -79,11 +79,19 @@ class Dispatcher:
 
     async def _has_work(self) -> bool:
         """Whether anything can still happen by itself."""
-        for desk in list(self._desks.open.values()):
+        if self._desks.troubled:
+            return True
+        working: list[Desk] = []
+
+        async def look(desk: Desk) -> None:
             state = await desk.journal.read()
             if has_work(state, self._clock.now()) or desk.views_seq != state.seq:
+                working.append(desk)
+
+        for desk in list(self._desks.open.values()):
+            if not await self._desks.alone(desk, partial(look, desk)):
                 return True
-        return False
+        return bool(working)
 
     async def _turn(self, dirty: set[str]) -> datetime | None:
         """One look at every desk; the instant when to look again."""

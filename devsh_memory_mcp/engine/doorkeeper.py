@@ -84,11 +84,14 @@ class Doorkeeper:
             return  # its attempt is over, or of a journal that this runner does not know yet; the shim calls again
         ring = attempt.ring = _ringer(stream, attempt.run.orchestration_id)
         try:
-            ring()  # it read its inbox before this: what was put there since, it was not told of
-            desk.wake()
-            while await self._desks.alone(desk, lambda: self._attempts.read_reports(desk, attempt)):
-                await lines.receive_until(b"\n", _LONGEST_LINE)
+            with anyio.CancelScope() as scope:
+                desk.visitors.add(scope)
+                ring()  # it read its inbox before this: what was put there since, it was not told of
+                desk.wake()
+                while await self._desks.alone(desk, lambda: self._attempts.read_reports(desk, attempt)):
+                    await lines.receive_until(b"\n", _LONGEST_LINE)
         finally:
+            desk.visitors.discard(scope)
             if attempt.ring is ring:
                 attempt.ring = None
             self._attempts.hear_end(attempt)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
-from devsh_memory_mcp.errors import DevshError, FormatTooNew, JournalDamaged, Unavailable
+from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Backend, Clock
 from devsh_memory_mcp.shim.doorbell import socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
@@ -39,7 +40,7 @@ from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 
 LOCK_FILE = "runner.lock"
-_LONGEST_PAUSE = 60.0  # seconds between two tries to take an orchestration over
+_SAY_AGAIN = 60.0  # seconds
 
 
 class Commands(NamedTuple):
@@ -65,7 +66,7 @@ class Runner:
         self._id = ""
         self._is_leaving = False
         self._abandoned: set[str] = set()
-        self._opened: list[Desk] = []
+        self._said: dict[str, float] = {}
         self._opening = anyio.Lock()
         self._tasks: TaskGroup
         self._desks: Desks
@@ -104,14 +105,10 @@ class Runner:
             await self._dispatcher.serve(partial(_is_there, address, os.stat(address).st_ino))
             self._tasks.cancel_scope.cancel()
         self._abandoned = self._desks.abandoned
-        with anyio.CancelScope(shield=True):
-            for desk in self._opened:
-                await desk.journal.aclose()
-        self._opened.clear()
 
     def _furnish(self, address: str) -> Doorkeeper:
         """Makes what one stay at the socket needs."""
-        self._desks = Desks(self._tasks, self._log)
+        self._desks = Desks(self._log, again=self._limits.again)
         backend = self._make_backend(self._tasks, self._hear_exit)
         setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
         self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=self._vault, limits=self._limits)
@@ -139,7 +136,11 @@ class Runner:
         self._attempts.hear_exit(directory)
 
     def _log(self, text: str) -> None:
-        """For what nobody waits to be told; stderr is the runner's log."""
+        """For what nobody waits to be told; stderr is the runner's log. What lasts is said once a minute."""
+        now = self._clock.monotonic()
+        if now < self._said.get(text, -inf) + _SAY_AGAIN:
+            return
+        self._said = {said: at for said, at in self._said.items() if now < at + _SAY_AGAIN} | {text: now}
         print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _with_work(self) -> list[Found]:
@@ -160,7 +161,9 @@ class Runner:
 
     async def _hear_of(self, orchestration_id: str) -> None:
         """A face has committed something there."""
-        if orchestration_id not in self._desks.open:
+        if orchestration_id in self._desks.troubled:
+            self._desks.troubled[orchestration_id].set()
+        elif orchestration_id not in self._desks.open:
             try:
                 found = await to_thread.run_sync(self._root.get, orchestration_id)
             except DevshError as error:
@@ -172,27 +175,16 @@ class Runner:
     async def _open(self, found: Found) -> None:
         """Takes an orchestration over, with the attempts that live there; one that cannot be worked on holds up no other one."""
         async with self._opening:
-            if found.orchestration_id in self._desks.open:
-                return
-            journal = FileJournal(found.directory, self._clock)
-            views = Views(found.directory, self._clock, choose)
-            wake = partial(self._dispatcher.wake, found.orchestration_id)
-            desk = Desk(found.orchestration_id, found.directory, journal, views, self._id, wake)
-            self._opened.append(desk)
-            self._desks.open[found.orchestration_id] = desk
-            self._desks.abandoned.discard(found.orchestration_id)
-            await self._desks.alone(desk, partial(self._try_to_take_over, desk))
+            if found.orchestration_id not in self._desks.open and found.orchestration_id not in self._desks.troubled:
+                opened = anyio.Event()
+                self._tasks.start_soon(self._desks.serve, partial(self._desk_of, found), self._take_over, opened)
+                await opened.wait()
 
-    async def _try_to_take_over(self, desk: Desk, pause: float = 0.0) -> None:
-        """Now, and where a disk does not let it, later: by itself, since nobody rings where the trouble is the disk's."""
-        await anyio.sleep(pause)
-        try:
-            await self._take_over(desk)
-        except (JournalDamaged, FormatTooNew):
-            raise
-        except (Unavailable, OSError) as error:
-            self._log(f"{desk.orchestration_id} cannot be taken over yet: {error}")
-            self._desks.begin(desk, self._try_to_take_over, desk, min(2 * pause or self._limits.again, _LONGEST_PAUSE))
+    def _desk_of(self, found: Found) -> Desk:
+        journal = FileJournal(found.directory, self._clock)
+        views = Views(found.directory, self._clock, choose)
+        wake = partial(self._dispatcher.wake, found.orchestration_id)
+        return Desk(found.orchestration_id, found.directory, journal, views, self._id, wake)
 
     async def _take_over(self, desk: Desk) -> None:
         state = await desk.take_over(os.getpid())

@@ -64,6 +64,7 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
+        self._has_answer = False  # that is for people, beside what the agent printed
         self._workspace = f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}"
         self._environment = agent_environment(run, self._workspace)
         self._briefing = f"{place.directory}/{rundir.BRIEFING_FILE}"
@@ -137,7 +138,7 @@ class Attempt:
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
-        assignment = self._assignment(prompt_path)
+        assignment = assignment_of(run, directory, self._environment)
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
@@ -153,8 +154,7 @@ class Attempt:
             return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
-        if talk is not None and verdict.result is not None:
-            self._keep_result(verdict.result)
+        self._has_answer = talk is not None and verdict.result is not None
         return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason(), failure=None)
 
     def _keep_result(self, text: str) -> None:
@@ -163,21 +163,6 @@ class Attempt:
             rundir.write_file(f"{self._place.directory}/{rundir.RESULT_FILE}", text.encode(errors="replace"))
         except OSError as error:
             self._place.door.note(f"the result has no file of its own: {error}")
-
-    def _assignment(self, prompt_path: str) -> Assignment:
-        run = self._run
-        return Assignment(
-            run.agent_name,
-            run.prompt,
-            prompt_path,
-            self._workspace,
-            self._environment,
-            session=Session(*run.session) if run.session else None,
-            permissions=run.permissions,
-            allow=run.allow,
-            cost_basis=run.cost_basis,
-            server=run.server_command,
-        )
 
     def _stand(self, task: Task) -> Wall:
         """A guard, on disk before anything can run behind it."""
@@ -276,6 +261,8 @@ class Attempt:
         duration = round((time.monotonic() - self._began) * 1000)
         code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
         self._tell_end(Ended(cause, duration, code, number, verdict))
+        if self._has_answer:
+            self._keep_result(verdict.result or "")
         ran = self._streams is not None
         saved, failure = end.save(self._saving if ran else None, publish=cause == "exit" and verdict.succeeded)
         verdict = verdict.despite(failure)
@@ -291,6 +278,22 @@ class Attempt:
             self._reports.add("ended", facts=ended.facts(), relief=False)
         except OSError as error:
             self._place.door.note(f"the end is not in the report: {error}")
+
+
+def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str]) -> Assignment:
+    """What an adapter is told of the attempt in that run directory."""
+    return Assignment(
+        run.agent_name,
+        run.prompt,
+        f"{directory}/{rundir.PROMPT_FILE}",
+        f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
+        environment,
+        session=Session(*run.session) if run.session else None,
+        permissions=run.permissions,
+        allow=run.allow,
+        cost_basis=run.cost_basis,
+        server=run.server_command,
+    )
 
 
 def _failure(why: str) -> Verdict:

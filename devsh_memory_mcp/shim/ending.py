@@ -47,24 +47,17 @@ class Ended(typing.NamedTuple):
 
     def facts(self) -> dict[str, typing.Any]:
         """As the report has it."""
-        return {**self._asdict(), "verdict": self.verdict._asdict()}
+        return rundir.to_json(self)
 
     @classmethod
     def from_reports(cls, reports: list[Report]) -> "Ended | None":
         """What the shim had told, None where it died before the agent had ended (or it was somebody else who told)."""
         told: dict[str, typing.Any] = next((report.facts for report in reversed(reports) if report.type == "ended"), {})
         try:
-            verdict = told["verdict"]
-            told = {**told, "verdict": Verdict(**{**_known(Verdict, verdict), "warnings": tuple(verdict["warnings"])})}
-            ended = cls(**_known(cls, told))
-        except (KeyError, TypeError):
+            ended = rundir.from_json(cls, told)
+        except ValueError:
             return None
-        return ended if isinstance(ended.duration_ms, int) and ended.cause in CAUSES else None
-
-
-def _known(shape: type[typing.NamedTuple], given: typing.Any) -> dict[str, typing.Any]:
-    """What a newer release has beside it is left out."""
-    return {name: value for name, value in given.items() if name in shape._fields} if isinstance(given, dict) else {}
+        return ended if ended.cause in CAUSES else None
 
 
 class End:
@@ -104,7 +97,7 @@ class End:
         for name in (rundir.BUNDLE_FILE, rundir.BUNDLE_LOG_FILE):
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._directory}/{name}")
-        outcome = self._outcome(facts, verdict, prepared, saved)
+        outcome = outcome_of(self._run, facts, verdict, prepared, saved)
         until = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -118,40 +111,42 @@ class End:
             else:
                 return True
 
-    def _outcome(self, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> Outcome:
-        changes = saved.difference
-        return Outcome(
-            format=rundir.FORMAT,
-            task_run_id=self._run.task_run_id,
-            attempt=self._run.attempt,
-            succeeded=verdict.succeeded,
-            ended_at=now(),
-            result=verdict.result,
-            result_truncated=verdict.result_truncated,
-            error_message=verdict.error_message,
-            branch=saved.branch,
-            salvage_ref=saved.salvage_ref,
-            head=prepared.head if prepared else None,
-            tip=saved.tip,
-            commits=saved.commits,
-            files_changed=changes.file_count,
-            insertions=changes.insertions,
-            deletions=changes.deletions,
-            changed_files=changes.files,
-            changed_file_count=changes.file_count,
-            unsaved=saved.unsaved,
-            usage=verdict.usage,
-            cost_usd=verdict.cost_usd,
-            session_cost_usd=verdict.session_cost_usd,
-            cost_basis=verdict.cost_basis,
-            session_id=verdict.session_id,
-            failure=verdict.failure,
-            retry_at=verdict.retry_at,
-            needs_input=verdict.needs_input,
-            merge_conflicts=prepared.conflicts if prepared else (),
-            warnings=(*(prepared.warnings if prepared else ()), *verdict.warnings, *saved.warnings),
-            **facts._asdict(),
-        )
+
+def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> Outcome:
+    """All that is known of an attempt that is over."""
+    changes = saved.difference
+    return Outcome(
+        format=rundir.FORMAT,
+        task_run_id=run.task_run_id,
+        attempt=run.attempt,
+        succeeded=verdict.succeeded,
+        ended_at=now(),
+        result=verdict.result,
+        result_truncated=verdict.result_truncated,
+        error_message=verdict.error_message,
+        branch=saved.branch,
+        salvage_ref=saved.salvage_ref,
+        head=prepared.head if prepared else None,
+        tip=saved.tip,
+        commits=saved.commits,
+        files_changed=changes.file_count,
+        insertions=changes.insertions,
+        deletions=changes.deletions,
+        changed_files=changes.files,
+        changed_file_count=changes.file_count,
+        unsaved=saved.unsaved,
+        usage=verdict.usage,
+        cost_usd=verdict.cost_usd,
+        session_cost_usd=verdict.session_cost_usd,
+        cost_basis=verdict.cost_basis,
+        session_id=verdict.session_id,
+        failure=verdict.failure,
+        retry_at=verdict.retry_at,
+        needs_input=verdict.needs_input,
+        merge_conflicts=prepared.conflicts if prepared else (),
+        warnings=(*(prepared.warnings if prepared else ()), *verdict.warnings, *saved.warnings),
+        **facts._asdict(),
+    )
 
 
 def _shortened(outcome: Outcome) -> Outcome:

@@ -7,9 +7,11 @@ import contextlib
 import os
 import time
 
-from devsh_memory_mcp.agents.adapter import Verdict
+from devsh_memory_mcp.agents.adapter import Ending, Verdict
+from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
-from devsh_memory_mcp.shim.attempt import Place
+from devsh_memory_mcp.shim.attempt import Place, assignment_of
 from devsh_memory_mcp.shim.ending import End, Ended, Facts
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
@@ -89,15 +91,27 @@ def _found_dead(run: Run, directory: str) -> Ended:
     """Of an attempt whose agent had not ended when its shim died."""
     is_cancelled = _is_cancelled(run, directory)
     reason = "It was cancelled." if is_cancelled else "Its supervisor died, and the agent with it."
-    path = f"{directory}/{rundir.STDOUT_FILE}"
-    size = _size(path)
-    result = None
-    with contextlib.suppress(FileNotFoundError, ValueError), rundir.open_regular(path) as file:
-        file.seek(max(0, size - TAIL))
-        result = file.read(TAIL).decode(errors="replace") or None
-    verdict = Verdict(succeeded=False, result=result, error_message=reason, result_truncated=size > TAIL)
+    verdict = _heard(run, directory)._replace(succeeded=False, error_message=reason, failure=None, retry_at=None)
     age = _age_in_milliseconds(f"{directory}/{rundir.RUN_FILE}")
     return Ended("cancelled" if is_cancelled else "lost", age, None, None, verdict)
+
+
+def _heard(run: Run, directory: str) -> Verdict:
+    """What the agent had come to by what it had printed: its answer, what it used, its session."""
+    path = f"{directory}/{rundir.STDOUT_FILE}"
+    size, tail, talk = _size(path), b"", None
+    with contextlib.suppress(DevshError):
+        talk = find_adapter(run.agent_name).talk(assignment_of(run, directory, run.environment))
+    with contextlib.suppress(FileNotFoundError, ValueError), rundir.open_regular(path) as file:
+        if talk is not None:
+            while line := file.readline(rundir.MOST_BYTES):
+                talk.hear(line)
+        file.seek(max(0, size - TAIL))
+        tail = file.read(TAIL)
+    text = tail.decode(errors="replace")
+    if talk is not None:
+        return talk.verdict(Ending(None, None, text, "", size > TAIL))
+    return Verdict(succeeded=False, result=text or None, result_truncated=size > TAIL)
 
 
 def _size(path: str) -> int:

@@ -214,10 +214,10 @@ class Outcome(typing.NamedTuple):
     unsaved: bool = False
 
 
-Shape = typing.TypeVar("Shape", Run, Process, Report, Letter, Outcome)
+Shape = typing.TypeVar("Shape", bound=tuple[typing.Any, ...])  # a named tuple
 
 
-def to_json(value: Run | Process | Report | Letter | Outcome) -> dict[str, typing.Any]:
+def to_json(value: tuple[typing.Any, ...]) -> dict[str, typing.Any]:
     """The value as JSON's types, with camelCase keys."""
     return typing.cast("dict[str, typing.Any]", _plain(value))
 

@@ -66,13 +66,17 @@ class HeldLock:
             raise
 
     def _sign(self) -> bool:
-        """Says in the file who holds it; False where the file was removed, so that others lock another one."""
+        """Says in the file who holds it; False where the file was removed, so that others lock another one.
+
+        The name is for people: where it cannot be read or written, a full disk's for example, the lock holds without it.
+        """
         if os.fstat(self._descriptor).st_nlink == 0:
             self.close()
             return False
-        if os.pread(self._descriptor, len(self._me) + 1, 0) != self._me:
-            os.pwrite(self._descriptor, self._me, 0)
-            os.ftruncate(self._descriptor, len(self._me))
+        with suppress(OSError):
+            if os.pread(self._descriptor, len(self._me) + 1, 0) != self._me:
+                os.pwrite(self._descriptor, self._me, 0)
+                os.ftruncate(self._descriptor, len(self._me))
         return True
 
 

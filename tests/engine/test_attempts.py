@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.domain.events import (
     AgentSpawned,
+    AgentStarted,
     AttemptStarted,
     CancelRequested,
     Event,
@@ -64,11 +65,12 @@ class Stage:
         self.journal, self.shims, self.vault = FullJournal(), Shims(), Vault(LoopClock())
         self.desk = Desk("orch_1", root, self.journal, None, "rn_1", self._wake)  # type: ignore[arg-type]
         self.wakes = 0
-        desks = Desks(tasks, lambda _text: None)
+        self.desk.tasks = tasks
+        desks = Desks(lambda _text: None)
         desks.open["orch_1"] = self.desk
         self.desks = desks
         self.setting = Setting(root, "socket", ("false",), ("false",))
-        self.attempts = Attempts(desks, self.shims, LoopClock(), self.setting, vault=self.vault, limits=Limits(again=0.0))
+        self.attempts = Attempts(desks, self.shims, LoopClock(), self.setting, vault=self.vault, limits=Limits(again=0.0, hello=0.0))
         spawned = AgentSpawned(orchestration_task_id=TASK, task_run_id="tr_1", id="t", agent_name=SPEC.agent_name, spec=SPEC)
         started = AttemptStarted(orchestration_task_id=TASK, task_run_id="tr_1", attempt=1)
         first = OrchestrationCreated(orchestration_id="orch_1"), RunnerStarted(runner_id="rn_1", pid=1, version="1")
@@ -113,7 +115,6 @@ async def staged(root: Path) -> AsyncIterator[Stage]:
             stage = Stage(root, tasks)
             yield stage
             tasks.cancel_scope.cancel()
-    assert stage.desks.open, "the desk was given up"
 
 
 @pytest.fixture(params=[False, True], ids=["nothing was written", "run.json was written"])
@@ -152,6 +153,15 @@ async def test_one_that_was_launched_is_taken_up_though_its_credential_is_gone(t
         stage.begin()
         await stage.shims.begun.wait()
         assert (stage.shims.started, stage.task.waiting_for) == ([{}], None)
+
+
+async def test_one_that_had_begun_is_not_launched_again_though_its_report_and_lock_were_removed(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.journal.tell(AgentStarted(orchestration_task_id=TASK, task_run_id="tr_1", attempt=1, n=4, agent_name=SPEC.agent_name))
+        stage.vault.lend(LENT)
+        stage.begin()
+        await stage.until(lambda: stage.task.reason)
+        assert (stage.shims.started, stage.task.reason) == ([], "lost")
 
 
 async def test_a_cancel_ends_one_that_waits_for_its_credential_and_nothing_is_launched(

@@ -20,7 +20,7 @@ async def test_a_shim_that_calls_is_rung_for_what_came_into_its_inbox_meanwhile(
     async def nothing(_value: Any) -> None: ...
 
     attempt = SimpleNamespace(ring=None, run=SimpleNamespace(orchestration_id="orch_1"))
-    desk = SimpleNamespace(wake=lambda: None)
+    desk = SimpleNamespace(wake=lambda: None, visitors=set())
     desks: Any = SimpleNamespace(attempts={("tr_1", 1): attempt}, of=lambda _attempt: desk, alone=alone)
     attempts: Any = SimpleNamespace(read_reports=read, hear_end=lambda _attempt: None)
     keeper = Doorkeeper(desks, attempts, nothing, take_leave=lambda: None, borrow=nothing)

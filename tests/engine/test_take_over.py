@@ -54,7 +54,8 @@ async def test_nothing_is_started_there_however_often_it_is_rung_for(tmp_path: P
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            desks = Desks(tasks, print)
+            desks = Desks(print)
+            opening.tasks = ready.tasks = tasks
             desks.open = {desk.orchestration_id: desk for desk in (opening, ready)}
             dispatcher = Dispatcher(tmp_path, desks, begun, CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
             tasks.start_soon(dispatcher.serve, lambda: True)

@@ -1,13 +1,16 @@
 """Whoever is killed: the tree is gone, the work is saved, the end is told."""
 
+import json
 import os
 import pathlib
 
 import pytest
 
+from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter
 from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Repository, Stage, outcome_of
 
+RUNS = pathlib.Path(__file__).parent.parent / "agents" / "claude_ends.jsonl"
 WORK = "echo unsaved >left; echo mine >>readme; "
 
 
@@ -120,3 +123,16 @@ def test_a_run_that_cannot_be_read_is_refused(stage: Stage, tmp_path: pathlib.Pa
     (directory / "run.json").write_text("{}")
     assert stage.start(directory).wait() == 2
     assert not (directory / "report.jsonl").exists()
+
+
+def test_what_a_dead_agent_had_said_used_and_cost_is_told_all_the_same(stage: Stage) -> None:
+    lines = next(run for line in RUNS.read_text(encoding="utf-8").splitlines() if (run := json.loads(line))["case"] == "success")
+    directory = stage.directory("p", agent_name="claude/haiku-4.5", session=rundir.AgentSession(lines["session"]), cost_basis="api")
+    stdout = "".join(json.dumps(line) + "\n" for line in lines["lines"]) + '{"type":"assis'
+    (directory / rundir.STDOUT_FILE).write_text(stdout, encoding="utf-8")
+    (directory / rundir.REPORT_FILE).touch()
+    outcome = stage.start(directory, "--recover").end()
+    assert (outcome.cause, outcome.succeeded, outcome.result, outcome.failure) == ("lost", False, "Done.", None)
+    assert (outcome.session_id, outcome.cost_usd, outcome.cost_basis) == (lines["session"], 0.0034, "api")
+    assert (outcome.usage or {})["turns"] == 2
+    assert (outcome.error_message or "").startswith("Its supervisor died")

@@ -41,7 +41,6 @@ class Watch:
             self.checker.take(event)
         now = anyio.current_time()
         self.checker.rest(now)
-        hold("abandoned", not any("is left alone" in line for line in self.world.log), "\n".join(self.world.log))
         for name in self._must_end:
             hold("cancel", self.checker.is_asked_to_end(name), f"{name} was to be cancelled, and nothing says so")
         self._must_end.clear()

@@ -121,7 +121,7 @@ class Runner:
     async def _serve(self, journal: Journal) -> None:
         world, clock, vault = self._world, LoopClock(), Vault(LoopClock())
         async with anyio.create_task_group() as tasks:
-            self.desks = Desks(tasks, world.log.append)
+            self.desks = Desks(world.log.append)
             setting = Setting(world.root, "", (), ())
             self.attempts = Attempts(self.desks, world.backend, clock, setting, vault=vault, limits=LIMITS)
             self.dispatcher = Dispatcher(
@@ -129,10 +129,11 @@ class Runner:
             )
             wake = partial(self.dispatcher.wake, NAME)
             desk = Desk(NAME, world.directory, journal, None, self._id, wake)  # type: ignore[arg-type]
+            desk.tasks = tasks
             self.desks.open[NAME] = desk
-            if await self.desks.alone(desk, partial(self._take_over, desk)):
-                for shim in list(self._adopted):
-                    tasks.start_soon(self._be_called, shim)
+            await self._take_over(desk)
+            for shim in list(self._adopted):
+                tasks.start_soon(self._be_called, shim)
             await self.dispatcher.serve(lambda: True)
 
     async def _take_over(self, desk: Desk) -> None:

@@ -1,0 +1,84 @@
+"""What the backend does where the helpers that it starts do not do their work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from devsh_memory_mcp.agents.adapter import Verdict
+from devsh_memory_mcp.backends import local
+from devsh_memory_mcp.backends.local import LocalBackend
+from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.ending import Ended
+from devsh_memory_mcp.shim.rundir import FORMAT, Outcome, Report, Run
+
+ENDED = Ended("exit", 70, 0, None, Verdict(succeeded=True, result="Done.", usage={"turns": 2}, cost_usd=0.5, warnings=("w",)))
+
+
+def make_run(directory: Path) -> Run:
+    run = Run(FORMAT, "orch_1", "ns1", "tr_1", 1, "shell/sh", "true", {}, str(directory), "socket", ("false",))
+    rundir.write_json(f"{directory}/{rundir.RUN_FILE}", run)
+    reports = [Report(1, "started", "2026-01-02T00:00:00Z"), Report(2, "ended", "2026-01-02T00:00:01Z", facts=ENDED.facts())]
+    lines = (json.dumps(rundir.to_json(report)) + "\n" for report in reports)
+    (directory / rundir.REPORT_FILE).write_text("".join(lines), encoding="utf-8")
+    return run
+
+
+async def finished(directory: Path, run: Run) -> Outcome | None:
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            backend = LocalBackend(directory, 1.0, tasks, lambda _directory: None)
+            return await backend.finish(str(directory), run, recover_unbegun=True)
+    return None
+
+
+def instead_of_a_recovery(monkeypatch: pytest.MonkeyPatch, code: str) -> list[subprocess.Popen[bytes]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(_directory: str, _lock: int) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-S", "-c", code]))
+        return started[-1]
+
+    monkeypatch.setattr(local, "_recovery", start)
+    monkeypatch.setattr(local.time, "sleep", lambda _seconds: None)
+    return started
+
+
+def test_what_an_agent_came_to_is_told_by_its_report_in_the_words_of_other_files() -> None:
+    facts = ENDED.facts()
+    assert (facts["durationMs"], facts["exitCode"], facts["verdict"]["costUsd"]) == (70, 0, 0.5)
+    assert Ended.from_reports([Report(1, "ended", "", facts={**facts, "later": 1})]) == ENDED
+
+
+@pytest.mark.parametrize("spoilt", [{"cause": "good"}, {"durationMs": "7"}, {"verdict": None}, {"verdict": {"succeeded": 1, "result": ""}}])
+def test_a_report_of_an_end_that_is_none_of_ours_counts_for_nothing(spoilt: dict[str, object]) -> None:
+    assert Ended.from_reports([Report(1, "ended", "", facts={**ENDED.facts(), **spoilt})]) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [("raise SystemExit(1)", local._FAILURES), ("import os; os.kill(os.getpid(), 9)", local._DEATHS)],
+    ids=["it gives up", "it is killed"],
+)
+async def test_an_attempt_that_cannot_be_recovered_is_lost_with_what_its_agent_had_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, times: int
+) -> None:
+    run, started = make_run(tmp_path), instead_of_a_recovery(monkeypatch, code)
+    outcome = await finished(tmp_path, run)
+    assert outcome is not None
+    assert (len(started), outcome.cause, outcome.succeeded, outcome.unsaved) == (times, "lost", False, True)
+    assert (outcome.result, outcome.usage, outcome.cost_usd, outcome.last_report) == ("Done.", {"turns": 2}, 0.5, 2)
+    assert f"{tmp_path}/workspace" in (outcome.error_message or "")
+
+
+async def test_a_recovery_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_RECOVERS_WITHIN", 0.01)
+    monkeypatch.setattr(local, "_DEATHS", 1)
+    started = instead_of_a_recovery(monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    outcome = await finished(tmp_path, make_run(tmp_path))
+    assert outcome is not None
+    assert outcome.cause == "lost"
+    assert [process.returncode for process in started] == [-9]
