@@ -52,6 +52,8 @@ class Storm(Round):
         chosen = self._chance.choice([victim for victim in there if victim.role == role])
         if kind == "kill":
             self._kill([chosen])
+            if role == "runner":
+                self.stopwatch.begin(self.dealt())
         elif kind == "several":
             self._kill([victim for victim in there if victim.role in ("runner", role) or self._chance.random() < 0.3])
         elif kind == "stop":
@@ -68,6 +70,7 @@ class Storm(Round):
     def _kill(self, chosen: list[victims.Victim]) -> None:
         for victim in chosen:
             victims.strike(victim.pid)
+            self.killed.add(victim.pid)
             self._count(victim.role)
 
     def _stop(self, victim: victims.Victim) -> None:
