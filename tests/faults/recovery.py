@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tests.faults.evidence import TERMINAL, Journal, starts
+from tests.faults.evidence import TERMINAL, Journal, read_marks, starts
 
 
 class Stopwatch:
@@ -20,7 +20,12 @@ class Stopwatch:
     def begin(self, faults: int) -> None:
         """The runner was killed just now, as the fault of that number."""
         self._began, self._faults = time.time(), faults
-        self._ready = {name for path in self._root.glob("orchestrations/*/EVENTS.jsonl") for name in ready(Journal(path))}
+        self._ready = self.ready()
+
+    def ready(self) -> set[str]:
+        """The names of tasks that wait for nothing but a runner."""
+        ended = {name for what, name, _ in read_marks(self._marks) if what == "end"}
+        return {name for path in self._root.glob("orchestrations/*/EVENTS.jsonl") for name in _ready(Journal(path), ended)}
 
     def look(self, faults: int) -> None:
         """Whether it is over; `faults` is how many there have been until now."""
@@ -33,11 +38,20 @@ class Stopwatch:
             self._ready = set()
 
 
-def ready(journal: Journal) -> set[str]:
-    """The names of tasks that wait for nothing but a runner."""
+def _ready(journal: Journal, ended: set[str]) -> set[str]:
+    """Those whose dependencies have completed, or have come to their end and are only being saved."""
     found = set()
     for task, spawned in journal.spawned.items():
         has_begun = any(event["event"] in ("attempt_started", *TERMINAL) for event in journal.tasks[task])
-        if not has_begun and all(journal.status(other) == "completed" for other in spawned["spec"]["dependsOn"]):
+        behind = spawned["spec"]["dependsOn"]
+        done = [
+            journal.status(one) == "completed" or (journal.status(one) == "open" and journal.spawned[one]["id"] in ended) for one in behind
+        ]
+        if not has_begun and all(done):
             found.add(spawned["id"])
     return found
+
+
+def _is_done(journal: Journal, task: str, ended: set[str]) -> bool:
+    status = journal.status(task)
+    return status == "completed" or (status == "open" and journal.spawned[task]["id"] in ended)

@@ -98,12 +98,14 @@ class World:
         """Everybody's wall clock is that much ahead of this machine's from now on, or behind it."""
         (self.plan / "clock").write_text(str(seconds), encoding="ascii")
 
-    def set_readable(self, *, readable: bool) -> None:
-        """Whether files and directories below the root can be opened and changed."""
-        if readable:
-            (self.plan / "unreadable").unlink(missing_ok=True)
-        else:
-            (self.plan / "unreadable").touch()
+    def spoil(self, how: str) -> None:
+        """Below the root nothing can be opened or changed (`unreadable`), or there is no room for anything more (`full`)."""
+        (self.plan / how).touch()
+
+    def restore(self) -> None:
+        """The root is as it should be again."""
+        for how in ("unreadable", "full"):
+            (self.plan / how).unlink(missing_ok=True)
 
 
 def _name(error: BaseException) -> str:
