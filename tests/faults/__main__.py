@@ -2,7 +2,9 @@
 
 import argparse
 import itertools
+import math
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -50,6 +52,7 @@ def _enumerated(directory: str, most: int, acts: list[str]) -> Iterator[Job]:
 def _run(jobs: Iterator[Job], at_once: int, goes_on: Callable[[int], bool]) -> int:
     dealt: Counter[str] = Counter()
     rounds, wrong, last, began = 0, 0, 0, time.monotonic()
+    recoveries: list[float] = []
     with ProcessPoolExecutor(at_once, max_tasks_per_child=50) as pool:
         running: set[Future[Outcome]] = set()
         while True:
@@ -62,6 +65,7 @@ def _run(jobs: Iterator[Job], at_once: int, goes_on: Callable[[int], bool]) -> i
                 rounds += 1
                 dealt.update(outcome.strikes)
                 wrong += bool(outcome.wrong)
+                recoveries += outcome.recoveries
                 if outcome.wrong:
                     print(outcome.name, outcome.directory, *outcome.wrong, sep="\n  ", flush=True)  # noqa: T201
                 else:
@@ -71,7 +75,15 @@ def _run(jobs: Iterator[Job], at_once: int, goes_on: Callable[[int], bool]) -> i
                 print(f"{rounds} rounds, {dealt.total()} faults, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
     told = ", ".join(f"{count} {role}" for role, count in dealt.most_common())
     print(f"{rounds} rounds, {dealt.total()} faults ({told}), {wrong} wrong, {time.monotonic() - began:.0f} s")  # noqa: T201
+    print(_recovered(sorted(recoveries)))  # noqa: T201
     return wrong
+
+
+def _recovered(seconds: list[float]) -> str:
+    if not seconds:
+        return "no runner alone was killed while a task could have started"
+    median, late = statistics.median(seconds), seconds[math.ceil(0.99 * len(seconds)) - 1]
+    return f"killed runner to the next agent, {len(seconds)} times: median {median:.2f} s, 99 of 100 within {late:.2f} s"
 
 
 if __name__ == "__main__":

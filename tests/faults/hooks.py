@@ -6,7 +6,6 @@ what it calls, `store.files.append os.write`; what happens there is decided by t
 
 import _posixsubprocess  # type: ignore[import-not-found]
 import builtins
-import errno
 import fcntl
 import io
 import os
@@ -24,7 +23,6 @@ CALLS = (
     *("remove", "mkdir", "rmdir", "chmod", "fork", "execve", "kill", "posix_spawn", "pidfd_open"),
 )
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "devsh_memory_mcp") + os.sep
-_PATHS = {f"os.{name}" for name in ("open", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir")}
 _CHILD = {"forkserver": "shim", "shim": "guard", "recovery": "guard", "guard": "agent"}
 _WRITING = frozenset("wax+")
 
@@ -75,6 +73,11 @@ class Hooks:
             _die()
         return act
 
+    def refused(self, call: str, *arguments: object) -> Act | None:
+        """Whether the memory root takes no such call at the moment."""
+        number = self._script.refusal(call, *arguments) if arguments else 0
+        return Act("error", number) if number else None
+
     def _step(self, clock: type) -> None:
         """The engine's clock, which asks the system past `time`."""
         real = clock.now  # type: ignore[attr-defined]
@@ -83,8 +86,7 @@ class Hooks:
     def _wrapped(self, call: str, original: Callable[..., object], partly: Callable[..., None] | None = None) -> Callable[..., object]:
         def wrapped(*arguments: object, **named: object) -> object:
             act = self.meet(call)
-            if act is None and call in _PATHS and self._script.refuses(arguments[0]):
-                act = Act("error", errno.EACCES)
+            act = act or self.refused(call, *arguments[:2])
             if act is not None:
                 if act.name == "half":
                     if partly is not None:
@@ -99,7 +101,7 @@ class Hooks:
         def opened(file: object, mode: str = "r", *arguments: object, **named: object) -> object:
             if not _WRITING & set(mode):
                 return original(file, mode, *arguments, **named)
-            act = self.meet("open")
+            act = self.meet("open") or self.refused("open", file)
             if act is not None:
                 if act.name == "half":
                     original(file, mode, *arguments, **named).close()
@@ -127,7 +129,7 @@ class _Written:
         self._file.close()
 
     def write(self, content: "str | bytes") -> object:
-        act = self._hooks.meet("write")
+        act = self._hooks.meet("write") or self._hooks.refused("write", self._file.fileno())
         if act is not None:
             if act.name == "half":
                 self._file.write(content[: len(content) // 2])  # type: ignore[attr-defined]

@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
+from devsh_memory_mcp.engine.garbage import forget_bases
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.store.reader import fold_file
 from tests.doubles.aftermath import end_processes, findings
 from tests.faults import plans, victims
-from tests.faults.checker import Asked, Evidence, check, snapshot
+from tests.faults.checker import check
+from tests.faults.evidence import Asked, Evidence, Journal
+from tests.faults.recovery import Stopwatch
+from tests.faults.repository import snapshot
 from tests.faults.world import World
 
 # Errors after which a client asks again; every other one is a refusal. A refused system call is the last one of them.
@@ -27,12 +32,13 @@ _BOUND = 120.0  # seconds for a round; what takes longer is stuck
 
 @dataclass
 class Outcome:
-    """What a round came to: what is wrong, and how often who was struck."""
+    """What a round came to: what is wrong, how often who was struck, how many seconds killed runners cost."""
 
     name: str
     directory: Path
     wrong: list[str]
     strikes: dict[str, int] = field(default_factory=dict)
+    recoveries: list[float] = field(default_factory=list)
 
 
 class Round:
@@ -42,6 +48,8 @@ class Round:
         self.world = World(directory, script)
         self.ticks = 0  # boundaries that were met
         self.strikes: dict[str, int] = {}
+        self.killed: set[int] = set()
+        self.stopwatch = Stopwatch(self.world.root, self.world.marks)
         self._name = name
         self._directory = directory
         self._asked = asked
@@ -72,7 +80,7 @@ class Round:
         self.relent()
         self._dismiss()
         os.close(self._bell)
-        return Outcome(self._name, self._directory, wrong + self._judged(), self.strikes)
+        return Outcome(self._name, self._directory, wrong + self._judged(), self.strikes, self.stopwatch.seconds)
 
     def look_with(self, ask: Callable[[Orchestration], Awaitable[object]]) -> None:
         """Another client, to which nothing happens and whose answer does not matter."""
@@ -84,40 +92,56 @@ class Round:
 
     def _judged(self) -> list[str]:
         world = self.world
-        left = [f"{words} did not end by itself" for words in end_processes(world.root).values()]
         faults = self._faults()
-        evidence = Evidence(world.root, world.repository, world.marks, self._asked, self._before, faults=faults)
+        left = [f"{words} did not end by itself" for words in end_processes(world.root).values()]
+        if faults & {"runner", "error"}:
+            _collect(world.root)
+        evidence = Evidence(world.root, world.repository, world.marks, self._asked, self._before, faults=faults, killed=self.killed)
         return left + check(evidence) + [f"fsck: {code}" for code in sorted(findings(world.root))]
 
     def _faults(self) -> set[str]:
         """Whom something happened to; what was done from inside stands in `done`."""
         outside = set(self.strikes)
         inside = set()
-        done = self.world.plan / "done"
-        for line in done.read_text(encoding="utf-8").splitlines() if done.exists() else ():
+        for line in self._done():
             role, act = line.split()[1], line.split()[-2]
             self.struck(role)
             inside.add("error" if act == "error" else role)
         return outside | inside
 
+    def _done(self) -> list[str]:
+        done = self.world.plan / "done"
+        return done.read_text(encoding="utf-8").splitlines() if done.exists() else []
+
+    def dealt(self) -> int:
+        """How many faults there were until now."""
+        return sum(self.strikes.values()) + len(self._done())
+
     # --- clients
 
     def _ask_more(self) -> None:
         busy = {asked.key for asked, _, _ in self._clients.values() if asked is not None}
-        left = [asked for asked in self._asked if asked.key not in self._settled]
-        for asked in left:
+        for asked in self._unsettled():
             if len(self._clients) >= _AT_ONCE:
                 return
             if asked.key not in busy and self._is_due(asked):
                 self._start(asked, self._wish(asked))
-        if not left and not self._clients:
+        if not self._clients:  # all is asked for, or has to wait: somebody has to see to a runner
             self._start(None, self._wait)
 
+    def _unsettled(self) -> list[Asked]:
+        return [asked for asked in self._asked if asked.key not in self._settled]
+
     def _is_due(self, asked: Asked) -> bool:
-        if asked.after and asked.after not in self.marked():
+        if asked.after and asked.after not in self.marked() and not self._has_ended(asked.name):
             return False
         needed = asked.depends_on if asked.kind == "spawn" else (asked.name,)
         return all(name in self._tasks or name == "head" for name in needed)
+
+    def _has_ended(self, name: str) -> bool:
+        """Whether nothing of the task will be marked any more."""
+        journals = [Journal(path) for path in self.world.root.glob("orchestrations/*/EVENTS.jsonl")]
+        return any(journal.status(self._tasks[name]) != "open" for journal in journals if self._tasks.get(name) in journal.spawned)
 
     def marked(self) -> set[str]:
         """What agents have marked: `begin NAME`, `wrote NAME`, `end NAME`."""
@@ -133,7 +157,8 @@ class Round:
                 request = plans.request(asked, chance, self.world.marks, self.world.repository)
                 return (await orchestration.spawn(request)).orchestration_task_id
             if asked.kind == "message":
-                message = MessageRequest(to=self._tasks.get(asked.name, "head"), message="for you", idempotency_key=asked.key)
+                to, words = self._tasks.get(asked.name, "head"), f"for you ({asked.key})"
+                message = MessageRequest(to=to, message=words, interrupt=to != "head" and chance.random() < 0.3, idempotency_key=asked.key)
                 return (await orchestration.message(message)).message_id
             return (await orchestration.cancel(self._tasks[asked.name], cascade=asked.cascade)).status
 
@@ -155,7 +180,7 @@ class Round:
         os.close(pipe)
         said = json.loads(content) if content else {"error": "Died"}
         if asked is None:
-            self._is_over = said.get("answer") is True
+            self._is_over = said.get("answer") is True and not self._unsettled()
         elif "answer" in said:
             asked.is_acknowledged = True
             self._orchestration_id = said["orchestration"]
@@ -187,8 +212,15 @@ class Round:
                 self.ticks += len(os.read(self._bell, 4096))
         for pidfd in ready - {self._bell}:
             self._take_answer(pidfd)
+        self.stopwatch.look(self.dealt())
         self.disturb()
 
     def _last_lines(self) -> str:
         journals = sorted(self.world.root.glob("orchestrations/*/EVENTS.jsonl"))
         return "; ".join(journal.read_text(encoding="utf-8").splitlines()[-1][:300] for journal in journals)
+
+
+def _collect(root: Path) -> None:
+    """What the next runner does for one that was killed at a task's end: whatever pins a base after that is left for good."""
+    for path in root.glob("orchestrations/*/EVENTS.jsonl"):
+        forget_bases(fold_file(path))

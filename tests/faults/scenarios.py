@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import victims
-from tests.faults.checker import Asked
+from tests.faults.evidence import Asked
 from tests.faults.rounds import Outcome, Round
 
 LIST = Path(__file__).parent / "boundaries.txt"
@@ -39,6 +39,9 @@ SCENARIOS = {
     "adopt": Scenario((_spawn("second", "t0"), _spawn("quick", "t1", "t0", repository=False)), at="begin t0", role="runner"),
     "mend": Scenario((_spawn("second", "t0"), _spawn("quick", "t1", "t0", repository=False)), at="begin t0", role="files"),
     "recover": Scenario((_spawn("dies", "t0"), _spawn("quick", "t1", "t0")), at="wrote t0", role="shim"),
+    "talk": Scenario((
+        _spawn("talks", "t0"), Asked("message", "message-0", "t0"), Asked("message", "message-1", "t0", after="begin t0"),
+    )),
 }  # fmt: skip
 
 

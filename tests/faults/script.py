@@ -12,6 +12,8 @@ import os
 import random
 from typing import NamedTuple
 
+_BY_PATH = frozenset(f"os.{name}" for name in ("open", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir"))
+_TAKES_ROOM = frozenset({"open", "write", *(f"os.{name}" for name in ("open", "write", "writev", "pwrite", "mkdir", "link", "symlink"))})
 _open, _write, _close, _stat, _exists = os.open, os.write, os.close, os.stat, os.path.exists
 _LINE = 160  # bytes of a line in `done`, so that its size says how many there are
 _POLLS = 20  # of a lock that are boundaries
@@ -44,11 +46,18 @@ class Script:
         """The memory root whose files' operations are to be recorded; empty where nothing is."""
         return str(self._given["root"]) if self._given.get("record") else ""
 
-    def refuses(self, path: object) -> bool:
-        """Whether the memory root cannot be used at the moment, and the path is in it."""
-        return (
-            isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._given["root"]) and _exists(f"{self._plan}/unreadable")
-        )
+    def refusal(self, call: str, place: object, flags: object = 0) -> int:
+        """The number of the error that the call ends with, as the memory root is at the moment: unreadable, or without room; else 0."""
+        is_full = call in _TAKES_ROOM and _exists(f"{self._plan}/full")
+        if not is_full and not (call in _BY_PATH and _exists(f"{self._plan}/unreadable")):
+            return 0
+        path = _path(place)
+        if not path.startswith(self._given["root"]):
+            return 0
+        if not is_full:
+            return errno.EACCES
+        is_there = call == "os.open" and (not isinstance(flags, int) or not flags & os.O_CREAT or _exists(path))
+        return 0 if is_there else errno.ENOSPC
 
     def clock(self) -> float:
         """How many seconds the wall clock is ahead."""
@@ -132,6 +141,13 @@ class Script:
         descriptor = _open(f"{self._plan}/{name}", _APPEND, 0o600)
         _write(descriptor, line.encode())
         _close(descriptor)
+
+
+def _path(place: object) -> str:
+    """Of a path, or of what a descriptor leads to."""
+    if isinstance(place, int):
+        return os.readlink(f"/proc/self/fd/{place}")
+    return os.fspath(place) if isinstance(place, str | os.PathLike) else ""
 
 
 def _act(kind: str) -> Act:

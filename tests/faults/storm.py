@@ -10,11 +10,22 @@ from pathlib import Path
 from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.shim.doorbell import socket_path
 from tests.faults import plans, victims
+from tests.faults.evidence import Asked
 from tests.faults.rounds import Outcome, Round
 
 RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.006, "starter": 0.02}
 _WEIGHTS = (70, 10, 7, 6, 7)  # kill, half, ENOSPC, EACCES, EIO
-_KINDS = {"kill": 60, "several": 10, "stop": 15, "second": 8, "zombie": 7, "clock": 5, "unreadable": 5}
+_KINDS = {
+    "kill": 60,
+    "several": 10,
+    "stop": 15,
+    "second": 8,
+    "zombie": 7,
+    "clock": 5,
+    "unreadable": 5,
+    "full": 5,
+    "handover": 10,
+}
 
 
 class Storm(Round):
@@ -26,10 +37,13 @@ class Storm(Round):
         super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks))
         self._left = budget
         self._stopped: list[int] = []
+        self._is_lurking = False
         self._next = self._chance.randint(20, 150)
 
     def disturb(self) -> None:
-        if self.ticks >= self._next:
+        if self._is_lurking:
+            self._hand_over()
+        elif self.ticks >= self._next:
             self._next = self.ticks + self._chance.randint(20, 150)
             self.relent()
             if self._left > 0:
@@ -39,7 +53,7 @@ class Storm(Round):
         for pid in self._stopped:
             victims.strike(pid, signal.SIGCONT)
         self._stopped.clear()
-        self.world.set_readable(readable=True)
+        self.world.restore()
 
     def _strike(self) -> None:
         """One fault from outside, after that of the last one is over."""
@@ -52,6 +66,8 @@ class Storm(Round):
         chosen = self._chance.choice([victim for victim in there if victim.role == role])
         if kind == "kill":
             self._kill([chosen])
+            if role == "runner":
+                self.stopwatch.begin(self.dealt())
         elif kind == "several":
             self._kill([victim for victim in there if victim.role in ("runner", role) or self._chance.random() < 0.3])
         elif kind == "stop":
@@ -59,21 +75,45 @@ class Storm(Round):
         elif kind == "clock":
             self.world.step_clock(self._chance.choice((-3600, -60, 3600, 0)))
             self._count("clock")
-        elif kind == "unreadable":
-            self.world.set_readable(readable=False)
+        elif kind in ("unreadable", "full"):
+            self.world.spoil(kind)
             self._count("error")
+        elif kind == "halt":
+            self._halt([victim for victim in there if victim.role in ("runner", "shim", "guard")])
+        elif kind == "handover":
+            self._is_lurking = True
         else:
             self._second(there, is_zombie=kind == "zombie")
 
     def _kill(self, chosen: list[victims.Victim]) -> None:
         for victim in chosen:
             victims.strike(victim.pid)
+            self.killed.add(victim.pid)
             self._count(victim.role)
 
     def _stop(self, victim: victims.Victim) -> None:
         victims.strike(victim.pid, signal.SIGSTOP)
         self._stopped.append(victim.pid)
         self._count(victim.role)
+
+    def _halt(self, there: list[victims.Victim]) -> None:
+        """One stops and never goes on. Somebody has to cancel what stands behind a supervisor that does, unless it has a time limit."""
+        if not there:
+            return
+        victim = self._chance.choice(there)
+        name = victims.task_of(self.world.root, victim)
+        victims.strike(victim.pid, signal.SIGSTOP)
+        if victim.role != "runner" and name is not None:
+            self._asked.append(Asked("cancel", f"cancel-of-{victim.pid}", name))
+        self._count(victim.role)
+
+    def _hand_over(self) -> None:
+        """The runner is killed when a task is about to begin."""
+        runner = next((victim for victim in victims.find(self.world.root) if victim.role == "runner"), None)
+        if runner is not None and self.stopwatch.ready():
+            self._is_lurking = False
+            self._kill([runner])
+            self.stopwatch.begin(self.dealt())
 
     def _second(self, there: list[victims.Victim], *, is_zombie: bool) -> None:
         """Another runner: the first one's traces are gone, as after a root was put back; as a zombie it is stopped meanwhile."""

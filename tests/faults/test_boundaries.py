@@ -39,7 +39,6 @@ EXEMPT = {
     "shim.doorbell.kill_process os.kill": "without pidfds",
     "shim.census.end os.kill": "without pidfds",
     "shim.loop.Loop.reap os.kill": "a command of git's that is stuck",
-    "shim.feed.Feed._push os.write": "what is said to an agent that can be spoken to: tests/claude kills at it",
     "shim.mirror.": "repositories by URL: every step is repeated, under a lock that goes with its holder",
     "shim.saving.Saving._add open": "for files in another encoding than they promise",
     "shim.workspace._copy_all os.symlink": "ignored files that a user has included",

@@ -7,12 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.doubles.processes import await_end
-from tests.faults.checker import Asked, Evidence, check, snapshot
+from tests.faults.checker import check
+from tests.faults.evidence import Asked, Evidence, starts
+from tests.faults.repository import snapshot
 from tests.faults.rounds import Round
 
 ASKED = (
@@ -22,6 +26,8 @@ ASKED = (
     Asked("message", "message-0", "head"),
     Asked("spawn", "long-t3", "t3"),
     Asked("cancel", "cancel-0", "t3", after="begin t3"),
+    Asked("spawn", "talks-t4", "t4", has_repository=True),
+    Asked("message", "message-1", "t4", after="begin t4"),
 )
 
 
@@ -46,7 +52,7 @@ def evidence(finished: Evidence) -> Iterator[Evidence]:
     kept = [place.with_name(f"{place.name}.kept") for place in places]
     for place, copy in zip(places, kept, strict=True):
         shutil.copytree(place, copy, symlinks=True) if place.is_dir() else shutil.copy(place, copy)
-    yield replace(finished, asked=list(finished.asked))
+    yield replace(finished, asked=list(finished.asked), killed=set())
     for place, copy in zip(places, kept, strict=True):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
         copy.rename(place)
@@ -120,6 +126,33 @@ def swap_start_and_end(evidence: Evidence) -> None:
     rewrite(evidence, lines)
 
 
+def receipts(evidence: Evidence, change: Callable[[dict[str, object]], list[dict[str, object]]]) -> None:
+    """The message's receipt, made into something else."""
+    lines = events(evidence)
+    rewrite(evidence, [made for line in lines for made in (change(line) if line["event"] == "message_delivered" else [line])])
+
+
+def undeliverable(line: dict[str, object]) -> list[dict[str, object]]:
+    number = line["messageIds"][0]  # type: ignore[index]
+    return [{**line, "event": "message_failed", "messageId": number, "errorMessage": "t4 has ended."}]
+
+
+def fail(evidence: Evidence, name: str, number: int | None) -> None:
+    """Its attempt ended by that signal, and it is called failed by its exit."""
+    end = named(evidence, name, "attempt_ended")
+    changed(evidence, name, "attempt_ended", totals=end["totals"] | {"signal": number, "branch": None})  # type: ignore[operator]
+    changed(evidence, name, "agent_completed", event="agent_failed", reason="exit", errorMessage="killed")
+    git(evidence, "branch", "-D", str(end["totals"]["branch"]))  # type: ignore[index]
+    for view, key in (("PLAN.json", "tasks"), ("AGENTS.json", "agents")):
+        edit_view(evidence, view, partial(show_failed, key, end["orchestrationTaskId"]))
+
+
+def show_failed(key: str, task: object, document: dict[str, Any]) -> None:
+    for one in document[key]:
+        if one["orchestrationTaskId"] == task:
+            one["status"] = "failed"
+
+
 DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "an end twice": (lambda it: again(it, "t0", "agent_completed"), "ended 2 times"),
     "no end": (lambda it: without(it, "agent_cancelled"), "ended 0 times"),
@@ -153,8 +186,31 @@ DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "work that is gone": (drop_salvage, "and is not in refs/devsh/salvage"),
     "a branch that nobody published": (lambda it: git(it, "branch", "extra"), "refs/heads/extra is at"),
     "a branch that is gone": (lambda it: git(it, "branch", "-D", git(it, "branch", "--list", "dev/*").split()[0]), "is at None"),
-    "the user's branch moved": (lambda it: git(it, "commit", "-q", "--allow-empty", "-m", "x"), "refs/heads/main of the user's"),
+    "the user's branch moved": (lambda it: git(it, "commit", "-qn", "--allow-empty", "-m", "x"), "refs/heads/main of the user's"),
     "the user's files changed": (lambda it: (it.repository / "new").write_text("new"), "status of the user's repository"),
+    "a tag of the user's moved": (lambda it: git(it, "tag", "-f", "v1", "HEAD^{tree}"), "refs/tags/v1 of the user's"),
+    "a tag that nobody made": (lambda it: git(it, "tag", "v2"), "refs/tags/v2 is new"),
+    "the user's stash dropped": (lambda it: git(it, "stash", "drop"), "refs/stash of the user's"),
+    "a hook changed": (lambda it: (it.repository / ".git/hooks/pre-commit").write_text("#!/bin/sh\n"), ".git/hooks/pre-commit of the"),
+    "a hook added": (lambda it: (it.repository / ".git/hooks/post-commit").touch(), ".git/hooks/post-commit is new"),
+    "a setting of the user's": (lambda it: git(it, "config", "gc.auto", "0"), ".git/config of the user's"),
+    "a work tree in the user's list": (
+        lambda it: git(it, "worktree", "add", "-q", "--detach", str(it.repository.parent / "tree")), ".git/worktrees/tree/HEAD is new",
+    ),
+    "the user's index written": (lambda it: git(it, "update-index", "--index-version", "4"), ".git/index of the user's"),
+    "a base that is pinned for nothing": (lambda it: git(it, "update-ref", "refs/devsh/base/tr_1", "HEAD"), "refs/devsh/base/tr_1 is left"),
+    "work saved of no attempt": (
+        lambda it: git(it, "update-ref", "refs/devsh/salvage/tr_1/1", "HEAD"), "refs/devsh/salvage/tr_1/1 is left",
+    ),
+    "a ref that stays locked": (lambda it: (it.repository / ".git/refs/devsh/salvage/x.lock").touch(), "x.lock is left behind"),
+    "a message without a receipt": (lambda it: receipts(it, lambda line: []), "message-1 has 0 receipts"),
+    "a message with two": (lambda it: receipts(it, lambda line: [line, line]), "message-1 has 2 receipts"),
+    "a receipt for what nobody heard": (lambda it: unmark(it, "heard "), "message-1 is called delivered, and its agent"),
+    "heard, and called undeliverable": (lambda it: receipts(it, undeliverable), "message-1 is called undeliverable, and its agent had"),
+    "heard by another one": (lambda it: mark(it, "heard t0 tr_1.1 message-1"), "message-1 was heard by t0 in tr_1.1"),
+    "a message to an agent lost": (lambda it: without(it, "message_sent"), "message-1 was acknowledged and is there 0 times"),
+    "a success that is called an exit": (lambda it: fail(it, "t4", None), "failed by its exit, and its script succeeded"),
+    "a death by a signal that nobody dealt": (lambda it: fail(it, "t4", 9), "failed by its exit, and its script succeeded"),
     "a temporary file": (lambda it: journal(it).with_name("PLAN.json.1.tmp").touch(), "was left behind"),
     "half an outcome": (lambda it: next(it.root.rglob("outcome.json")).write_text("{"), "outcome.json cannot be read"),
 }  # fmt: skip
@@ -167,6 +223,15 @@ def test_a_defect_is_found(evidence: Evidence, defect: str) -> None:
     plant(evidence)
     found = check(evidence)
     assert any(part in finding for finding in found for part in said.split("|")), found
+
+
+def test_an_agent_that_was_killed_behind_its_last_mark_has_failed_by_its_exit(evidence: Evidence) -> None:
+    dealt = {one.name: one.pid for one in starts(evidence.marks)}
+    fail(evidence, "t4", 9)
+    evidence.killed.add(dealt["t0"])
+    assert any("failed by its exit" in finding for finding in check(evidence))
+    evidence.killed.add(dealt["t4"])
+    assert check(evidence) == []
 
 
 def test_a_process_that_is_left_and_a_lock_that_is_held_are_found(evidence: Evidence) -> None:

@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.faults.evidence import Journal
+
 
 class Victim(NamedTuple):
     pid: int
@@ -37,6 +39,17 @@ def _role(pid: str, words: bytes, environment: bytes) -> str:
         beside = Path(f"/proc/{above}/comm").read_text(encoding="utf-8").strip()
         return "guard" if beside == own and Path(f"/proc/{above}/cmdline").read_bytes() == words else "shim"
     return ""
+
+
+def task_of(root: Path, victim: Victim) -> str | None:
+    """The name of the task whose attempt the shim or guard looks after."""
+    with contextlib.suppress(OSError):
+        run = Path(os.readlink(f"/proc/{victim.pid}/cwd"))
+        for journal in map(Journal, root.glob("orchestrations/*/EVENTS.jsonl")):
+            for spawned in journal.spawned.values():
+                if spawned["taskRunId"] in run.parts:
+                    return str(spawned["id"])
+    return None
 
 
 def strike(pid: int, number: int = signal.SIGKILL) -> None:

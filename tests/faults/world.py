@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -27,11 +28,25 @@ class World:
         self.marks = directory / "marks"
         self.root.mkdir(mode=0o700, parents=True)
         self.repository.mkdir()
-        for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "first"]):
-            subprocess.run(["git", *words], cwd=self.repository, check=True)
+        self._make_repository()
         (self.plan / "processes").mkdir(parents=True)
+        (self.plan / "bin").mkdir()
+        shutil.copy(Path(__file__).parent / "claude.sh", self.plan / "bin" / "claude")
+        (self.plan / "bin" / "claude").chmod(stat.S_IRWXU)
         self.write_script(script)
         self.launcher = self._make_launcher()
+
+    def _make_repository(self) -> None:
+        """A user's: with a commit, a tag, a stash, and a hook."""
+        (self.repository / "file").write_text("one\n", encoding="utf-8")
+        for words in (["init", "-q", "-b", "main", "--template="], ["add", "file"], ["commit", "-q", "-m", "first"], ["tag", "v1"]):
+            subprocess.run(["git", *words], cwd=self.repository, check=True)
+        (self.repository / "file").write_text("two\n", encoding="utf-8")
+        subprocess.run(["git", "stash", "-q"], cwd=self.repository, check=True)
+        hooks = self.repository / ".git" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        (hooks / "pre-commit").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        (hooks / "pre-commit").chmod(stat.S_IRWXU)
 
     def write_script(self, script: dict[str, object]) -> None:
         """For the processes that start from now on."""
@@ -66,7 +81,7 @@ class World:
             os._exit(0)
 
     async def _ask(self, ask: Ask, orchestration_id: str | None, patience: float) -> object:
-        caller = Caller(directory=self.repository, environment=dict(os.environ))
+        caller = Caller(directory=self.repository, environment=self._environment())
         try:
             async with open_orchestrations(self.root, caller, orchestration_id, patience=patience) as orchestrations:
                 orchestration = await orchestrations.current(create=True)
@@ -74,16 +89,23 @@ class World:
         except Exception as error:  # noqa: BLE001  whatever it was, the campaign decides whether to ask again
             return {"error": _name(error), "said": str(error)}
 
+    def _environment(self) -> dict[str, str]:
+        """Whoever asks has the agent of this world, and no login of a real one's."""
+        known = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))}
+        return known | {"PATH": f"{self.plan / 'bin'}:{known['PATH']}", "CLAUDE_CONFIG_DIR": str(self.plan / "claude")}
+
     def step_clock(self, seconds: int) -> None:
         """Everybody's wall clock is that much ahead of this machine's from now on, or behind it."""
         (self.plan / "clock").write_text(str(seconds), encoding="ascii")
 
-    def set_readable(self, *, readable: bool) -> None:
-        """Whether files and directories below the root can be opened and changed."""
-        if readable:
-            (self.plan / "unreadable").unlink(missing_ok=True)
-        else:
-            (self.plan / "unreadable").touch()
+    def spoil(self, how: str) -> None:
+        """Below the root nothing can be opened or changed (`unreadable`), or there is no room for anything more (`full`)."""
+        (self.plan / how).touch()
+
+    def restore(self) -> None:
+        """The root is as it should be again."""
+        for how in ("unreadable", "full"):
+            (self.plan / how).unlink(missing_ok=True)
 
 
 def _name(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reference import BASES, Refs, Repository
 from devsh_memory_mcp.store.root import MemoryRoot
 from tests.doubles.clock import StoppedClock
-from tests.faults.checker import TERMINAL, Journal
+from tests.faults.evidence import TERMINAL, Journal
 from tests.power.disk import Found, Line
 
 JOURNAL = "EVENTS.jsonl"

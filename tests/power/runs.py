@@ -12,7 +12,7 @@ from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import SystemClock
 from tests.faults import victims
-from tests.faults.checker import Asked
+from tests.faults.evidence import Asked
 from tests.faults.hooks import Hooks
 from tests.faults.rounds import Round
 from tests.faults.scenarios import Scenario
