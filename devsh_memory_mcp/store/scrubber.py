@@ -17,6 +17,7 @@ from devsh_memory_mcp.shim.address import without_secrets
 MARK = "[scrubbed]"
 _SHORTEST = 8  # characters of a value; shorter ones would be found in innocent words
 _LONGEST_WORD = 8192  # characters; one that is longer and has an address in it is taken out whole
+_OF_A_NAME = 4000  # characters
 _MOST_FOLDS, _LONGEST_FOLD = 500, 80
 _PLACES = ("_URL", "_DIR", "_HOME")  # how variables end whose values are no secrets themselves
 _SECRET_VARIABLE = re.compile(
@@ -228,6 +229,11 @@ class Scrubber:
         bare = without_secrets(word) if len(word) <= _LONGEST_WORD else MARK
         self.counts["userinfo and queries of URLs"] += bare != word
         return bare
+
+
+def without_secrets_in_names(text: str, environment: Mapping[str, str]) -> str:
+    """The beginning of a text of which a name is made that others will see; what looks like a secret is left out."""
+    return Scrubber(environment).text(text[:_OF_A_NAME]).replace(MARK, "").replace("…", "")
 
 
 def _is_overprinted(text: str) -> bool:
