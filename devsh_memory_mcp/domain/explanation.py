@@ -110,7 +110,7 @@ def _ended(state: State, task: Task) -> list[str]:
     if task.status is Status.COMPLETED:
         return ["It has completed."]
     if task.status is Status.CANCELLED:
-        return ["It was cancelled."]
+        return ["It was cancelled.", *([] if task.error_message in (None, "Cancelled.") else [_stopped(task.error_message)])]
     if task.reason == "dependency":
         cause = next((one for one in dependencies(state, task) if is_cause(task, one)), None)
         if cause is None:

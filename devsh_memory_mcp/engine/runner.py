@@ -28,6 +28,7 @@ from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.repeats import Repeats
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import DevshError, FormatTooNew, JournalDamaged, Unavailable
@@ -67,6 +68,7 @@ class Runner:
         self._abandoned: set[str] = set()
         self._opened: list[Desk] = []
         self._opening = anyio.Lock()
+        self._repeats = Repeats()
         self._tasks: TaskGroup
         self._desks: Desks
         self._attempts: Attempts
@@ -140,7 +142,9 @@ class Runner:
 
     def _log(self, text: str) -> None:
         """For what nobody waits to be told; stderr is the runner's log."""
-        print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)  # noqa: T201
+        said = self._repeats.words(text, self._clock.monotonic())
+        if said is not None:
+            print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {said}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _with_work(self) -> list[Found]:
         """The orchestrations in which something can still happen, but for those that were found to be broken."""
