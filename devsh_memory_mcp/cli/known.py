@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from devsh_memory_mcp.cli.asking import rows_of
@@ -10,6 +11,7 @@ from devsh_memory_mcp.cli.output import document, line_of
 from devsh_memory_mcp.domain.answers import TaskRow
 from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.store.root import unreadable
 
 DAMAGED = "damaged"  # in the place of a status
 _OF_THEN = ("result", "cancelledDependency", "waitingFor", "activity", "needsInput", "completedAt")
@@ -34,6 +36,13 @@ class Known:
         """As people see them."""
         lines = [line_of(row) for row in self.rows]
         return lines if self.damage is None else [replace(line, status=DAMAGED, error_message=None, started_at=None) for line in lines]
+
+
+def lost(root: Path) -> list[str]:
+    """What is to be said of orchestrations that cannot even be opened, whosever they are."""
+    return [
+        f"{place} cannot be shown: the beginning of its journal cannot be read. {JournalDamaged.next_step}" for place in unreadable(root)
+    ]
 
 
 async def known_of(orchestration: Orchestration, status: str | None = None) -> Known:

@@ -56,7 +56,7 @@ def _is_touched(place: Path) -> bool:
 def _fold(session: Session, status: str | None, *, everything: bool, as_json: bool) -> None:
     """The same from the journals, where the views are not up to date."""
     from devsh_memory_mcp.cli.asking import ask
-    from devsh_memory_mcp.cli.known import Known, known_of
+    from devsh_memory_mcp.cli.known import Known, known_of, lost
     from devsh_memory_mcp.cli.output import warn, write_json
     from devsh_memory_mcp.ports import Orchestrations
 
@@ -72,7 +72,7 @@ def _fold(session: Session, status: str | None, *, everything: bool, as_json: bo
         write_json([row for _, known in found for row in known.documents()])
     else:
         _show([(place, known.lines()) for place, known in found], status)
-    warn([str(known.damage) for _, known in found if known.damage])
+    warn([*(str(known.damage) for _, known in found if known.damage), *lost(session.root)])
 
 
 def _show(found: Sequence[tuple[Path | None, list[Line]]], status: str | None) -> None:

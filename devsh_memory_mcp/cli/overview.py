@@ -9,7 +9,7 @@ from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, is_current, rows_of, still_running
 from devsh_memory_mcp.cli.board import counts, mark
 from devsh_memory_mcp.cli.detail import show_task
-from devsh_memory_mcp.cli.known import DAMAGED, known_of
+from devsh_memory_mcp.cli.known import DAMAGED, known_of, lost
 from devsh_memory_mcp.cli.notice import tell_end
 from devsh_memory_mcp.cli.output import document, line_of, warn, where, write_json
 from devsh_memory_mcp.cli.picture import Glass, picture
@@ -48,6 +48,8 @@ def show(session: Session, wanted: Wanted) -> int:
             await _mention_others(orchestrations, orchestration)
         return 0
 
+    if not wanted.any_id:
+        warn(lost(session.root))
     with interruptible(still_running(wanted.any_id)):
         code = ask(session, work)
     for watch in watched:

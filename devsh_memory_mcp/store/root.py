@@ -207,6 +207,12 @@ def _readable(directory: Path) -> Found | None:
         return None
 
 
+def unreadable(root: Path) -> list[Path]:
+    """The orchestrations of which nothing can be said, since their journals do not begin as one does."""
+    places = (root / ORCHESTRATIONS).iterdir() if (root / ORCHESTRATIONS).is_dir() else ()
+    return sorted(place for place in places if os.path.lexists(place / JOURNAL_FILE) and _readable(place) is None)
+
+
 def _first(directory: Path) -> Found | None:
     """What the first line of a journal says; foreign lines before it are passed over. Unavailable where it is there and cannot be read."""
     path = directory / JOURNAL_FILE

@@ -101,6 +101,19 @@ async def test_a_list_has_all_orchestrations_and_the_damaged_one_as_damaged(
     assert f"{directory.name}  ! damaged" in user.out
 
 
+async def test_an_orchestration_whose_beginning_cannot_be_read_is_not_passed_over_without_a_word(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = await made(house, keeps_size=False)
+    path = directory / "EVENTS.jsonl"
+    path.write_bytes(b"[" + path.read_bytes())
+    user = Shell(house, capsys)
+    for line, code in (("list", 0), ("list --all --json", 0), ("status", 4), ("status --all", 0)):
+        assert await user.type(line) == code
+        assert f"{directory} cannot be shown: the beginning of its journal cannot be read. Run `devsh fsck --repair`" in user.err
+    house.expected = {"journal_damaged", "foreign_lines", "unknown_run_directory"}
+
+
 async def test_tools_answer_an_error_instead_of_what_was_before_the_damage(house: House) -> None:
     directory = await made(house, keeps_size=False)
     async with house.opened(directory.name) as damaged:
