@@ -151,6 +151,10 @@ class Orchestration(Protocol):
         """The tasks of this orchestration, newest first."""
         ...
 
+    async def remains(self) -> Sequence[answers.TaskRow]:
+        """The tasks that a damaged journal, of which every other call raises JournalDamaged, still tells of, newest first."""
+        ...
+
     async def results(self) -> answers.ResultsAnswer:
         """What all tasks came to."""
         ...

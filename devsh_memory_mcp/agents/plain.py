@@ -1,4 +1,7 @@
-"""Text of agents made harmless: whatever they print, nothing in it moves a cursor, colours a terminal or hides what is there."""
+"""Text of agents made harmless: whatever they print, nothing in it moves a cursor, colours a terminal or hides what is there.
+
+And what of it is read on a terminal, however it is broken up in between.
+"""
 
 import re
 
@@ -9,6 +12,9 @@ _SEQUENCE = re.compile(
     r"|[ -/]*[0-~]?"  # character sets, reset
     r")"
 )
+# How a text that is quoted in another has its control characters.
+_QUOTED = re.compile(r"(?<!\\)\\++(?:u(00[01][0-9a-fA-F]|00[7-9][0-9a-fA-F]|20[0-6][0-9a-fA-F])|x1[bB]|033|[eE](?=\[))")
+_UNSEEN = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f]")
 _TAB = 4
 _SELECTORS = "\ufe0e\ufe0f"  # they say how wide a symbol is, and every terminal reads them in its own way
 
@@ -19,6 +25,32 @@ def plain(text: str) -> str:
         return text
     bare = _SEQUENCE.sub("", text).expandtabs(_TAB)
     return "".join(_harmless(character) for character in bare)
+
+
+def as_read(text: str) -> str:
+    """The text as a terminal shows it, line by line: what says how it looks is gone, and what backspaces go over."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    bare = _UNSEEN.sub("", _SEQUENCE.sub("", _QUOTED.sub(lambda found: chr(int(found[1] or "1b", 16)), text)))
+    return _erased(bare) if "\b" in bare else bare
+
+
+def _erased(text: str) -> str:
+    left: list[str] = []
+    for character in text:
+        if character != "\b":
+            left.append(character)
+        elif left and left[-1] != "\n":
+            left.pop()
+    return "".join(left)
+
+
+def overprinted(line: str) -> str:
+    """What is read where one line is printed over itself, behind carriage returns."""
+    shown = ""
+    for part in reversed(line.rstrip("\r\n").split("\r")):
+        shown += part[len(shown) :]
+    return shown
 
 
 def _harmless(character: str) -> str:

@@ -16,10 +16,11 @@ from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.cells import fit, padded, width
 from devsh_memory_mcp.cli.durations import elapsed
 
-COLOURS = {"pending": "bright_black", "running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow"}
-SYMBOLS = {"pending": "○", "running": "●", "completed": "✓", "failed": "✗", "cancelled": "⊘"}
-PLAIN_SYMBOLS = {"pending": ".", "running": ">", "completed": "+", "failed": "x", "cancelled": "-"}
-ORDER = ("running", "pending", "completed", "failed", "cancelled")
+# `damaged` is no status of a task: nobody knows its own, since the journal cannot be read to its end.
+COLOURS = {"pending": "bright_black", "running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "damaged": "red"}
+SYMBOLS = {"pending": "○", "running": "●", "completed": "✓", "failed": "✗", "cancelled": "⊘", "damaged": "!"}
+PLAIN_SYMBOLS = {"pending": ".", "running": ">", "completed": "+", "failed": "x", "cancelled": "-", "damaged": "!"}
+ORDER = ("running", "pending", "completed", "failed", "cancelled", "damaged")
 ENDED = frozenset({"completed", "failed", "cancelled"})
 MARK = 11  # cells of a symbol and the longest status
 

@@ -11,13 +11,14 @@ import click
 from devsh_memory_mcp import wiring
 from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.cli.asking import given as named
+from devsh_memory_mcp.cli.checkout import ask as ask_git
 from devsh_memory_mcp.cli.group import command
-from devsh_memory_mcp.cli.output import quoted, write_json
+from devsh_memory_mcp.cli.output import quoted, warn, write_json
 from devsh_memory_mcp.cli.place import find_path, find_place
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.domain.state import instant_text
-from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.errors import NotFound, Unavailable
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES
 from devsh_memory_mcp.store.parcel import Parcel, pack
 from devsh_memory_mcp.store.scrubber import Scrubber
@@ -33,7 +34,9 @@ STAYS = "Prompts, messages, results, names and paths stay in it: look through it
     short_help="Pack it for a bug report, without secrets.",
 )
 @click.argument("given", metavar="[ID|DIRECTORY]", required=False)
-@click.option("--output", "-o", metavar="FILE", help="The archive (default: the orchestration's id with .tar.gz, here).")
+@click.option(
+    "--output", "-o", metavar="FILE", help="The archive (default: the orchestration's id with .tar.gz, in the current directory)."
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.pass_context
 def export(context: click.Context, given: str | None, *, output: str | None, force: bool, as_json: bool) -> None:
@@ -41,7 +44,7 @@ def export(context: click.Context, given: str | None, *, output: str | None, for
 
     Never packed are checkouts, git objects, sockets and locks. What looks like a secret is scrubbed: the values of variables that
     hold credentials here, keys by their shape, passwords beside their names, what stands before an @ or behind a ? in URLs.
-    It may be made while agents work.
+    It may be made while agents work. Where it comes to lie in a git checkout it says so: it is not for a commit.
     """
     session = session_of(context)
     directory = (find_path(session, named(given)) or find_place(session, given)).resolve()
@@ -60,11 +63,22 @@ def export(context: click.Context, given: str | None, *, output: str | None, for
         write_json(_document(parcel, len(findings)))
     else:
         _show(parcel, len(findings))
+    warn(_dangers(target, session.surroundings.environment))
 
 
 def _target(here: Path, output: str | None, name: str) -> Path:
     target = here / Path(output or name).expanduser()
     return target / name if target.is_dir() else target
+
+
+def _dangers(target: Path, environment: Mapping[str, str]) -> list[str]:
+    """A checkout in which it would be committed with the next `git add`."""
+    try:
+        code, _ = ask_git(target.parent, environment, "check-ignore", "-q", "--", target.name)
+    except Unavailable:
+        return []
+    told = f"{target} lies in a git checkout that does not ignore it: do not commit it, or name another place with -o."
+    return [told] if code == 1 else []
 
 
 def _document(parcel: Parcel, findings: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ from devsh_memory_mcp.cli.board import Line, table
 from devsh_memory_mcp.cli.glance import glance, line_of_row
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.session import Session, session_of
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEWS_FILE
 
 STATUSES = ("pending", "running", "completed", "failed", "cancelled")
 
@@ -27,10 +28,14 @@ STATUSES = ("pending", "running", "completed", "failed", "cancelled")
 @click.option("--all", "everything", is_flag=True, help="Of every project and every time, not only this project's active ones.")
 @click.pass_context
 def list_tasks(context: click.Context, *, status: str | None, everything: bool, as_json: bool) -> None:
-    """List this project's tasks, newest first, whoever spawned them. `ls` is short for it."""
+    """List this project's tasks, newest first, whoever spawned them. `ls` is short for it.
+
+    Of an orchestration whose journal is damaged the tasks that can still be read have the status `damaged`, and a note on stderr says what
+    to run.
+    """
     session = session_of(context)
     seen = glance(session.root, session.caller().project, session.orchestration_id, everything=everything)
-    if seen is None:
+    if seen is None or any(_is_touched(place) for place, _ in seen):
         _fold(session, status, everything=everything, as_json=as_json)
         return
     chosen = [(place, [row for row in rows if status in (None, row["status"])]) for place, rows in seen]
@@ -40,25 +45,34 @@ def list_tasks(context: click.Context, *, status: str | None, everything: bool, 
         _show([(place, [line_of_row(row) for row in rows]) for place, rows in chosen], status)
 
 
+def _is_touched(place: Path) -> bool:
+    """Whether a journal was written to after its views: where they are up to date all the same, nobody of ours has done that."""
+    try:
+        return (place / JOURNAL_FILE).stat().st_mtime_ns > (place / VIEWS_FILE).stat().st_mtime_ns
+    except OSError:
+        return True
+
+
 def _fold(session: Session, status: str | None, *, everything: bool, as_json: bool) -> None:
     """The same from the journals, where the views are not up to date."""
-    from devsh_memory_mcp.cli.asking import ask, rows_of
-    from devsh_memory_mcp.cli.output import line_of, write_json
-    from devsh_memory_mcp.domain.answers import TaskRow
+    from devsh_memory_mcp.cli.asking import ask
+    from devsh_memory_mcp.cli.known import Known, known_of, lost
+    from devsh_memory_mcp.cli.output import warn, write_json
     from devsh_memory_mcp.ports import Orchestrations
 
-    async def work(orchestrations: Orchestrations) -> list[tuple[Path | None, list[TaskRow]]]:
+    async def work(orchestrations: Orchestrations) -> list[tuple[Path | None, Known]]:
         if session.orchestration_id and not everything:
             found = [await orchestrations.named(session.orchestration_id)]
         else:
             found = list(await orchestrations.active(everything=everything))
-        return [(orchestration.directory, (await rows_of(orchestration, status))[::-1]) for orchestration in found]
+        return [(orchestration.directory, await known_of(orchestration, status)) for orchestration in found]
 
     found = ask(session, work)
     if as_json:
-        write_json([row for _, rows in found for row in rows])
+        write_json([row for _, known in found for row in known.documents()])
     else:
-        _show([(place, [line_of(row) for row in rows]) for place, rows in found], status)
+        _show([(place, known.lines()) for place, known in found], status)
+    warn([*(str(known.damage) for _, known in found if known.damage), *lost(session.root)])
 
 
 def _show(found: Sequence[tuple[Path | None, list[Line]]], status: str | None) -> None:

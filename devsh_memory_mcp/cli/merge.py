@@ -65,10 +65,12 @@ def _demand_branch(work: WorkAnswer) -> None:
     name = work.orchestration_task_id
     if work.status in ("pending", "running"):
         raise Conflict(f"{name} has not ended ({work.status}).", next_step=f"devsh orchestrate wait {name}")
+    ended = {"completed": "has completed", "cancelled": "was cancelled"}.get(work.status, "has failed")
     if work.tip is None:
-        raise Conflict(f"{name} has changed nothing, so there is nothing to merge.", next_step="Leave it out.")
+        raise Conflict(f"{name} {ended} and has changed nothing, so there is nothing to merge.", next_step="Leave it out.")
     if work.status != "completed":
-        raise Conflict(f"{name} has {work.status}, so it has no branch.", next_step=f"What it did was saved: git merge {work.ref}")
+        next_step = f"What it had done was saved: `devsh orchestrate diff {name}` shows it, `git merge {work.ref}` merges it all the same."
+        raise Conflict(f"{name} {ended}, so it has no branch to merge.", next_step=next_step)
     if work.branch is None or work.ref != f"refs/heads/{work.branch}":
         raise Conflict(f"The branch {work.branch} of {name} is not there any more.", next_step=f"The work is: git merge {work.ref}")
 

@@ -24,7 +24,11 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 @click.argument("to", metavar="ID")
 @click.argument("text", metavar="MESSAGE")
 @click.option(
-    "--type", "type_", type=click.Choice(["handoff", "request", "status", "response"]), required=True, help="What kind of message it is."
+    "--type",
+    "type_",
+    type=click.Choice(["handoff", "request", "status", "response"]),
+    required=True,
+    help="request asks for something, handoff gives work over, status only tells, response answers.",
 )
 @click.option("--reply-to", type=int, metavar="MESSAGE-ID", help="The message that this one answers.")
 @click.option("--correlation-id", metavar="ID", help="Your own mark, to find the answer by.")

@@ -21,11 +21,17 @@ def document(answer: BaseModel) -> dict[str, Any]:
     return answer.model_dump(by_alias=True)
 
 
-def write_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any], *, compact: bool = False) -> None:
+def write_json(value: BaseModel | Sequence[BaseModel | dict[str, Any]] | dict[str, Any], *, compact: bool = False) -> None:
     """The value alone, with two spaces, or on one line."""
-    plain = document(value) if isinstance(value, BaseModel) else value if isinstance(value, dict) else [document(each) for each in value]
-    text = json.dumps(plain, default=_plain, ensure_ascii=False, indent=None if compact else 2, separators=(",", ":") if compact else None)
+    one_or_many = [_as_document(each) for each in value] if isinstance(value, Sequence) else _as_document(value)
+    text = json.dumps(
+        one_or_many, default=_plain, ensure_ascii=False, indent=None if compact else 2, separators=(",", ":") if compact else None
+    )
     click.echo(text)
+
+
+def _as_document(value: BaseModel | dict[str, Any]) -> dict[str, Any]:
+    return document(value) if isinstance(value, BaseModel) else value
 
 
 def _plain(value: object) -> str:

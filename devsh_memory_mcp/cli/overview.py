@@ -7,13 +7,15 @@ import click
 
 from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, is_current, rows_of, still_running
-from devsh_memory_mcp.cli.board import counts
+from devsh_memory_mcp.cli.board import counts, mark
 from devsh_memory_mcp.cli.detail import show_task
+from devsh_memory_mcp.cli.known import DAMAGED, known_of, lost
 from devsh_memory_mcp.cli.notice import tell_end
-from devsh_memory_mcp.cli.output import document, line_of, where, write_json
+from devsh_memory_mcp.cli.output import document, line_of, warn, where, write_json
 from devsh_memory_mcp.cli.picture import Glass, picture
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.cli.watch import Watch, hints
+from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
@@ -46,6 +48,8 @@ def show(session: Session, wanted: Wanted) -> int:
             await _mention_others(orchestrations, orchestration)
         return 0
 
+    if not wanted.any_id:
+        warn(lost(session.root))
     with interruptible(still_running(wanted.any_id)):
         code = ask(session, work)
     for watch in watched:
@@ -77,21 +81,32 @@ async def _show_once(orchestration: Orchestration, task_id: str | None, *, as_js
 async def _show_all(orchestrations: Orchestrations, *, as_json: bool) -> int:
     found = await orchestrations.active(everything=True)
     if as_json:
-        boards = [document(await orchestration.summary()) | {"directory": _text(orchestration)} for orchestration in found]
-        write_json({"orchestrations": boards})
+        write_json({"orchestrations": [await _board(orchestration) | {"directory": _text(orchestration)} for orchestration in found]})
         return 0
     for orchestration in found:
-        await _show_once(orchestration, None, as_json=False)
+        try:
+            await _show_once(orchestration, None, as_json=False)
+        except JournalDamaged as damage:
+            click.echo(f"{click.style(orchestration.orchestration_id, bold=True)}  {mark(DAMAGED)}")
+            warn([str(damage)])
     if not found:
         click.echo("No orchestration yet.")
     return 0
+
+
+async def _board(orchestration: Orchestration) -> dict[str, object]:
+    try:
+        return document(await orchestration.summary())
+    except JournalDamaged as damage:
+        warn([str(damage)])
+        return {"orchestrationId": orchestration.orchestration_id, "error": {"code": damage.code, "message": str(damage)}}
 
 
 async def _mention_others(orchestrations: Orchestrations, shown: Orchestration) -> None:
     """Somebody else's work in the same project, a head agent's for instance, is worth a line."""
     for other in await orchestrations.active():
         if other.orchestration_id != shown.orchestration_id:
-            found = counts(row.status for row in await rows_of(other))
+            found = counts(line.status for line in (await known_of(other)).lines())
             click.echo(f"Also in this project: {found}; devsh orchestrate status {other.orchestration_id}")
 
 

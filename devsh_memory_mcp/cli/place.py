@@ -26,5 +26,5 @@ def find_path(session: Session, given: str | None) -> Path | None:
     if not given:
         return None
     path = session.surroundings.directory / Path(given).expanduser()
-    is_ours = (path / JOURNAL_FILE).exists() or (path.is_file() and path.suffix in (".gz", ".tgz", ".jsonl"))
-    return path if "/" in given or is_ours else None
+    is_no_id = any(character in given for character in "/.~")
+    return path if is_no_id or (path / JOURNAL_FILE).exists() else None

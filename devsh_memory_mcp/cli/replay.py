@@ -39,7 +39,7 @@ FEW = 15  # events that are told to people who name no number
 )
 @click.pass_context
 def replay(context: click.Context, given: str | None, *, seq: int | None, events: int, as_json: bool) -> None:
-    """Show plan, agents and mailbox as they were right behind an event, and what happened before it.
+    """Show plan, agents and mailbox as they were right after an event, and what happened before it.
 
     ID is an orchestration's or a task's; PATH is an orchestration's directory, or what `devsh orchestrate export` made: a
     bug report is looked at as it is. Nothing is changed. Events that were committed together count together.
@@ -50,7 +50,7 @@ def replay(context: click.Context, given: str | None, *, seq: int | None, events
     end = played.last if seq is None else played.end_of(seq)
     notes = played.notes()
     if seq is not None and end != seq:
-        notes.insert(0, f"Event {seq} was committed together with those up to {end}, so it is shown as it was behind {end}.")
+        notes.insert(0, f"Event {seq} was committed together with those up to {end}, so it is shown as it was after {end}.")
     if as_json:
         write_json(_document(played, end, notes, path))
     else:
@@ -90,7 +90,7 @@ def _show(played: Playback, end: int, events: int, path: Path) -> None:
     state, at = played.state_at(end), played.entries[end - 1].timestamp
     reasons = waiting_then(state, at)
     lines = [line_of(summary.task_row(state, task, reasons.get(task.orchestration_task_id))) for task in state.tasks.values()]
-    heading = f"{plain(state.orchestration_id)}  as it was behind event {end} of {played.last}, {instant_text(at)}"
+    heading = f"{plain(state.orchestration_id)}  as it was after event {end} of {played.last}, {instant_text(at)}"
     for line in picture(heading, lines, at, Glass(terminal.width(), unicode=terminal.speaks_unicode())):
         click.echo(line)
     _section("Mailbox", [_mail(message, state) for message in state.messages.values()])

@@ -76,7 +76,7 @@ def _attempt_ended(event: events.AttemptEnded, name: Name) -> str:
 
 def _retry(event: events.RetryScheduled, name: Name) -> str:
     task, seconds = name(event.orchestration_task_id), event.delay_ms / 1000
-    return f"{task}: another attempt will be made in {seconds:.1f} s, since attempt {event.attempt} ended ({event.reason})"
+    return f"{task}: attempt {event.attempt} will be made in {seconds:.1f} s, since attempt {event.attempt - 1} ended ({event.reason})"
 
 
 def _completed(event: events.AgentCompleted, name: Name) -> str:

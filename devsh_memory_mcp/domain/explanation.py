@@ -90,7 +90,10 @@ def _dependency(task: Task, look: Look) -> str:
 
 def _running(task: Task, look: Look) -> list[str]:
     begun = f"It is at work{_since(task, look.now)}" if task.agent_started else "Its checkout is being made"
-    again = f", in attempt {task.attempt}" if task.attempt > 1 else ""
+    again = ""
+    if task.attempt > 1:
+        first = f" (the first began {_span(look.now - task.started_at)} ago)" if task.started_at else ""
+        again = f", in attempt {task.attempt}{first}"
     doing = look.activity(task)
     said = [_reason(task.waiting_for) if task.waiting_for else f"{begun}{again}{f': {doing}' if doing else ''}."]
     if task.needs_input:
@@ -107,14 +110,14 @@ def _ended(state: State, task: Task) -> list[str]:
     if task.status is Status.COMPLETED:
         return ["It has completed."]
     if task.status is Status.CANCELLED:
-        return ["It was cancelled."]
+        return ["It was cancelled.", *([] if task.error_message in (None, "Cancelled.") else [_stopped(task.error_message)])]
     if task.reason == "dependency":
         cause = next((one for one in dependencies(state, task) if is_cause(task, one)), None)
         if cause is None:
             return [f"It never started: {_stopped(task.error_message or 'a dependency failed')}"]
         why = f": {_stopped(cause.error_message)}" if cause.status is Status.FAILED and cause.error_message else "."
         return [f"It never started, because its dependency {cause.id} {_was(cause)}{why}"]
-    times = f" in each of {task.attempt} attempts" if task.attempt > 1 else ""
+    times = f" in attempt {task.attempt}, the last" if task.attempt > 1 else ""
     said = [f"{_cause(task)}{times}: {_stopped(task.error_message or 'it gave no reason')}"]
     words = summary.FAILURES.get(task.totals.failure or "")
     return [*said, f"That is so because {words}."] if words else said
@@ -146,7 +149,8 @@ def _work(task: Task) -> list[str]:
 
 
 def _since(task: Task, now: datetime) -> str:
-    return f" for {_span(now - task.started_at)}" if task.started_at else ""
+    """How long its attempt is at work."""
+    return f" for {_span(now - task.attempt_started_at)}" if task.attempt_started_at else ""
 
 
 def _span(span: timedelta) -> str:

@@ -33,6 +33,7 @@ class Task:
     held: bool = False
     waiting_for: str | None = None
     started_at: datetime | None = None
+    attempt_started_at: datetime | None = None
     completed_at: datetime | None = None
     agent_started: bool = False
     attempt: int = 0
@@ -224,7 +225,7 @@ def _attempt_started(state: State, seq: int, at: datetime, event: events.Attempt
     task.attempt = task.live_attempt = event.attempt
     task.last_report, task.not_before, task.agent_started = 0, None, False
     task.needs_input = task.waiting_for = None
-    task.started_at = task.started_at or at
+    task.started_at, task.attempt_started_at = task.started_at or at, at
     task.checkouts.add(event.attempt)
     task.changed = seq
 

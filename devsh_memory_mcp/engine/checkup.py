@@ -220,10 +220,18 @@ def _programs(environment: Mapping[str, str]) -> list[Check]:
         first = shutil.which(name, path=environment.get("PATH", os.defpath))
         if first is None:
             if os.access(own / name, os.X_OK):
-                found.append(Check("PATH", "note", f"{name} is not on your PATH; it is {own / name}", "uv tool update-shell"))
+                found.append(Check("PATH", "note", f"{name} is not on your PATH; it is {own / name}", _way_onto_path(own, environment)))
         elif _is_of_npm(Path(first)):
             found.append(Check("PATH", "note", f"{first} comes first on your PATH and is an npm package, not this", f"npm rm -g {name}"))
     return found or [Check("PATH", "ok", f"{' and '.join(PROGRAMS)} are this installation's")]
+
+
+def _way_onto_path(own: Path, environment: Mapping[str, str]) -> str:
+    """What brings a directory onto PATH: the tool that installed us into it, where it is here, else a line for the shell."""
+    for tool, remedy in (("pipx", "pipx ensurepath"), ("uv", "uv tool update-shell")):
+        if tool in own.resolve().parts and shutil.which(tool, path=environment.get("PATH", os.defpath)):
+            return remedy
+    return f'export PATH="{own}:$PATH"   # in your shell\'s profile'
 
 
 def _is_of_npm(program: Path) -> bool:

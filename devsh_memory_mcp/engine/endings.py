@@ -168,7 +168,8 @@ def cancel(state: State, task: Task, *, cascade: bool) -> tuple[tuple[Event, ...
     live = [target for target in targets if target.live_attempt and not target.cancel_requested]
     events: list[Event] = [CancelRequested(orchestration_task_id=target.orchestration_task_id, cascade=cascade) for target in live]
     for target in idle:
-        events.append(AgentCancelled(orchestration_task_id=target.orchestration_task_id))
+        why = {} if target is task else {"error_message": f"It depends on {task.id}, which was cancelled with all that depend on it."}
+        events.append(AgentCancelled(orchestration_task_id=target.orchestration_task_id, **why))
         events.extend(_undeliverable(state, target))
     spared = frozenset(target.orchestration_task_id for target in targets)
     events.extend(_cascade(state, idle, spared))

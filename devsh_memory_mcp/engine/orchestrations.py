@@ -100,7 +100,7 @@ class LocalOrchestrations:
         opened = [self._opened(found) for found in pool]
         if everything:
             return opened
-        return [one for index, one in enumerate(opened) if index == 0 or not self._is_stale(await one.state())]
+        return [one for index, one in enumerate(opened) if index == 0 or await one.is_damaged() or not self._is_stale(await one.state())]
 
     async def begin(self, description: str = "", *, max_concurrent: int | None = None) -> LocalOrchestration:
         """A new one, which becomes the current one."""

@@ -63,6 +63,7 @@ async def _looks(site: Site, any_id: str, *, follow: bool) -> AsyncIterator[_Loo
             yield _Look(reading.Places(site.directory).run(task), task.spec.agent_name, task.is_terminal)
             if follower is None or task.is_terminal:
                 return
+            await site.journal.read_whole()  # behind a damage nothing tells of its end
             await follower.wait()
 
 

@@ -20,6 +20,7 @@ from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, witho
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
 from devsh_memory_mcp.settings import Settings, load_settings
+from devsh_memory_mcp.store.scrubber import without_secrets_in_names
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
 SettingsOf = Callable[[str | None], Settings]
@@ -85,7 +86,7 @@ class Preparation:
         check_program(adapter, agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
-            branch = await _another_branch(old.spec.repository, request, task_id, settings_of)
+            branch = await self._another_branch(old.spec.repository, request, task_id, settings_of)
             repository, warnings = await continued(state, old, branch, without_repository(self.caller.environment))
         else:
             repository, warnings = await self._repository(request, inherited, task_id, settings_of)
@@ -127,7 +128,7 @@ class Preparation:
         """Without `repo`, a dependent works on its first dependency's code and goes on from its branch."""
         source, follows = inherited
         if request.repo is None and request.branch is None and source is not None:
-            branch = await _another_branch(source, request, task_id, settings_of)
+            branch = await self._another_branch(source, request, task_id, settings_of)
             return source.model_copy(update={"branch": branch, "follows": follows, "continues": False, "uncommitted": 0}), ()
         wanted = Wanted(
             repo=request.repo if request.repo is not None or source is None else _place(source),
@@ -138,16 +139,15 @@ class Preparation:
             mirrors=self.mirrors,
             settings_of=settings_of,
         )
-        return await resolve(wanted, request.prompt, task_id)
+        return await resolve(wanted, without_secrets_in_names(request.prompt, self.caller.environment), task_id)
 
-
-async def _another_branch(source: Repository | None, request: SpawnRequest, task_id: str, settings_of: SettingsOf) -> str:
-    """The name of a new branch in a repository that an earlier task worked on; it does not matter where that had none."""
-    if source is None:
-        return ""
-    own = (await to_thread.run_sync(settings_of, source.work_tree)).branch_prefix
-    prefix = FALLBACK_BRANCH_PREFIX if source.branch.startswith(FALLBACK_BRANCH_PREFIX) else own
-    return branch_name(prefix, request.prompt, task_id)
+    async def _another_branch(self, source: Repository | None, request: SpawnRequest, task_id: str, settings_of: SettingsOf) -> str:
+        """The name of a new branch in a repository that an earlier task worked on; it does not matter where that had none."""
+        if source is None:
+            return ""
+        own = (await to_thread.run_sync(settings_of, source.work_tree)).branch_prefix
+        prefix = FALLBACK_BRANCH_PREFIX if source.branch.startswith(FALLBACK_BRANCH_PREFIX) else own
+        return branch_name(prefix, without_secrets_in_names(request.prompt, self.caller.environment), task_id)
 
 
 def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Settings | None) -> TaskSpec:

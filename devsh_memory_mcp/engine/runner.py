@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.repeats import Repeats
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import DevshError
@@ -40,7 +40,6 @@ from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 
 LOCK_FILE = "runner.lock"
-_SAY_AGAIN = 60.0  # seconds
 
 
 class Commands(NamedTuple):
@@ -66,8 +65,8 @@ class Runner:
         self._id = ""
         self._is_leaving = False
         self._abandoned: set[str] = set()
-        self._said: dict[str, float] = {}
         self._opening = anyio.Lock()
+        self._repeats = Repeats()
         self._tasks: TaskGroup
         self._desks: Desks
         self._attempts: Attempts
@@ -136,12 +135,10 @@ class Runner:
         self._attempts.hear_exit(directory)
 
     def _log(self, text: str) -> None:
-        """For what nobody waits to be told; stderr is the runner's log. What lasts is said once a minute."""
-        now = self._clock.monotonic()
-        if now < self._said.get(text, -inf) + _SAY_AGAIN:
-            return
-        self._said = {said: at for said, at in self._said.items() if now < at + _SAY_AGAIN} | {text: now}
-        print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {text}", file=sys.stderr, flush=True)  # noqa: T201
+        """For what nobody waits to be told; stderr is the runner's log."""
+        said = self._repeats.words(text, self._clock.monotonic())
+        if said is not None:
+            print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {said}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _with_work(self) -> list[Found]:
         """The orchestrations in which something can still happen, but for those that were found to be broken."""

@@ -59,8 +59,13 @@ class LocalOrchestration:
         await self._journal.aclose()
 
     async def state(self) -> State:
-        """The state as the journal has it now."""
+        """The state as the journal has it now, of a damaged one what can be read of it."""
         return await self._journal.read()
+
+    async def is_damaged(self) -> bool:
+        """Whether a part of its journal cannot be read."""
+        await self._journal.read()
+        return bool(self._journal.damage)
 
     def _reader(self, state: State) -> str:
         """Whom the caller's messages are for and from: `head`, or the task whose agent he is. Another's agent is nobody here."""
@@ -156,20 +161,21 @@ class LocalOrchestration:
 
     async def status(self, any_id: str) -> answers.TaskRecord:
         """One task."""
-        state = await self._journal.read()
-        record = reading.record(state, state.get_task(any_id), self.directory, self.site.clock.now())
-        if not self._journal.damage:
-            return record
-        told = f"The journal is damaged behind event {state.seq}; what came later is not shown. Run `devsh fsck --repair`."
-        return record.model_copy(update={"warnings": (*record.warnings, told)})
+        state = await self._journal.read_whole()
+        return reading.record(state, state.get_task(any_id), self.directory, self.site.clock.now())
 
     async def list_tasks(self, request: requests.ListRequest) -> answers.ListAnswer:
         """The tasks, newest first."""
-        return reading.listing(await self._journal.read(), request, self.directory, self.site.clock.now())
+        return reading.listing(await self._journal.read_whole(), request, self.directory, self.site.clock.now())
+
+    async def remains(self) -> tuple[answers.TaskRow, ...]:
+        """The tasks that a damaged journal still tells of, newest first; where they are now, nobody knows."""
+        state = await self._journal.read()
+        return reading.rows(state, list(state.tasks.values())[::-1], {}, self.directory)
 
     async def results(self) -> answers.ResultsAnswer:
         """What all tasks came to, and which of their branches conflict with each other."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         answer, branches = reading.results(state, self.directory), radar.published(state)
         seen = await radar.look(branches, self._caller.environment)
         found = {"conflicts": seen.conflicts, "warnings": seen.warnings, "next": aftermath.advice(answer.results, seen.conflicts)}
@@ -177,31 +183,31 @@ class LocalOrchestration:
 
     async def work(self, any_id: str) -> answers.WorkAnswer:
         """Where a task's work is."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         answer, task = work.describe(state, state.get_task(any_id), self.directory), state.get_task(any_id)
         found = await to_thread.run_sync(work.find, task)
         return answer.model_copy(update=found.fields()) if found else answer
 
     async def summary(self) -> answers.SummaryAnswer:
         """The whole at a glance."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         places = reading.Places(self.directory)
         running = {name: at for name, task in state.unfinished.items() if (at := places.last_activity(task))}
         return summary.summary(state, running)
 
     async def brief(self) -> str:
         """What a head that lost its memory has to know."""
-        merged = await branches.merged(branches.published(await self._journal.read()), self._caller.environment)
-        return reading.brief(await self._journal.read(), merged, self.directory, self.site.clock.now())
+        merged = await branches.merged(branches.published(await self._journal.read_whole()), self._caller.environment)
+        return reading.brief(await self._journal.read_whole(), merged, self.directory, self.site.clock.now())
 
     async def plan(self) -> dict[str, object]:
         """PLAN.json as it would be written now."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         return plan_document(state, reading.waiting(state, self.directory, self.site.clock.now()))
 
     async def explain(self, any_id: str) -> answers.Explanation:
         """Why a task is where it is."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         return reading.explanation(state, state.get_task(any_id), self.directory, self.site.clock.now())
 
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
@@ -250,7 +256,7 @@ class LocalOrchestration:
 
     async def _confirmed(self, after: int | None) -> State:
         """The state in which the answers that arrived are read: those up to `after`, and all where the caller does not say."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         had = tuple(sorted(number for number in self._handed_out if after is None or number <= after))
         if not had:
             return state
@@ -296,7 +302,7 @@ class LocalOrchestration:
 
     async def pull(self, *, full: bool = False) -> answers.PullAnswer:
         """What changed since the last pull, once PLAN.json says it too."""
-        state = await self._journal.read()
+        state = await self._journal.read_whole()
         trouble = await self.site.link.ring(self.orchestration_id)
         synced = trouble is None and await wait_until_exact(self.site, state.seq)
         reasons = reading.waiting(state, self.directory, self.site.clock.now())

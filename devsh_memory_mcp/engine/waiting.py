@@ -14,7 +14,6 @@ from devsh_memory_mcp.engine import reading
 from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.engine.correspondence import letters_for
 from devsh_memory_mcp.engine.site import Site
-from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.ports import Change, Progress
 from devsh_memory_mcp.store.bookkeeping import shows
 
@@ -112,17 +111,15 @@ async def wait_for(site: Site, request: WaitRequest, reader: Reader, progress: P
     """Until the condition holds, there is news for the reader or the time is over. NotFound for an unknown id."""
     journal = site.journal
     wait = Wait(request, reader, site.clock.monotonic())
-    state = await journal.read()
+    state = await journal.read_whole()
     is_late = not wait.is_over(state) and request.timeout == 0
     if not is_late and not wait.is_over(state):
         with anyio.move_on_after(request.timeout / 1000) as scope:
             async with site.link.follow(site.orchestration_id) as follower, _telling(progress, site, wait):
-                state = await journal.read()
+                state = await journal.read_whole()
                 while not (wait.is_over(state) or wait.has_news(state)):
-                    if journal.damage:  # what comes behind it cannot be read, so there is nothing to wait for
-                        raise JournalDamaged(f"{journal.path} is damaged behind event {state.seq}: {journal.damage}.")
                     await follower.wait()
-                    state = await journal.read()
+                    state = await journal.read_whole()
         is_late = scope.cancelled_caught
     state = await journal.read()
     answer = wait.answer(state, site, timed_out=is_late)
@@ -178,4 +175,5 @@ async def changes_of(site: Site, after: int) -> AsyncIterator[Change]:
                 yield Change(entry.seq, entry.event.name, summary.task_row(state, task) if task else None)
                 seq = entry.seq
             if not entries:
+                await journal.read_whole()  # behind a damage nothing will ever come
                 await follower.wait()

@@ -12,7 +12,7 @@ from mcp.types import Resource, ResourceTemplate
 from devsh_memory_mcp.domain.answers import TaskRow
 from devsh_memory_mcp.domain.brief import elsewhere
 from devsh_memory_mcp.domain.requests import ListRequest
-from devsh_memory_mcp.errors import DevshError, NotFound
+from devsh_memory_mcp.errors import DevshError, JournalDamaged, NotFound
 from devsh_memory_mcp.faces.mcp_result import Json, dumped, fitted, plain
 from devsh_memory_mcp.ports import Orchestrations
 
@@ -97,8 +97,12 @@ async def brief_of(orchestrations: Orchestrations) -> str:
     except NotFound:
         others = []
         for other in await orchestrations.active():
-            counts = (await other.summary()).status
-            others.append((other.orchestration_id, f"{counts.running} running, {counts.pending} pending, {counts.total} in all"))
+            try:
+                counts = (await other.summary()).status
+            except JournalDamaged as damage:
+                others.append((other.orchestration_id, f"damaged: {damage.next_step}"))
+            else:
+                others.append((other.orchestration_id, f"{counts.running} running, {counts.pending} pending, {counts.total} in all"))
         return elsewhere(others)
 
 

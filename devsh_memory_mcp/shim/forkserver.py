@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 
 from devsh_memory_mcp.shim import kernel
@@ -57,7 +58,11 @@ class _Server:
                 return
 
     def _answer(self) -> bool:
-        content, descriptors = _receive(self._connection)
+        try:
+            content, descriptors = _receive(self._connection)
+        except ConnectionError as error:  # the runner was killed, which is its end like any other
+            sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} the fork server follows its runner: {error.strerror}\n")
+            return False
         if not content:
             return False
         directory = os.fsdecode(content.rstrip(b"\n"))

@@ -12,9 +12,10 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.domain.events import Event, OrchestrationCreated
 from devsh_memory_mcp.domain.state import State
-from devsh_memory_mcp.errors import Conflict
+from devsh_memory_mcp.errors import Conflict, JournalDamaged
 from devsh_memory_mcp.ports import Clock, Committed, Decide, Value
 from devsh_memory_mcp.store.committer import Committer, Queued
 from devsh_memory_mcp.store.files import Sync, create_file, explained, make_directory, sync_data
@@ -73,6 +74,15 @@ class FileJournal:
         """The state up to the last complete commit on disk; where the journal is damaged, up to there."""
         await self._catch_up()
         return self._reader.state
+
+    async def read_whole(self) -> State:
+        """The same for who answers with it: JournalDamaged where it is only what stands before some damage."""
+        state = await self.read()
+        if self.damage:
+            raise JournalDamaged(
+                f"The journal {self.path} is damaged: only its first {counted(state.seq, 'event')} can be read ({self.damage})."
+            )
+        return state
 
     async def read_after(self, seq: int) -> Sequence[Entry]:
         """Every event behind `seq`, in order, up to the last complete commit on disk."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.events import FORMAT
 from devsh_memory_mcp.domain.state import State
-from devsh_memory_mcp.errors import DevshError, InvalidRequest, JournalDamaged
+from devsh_memory_mcp.errors import DevshError, InvalidRequest, JournalDamaged, NotFound
 from devsh_memory_mcp.shim.rundir import open_regular
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE
 from devsh_memory_mcp.store.files import explained
@@ -49,7 +49,7 @@ class Playback:
         """What a reader should know of the journal itself."""
         told = []
         if self.damage:
-            told.append(f"The journal is damaged behind event {self.last} ({self.damage}); what follows cannot be read.")
+            told.append(f"The journal is damaged: it can be read up to event {self.last}, and not what came after it ({self.damage}).")
         if self.torn:
             told.append(f"{self.torn} bytes at its end belong to no whole commit; nobody was told that they were done.")
         if self.foreign:
@@ -68,10 +68,14 @@ def folded(entries: Sequence[Entry]) -> State:
 
 def read_playback(path: Path) -> Playback:
     """The journal of a directory, of an export, or the file itself. NotFound, InvalidRequest, JournalDamaged where none can be read."""
+    if not path.exists():
+        raise NotFound(f"{path} does not exist.", next_step=f"{_EXPORT_HINT} Or give an id: `devsh orchestrate list --all` shows all.")
     try:
         if path.is_dir():
             path = path / JOURNAL_FILE
         content = _read(path)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path.parent} is no orchestration: it has no {JOURNAL_FILE}.", next_step=_EXPORT_HINT) from error
     except OSError as error:
         raise explained(error, path) from error
     played = play(content)

@@ -18,7 +18,7 @@ from devsh_memory_mcp.store.files import Identity, explained, identity_of, read_
 from devsh_memory_mcp.store.line import Entry, Foreign, Scan, scan
 
 KEPT = 4096  # entries, for followers that are a little behind
-__all__ = ["JOURNAL_FILE", "KEPT", "Progress", "Reader", "entries_after", "fold_file", "state_at"]
+__all__ = ["JOURNAL_FILE", "KEPT", "Progress", "Reader", "entries_after", "fold_file", "look_into", "state_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,17 @@ class Reader:
 
 def fold_file(path: Path) -> State:
     """The state at the end of a journal, read without an event loop and without a lock. Raises NotFound, MemoryRootUnusable."""
+    return look_into(path)[0]
+
+
+def look_into(path: Path) -> tuple[State, str]:
+    """The same, with what is wrong behind it; empty where nothing is."""
     reader = Reader(path)
     try:
         reader.catch_up()
     finally:
         reader.close()
-    return reader.state
+    return reader.state, reader.damage
 
 
 def entries_after(path: Path, seq: int) -> list[Entry]:

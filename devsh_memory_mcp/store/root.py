@@ -22,7 +22,7 @@ from devsh_memory_mcp.store.journal import create
 from devsh_memory_mcp.store.line import Entry, own_lines
 from devsh_memory_mcp.store.lock import PATIENCE, HeldLock
 from devsh_memory_mcp.store.mount import demand_local
-from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
+from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file, look_into
 
 LOCK_FILE = "root.lock"
 RUNNER_LOCK_FILE = "runner.lock"
@@ -156,13 +156,21 @@ class MemoryRoot:
         return found
 
     def find_task(self, any_id: str) -> Found | None:
-        """The newest orchestration that has a task with that orchestrationTaskId, plan id or taskRunId."""
+        """The newest orchestration that has a task with that orchestrationTaskId, plan id or taskRunId.
+
+        Where none has, one that is damaged and speaks of it: whoever asks that one is told so.
+        """
         needle = f'"{checked_id(any_id)}"'.encode()
+        doubtful = None
         for found in self.all():
             path = found.directory / JOURNAL_FILE
-            if needle in path.read_bytes() and fold_file(path).find_task(any_id) is not None:
+            if needle not in path.read_bytes():
+                continue
+            state, damage = look_into(path)
+            if state.find_task(any_id) is not None:
                 return found
-        return None
+            doubtful = doubtful or (found if damage else None)
+        return doubtful
 
     def _move_finished(self) -> bool:
         found = _first(self.link)
@@ -197,6 +205,12 @@ def _readable(directory: Path) -> Found | None:
         return _first(directory)
     except Unavailable:
         return None
+
+
+def unreadable(root: Path) -> list[Path]:
+    """The orchestrations of which nothing can be said, since their journals do not begin as one does."""
+    places = (root / ORCHESTRATIONS).iterdir() if (root / ORCHESTRATIONS).is_dir() else ()
+    return sorted(place for place in places if os.path.lexists(place / JOURNAL_FILE) and _readable(place) is None)
 
 
 def _first(directory: Path) -> Found | None:

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from devsh_memory_mcp.agents.plain import as_read, overprinted
 from devsh_memory_mcp.inventory import CREDENTIALS
 from devsh_memory_mcp.shim.address import without_secrets
 
 MARK = "[scrubbed]"
 _SHORTEST = 8  # characters of a value; shorter ones would be found in innocent words
 _LONGEST_WORD = 8192  # characters; one that is longer and has an address in it is taken out whole
+_OF_A_NAME = 4000  # characters
 _MOST_FOLDS, _LONGEST_FOLD = 500, 80
 _PLACES = ("_URL", "_DIR", "_HOME")  # how variables end whose values are no secrets themselves
 _SECRET_VARIABLE = re.compile(
@@ -79,7 +81,7 @@ _HINTS: Mapping[str, tuple[str, ...]] = {
     "logins of registries": ("_auth", 'auth"', "auth'", "auth\\"),
     _BESIDE: (*_NAMED, *(f"{name}{end}" for name in ("pass", "_pat") for end in "=:\"'\\ ")),
 }  # fmt: skip
-_SIGNS = (*dict.fromkeys(hint for hints in _HINTS.values() for hint in hints), "@", "://", "\\u", "jwt")
+_SIGNS = (*dict.fromkeys(hint for hints in _HINTS.values() for hint in hints), "@", "://", "\\u", "\\b", "jwt")
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_ENDS = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _WORDS = re.compile(r"([\s'\"]+)")
@@ -127,7 +129,24 @@ class Scrubber:
         return value
 
     def text(self, text: str) -> str:
-        """Any text."""
+        """Any text. A secret that is broken up, by colours for instance, is one all the same, and goes with what breaks it up."""
+        shown = as_read(text)
+        if shown != text and (scrubbed := self._lines(shown)) != shown:
+            return scrubbed
+        return self._lines(text)
+
+    def _lines(self, text: str) -> str:
+        """A line that is printed over itself goes whole where a secret is read in what comes of it."""
+        if not _is_overprinted(text):
+            return self._scrubbed(text)
+        return self._scrubbed("\n".join(map(self._overprinted, text.split("\n"))))
+
+    def _overprinted(self, line: str) -> str:
+        said = line.rstrip("\r")
+        shown = overprinted(said)
+        return f"{MARK}{line[len(said) :]}" if "\r" in said and self._scrubbed(shown) != shown else line
+
+    def _scrubbed(self, text: str) -> str:
         for value, what in self._values:
             if value in text:
                 text = self._taken_out(text, re.compile(re.escape(value)), what)
@@ -169,6 +188,9 @@ class Scrubber:
 
     def _is_clean(self, text: str) -> bool:
         """Whether nothing in a line could be the sign of a secret; most lines are, and are not taken apart."""
+        shown = as_read(text)
+        if _is_overprinted(text) or (shown != text and not self._is_clean(shown)):
+            return False
         small = text.lower()
         if self._is_in_key or any(sign in small for sign in _SIGNS):
             return False
@@ -189,10 +211,11 @@ class Scrubber:
     def _plain_line(self, text: str) -> str:
         """A private key goes over many lines, of which no single one says that it is one."""
         if self._is_in_key:
-            self._is_in_key = not _KEY_ENDS.search(text)
+            self._is_in_key = not _KEY_ENDS.search(as_read(text))
             return ""
-        begins = _KEY_BEGINS.search(text)
-        self._is_in_key = begins is not None and not _KEY_ENDS.search(text, begins.end())
+        shown = as_read(text)
+        begins = _KEY_BEGINS.search(shown)
+        self._is_in_key = begins is not None and not _KEY_ENDS.search(shown, begins.end())
         ending = "\n" if text.endswith("\n") and begins else ""
         return self.text(text.rstrip("\n") if ending else text) + ending
 
@@ -206,6 +229,16 @@ class Scrubber:
         bare = without_secrets(word) if len(word) <= _LONGEST_WORD else MARK
         self.counts["userinfo and queries of URLs"] += bare != word
         return bare
+
+
+def without_secrets_in_names(text: str, environment: Mapping[str, str]) -> str:
+    """The beginning of a text of which a name is made that others will see; what looks like a secret is left out."""
+    return Scrubber(environment).text(text[:_OF_A_NAME]).replace(MARK, "").replace("…", "")
+
+
+def _is_overprinted(text: str) -> bool:
+    """Whether a carriage return stands within a line of it."""
+    return "\r" in text and any("\r" in line.rstrip("\r") for line in text.split("\n"))
 
 
 def _fold(secret: str) -> str:

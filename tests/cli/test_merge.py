@@ -88,7 +88,9 @@ def test_what_git_refuses_before_it_begins_can_be_repeated(stand):
     ("status", "work", "sentence"),
     [
         ("running", {}, "devsh orchestrate wait ns9"),
-        ("failed", {"ref": "refs/devsh/salvage/tr_1/1", "tip": "1234"}, "git merge refs/devsh/salvage/tr_1/1"),
+        ("failed", {"ref": "refs/devsh/salvage/tr_1/1", "tip": "1234"}, "git merge refs/devsh/salvage/tr_1/1` merges it all the same"),
+        ("cancelled", {"ref": "refs/devsh/salvage/tr_1/1", "tip": "1234"}, "ns9 was cancelled, so it has no branch to merge."),
+        ("failed", {}, "ns9 has failed and has changed nothing"),
         ("completed", {}, "changed nothing"),
         ("completed", {"branch": "dev/gone", "ref": "refs/devsh/salvage/tr_1/1", "tip": "1234"}, "not there any more"),
         ("completed", {"branch": "dev/x", "ref": "refs/heads/dev/x", "tip": "1", "git_directory": "/else/.git"}, "is another repository"),

@@ -1,6 +1,7 @@
 """`replay` and `export` as they are typed."""
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def place(devsh, orchestration, tmp_path):
 def test_it_shows_plan_mailbox_and_events_as_they_were(devsh, place):
     said = devsh("orchestrate", "replay", "--to", "2")
     assert said.code == 0
-    assert "orch_test00000001  as it was behind event 2 of 5, 2026-01-02T03:04:05.678Z" in said.out
+    assert "orch_test00000001  as it was after event 2 of 5, 2026-01-02T03:04:05.678Z" in said.out
     assert "t1" in said.out
     assert "2  03:04:05  t1 was spawned: Do it." in said.out
     assert "Mailbox" not in said.out
@@ -50,7 +51,7 @@ def test_with_json_it_is_the_three_views_and_what_happened(devsh, place):
 
 def test_the_middle_of_a_commit_is_its_end_and_what_is_out_of_range_is_refused(devsh, place):
     said = devsh("orchestrate", "replay", "--to", "3")
-    assert "behind event 4 of 5" in said.out
+    assert "after event 4 of 5" in said.out
     assert "Event 3 was committed together with those up to 4" in said.err
     said = devsh("orchestrate", "replay", "--to", "6", "--json")
     assert (said.code, json.loads(said.out)["error"]["message"]) == (2, "There is no event 6: 1 to 5 can be read in this journal.")
@@ -61,8 +62,10 @@ def test_a_damaged_journal_is_shown_as_far_as_it_can_be_read(devsh, place):
         file.write(encode((message("far"),), 9, START))
     said = devsh("orchestrate", "replay")
     assert said.code == 0
-    assert "behind event 5 of 5" in said.out
-    assert "The journal is damaged behind event 5 (the event after 5 has the number 9)" in said.err
+    assert "after event 5 of 5" in said.out
+    assert (
+        "The journal is damaged: it can be read up to event 5, and not what came after it (the event after 5 has the number 9)" in said.err
+    )
     assert json.loads(devsh("orchestrate", "replay", "--json").out)["damage"] == "the event after 5 has the number 9"
 
 
@@ -101,3 +104,19 @@ def test_an_export_says_in_json_what_was_left_out_and_scrubbed_and_replaces_noth
     assert devsh("orchestrate", "export", place, "-o", "out.tgz", "--force").code == 0
     assert devsh("orchestrate", "export", tmp_path / "memory").code == 4
     assert not list(Path(tmp_path).glob("*.tmp"))
+
+
+@pytest.mark.parametrize("given", ["nowhere.tar.gz", "./nowhere", "~/nowhere", "memory"])
+def test_a_path_that_leads_to_no_journal_says_what_would(devsh, place, given):
+    said = devsh("orchestrate", "replay", "./memory" if given == "memory" else given)
+    assert said.code == 4
+    assert "does not exist" in said.err or "is no orchestration: it has no EVENTS.jsonl" in said.err
+    assert "Name a directory with an EVENTS.jsonl, or the .tar.gz that `devsh orchestrate export` made." in said.err
+
+
+def test_an_export_that_could_be_committed_says_so(devsh, place, tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    told = "lies in a git checkout that does not ignore it: do not commit it, or name another place with -o."
+    assert told in devsh("orchestrate", "export", place, "-o", "one.tgz").err
+    (tmp_path / ".gitignore").write_text("*.tgz\n")
+    assert told not in devsh("orchestrate", "export", place, "-o", "two.tgz").err

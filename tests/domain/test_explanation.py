@@ -25,7 +25,7 @@ def said(state: State, of: Task, **waiting: str) -> tuple[str, ...]:
 def test_a_waiting_task_says_of_each_dependency_what_that_one_does_or_waits_for() -> None:
     state = State()
     task(state, "lint", Status.COMPLETED)
-    task(state, "unit", Status.RUNNING, started_at=NOW - timedelta(seconds=90), agent_started=True)
+    task(state, "unit", Status.RUNNING, attempt_started_at=NOW - timedelta(seconds=90), agent_started=True)
     task(state, "docs", after=("unit",))
     task(state, "stuck", Status.RUNNING, needs_input="It may not run curl")
     last = task(state, "ship", after=("lint", "unit", "docs", "stuck"))
@@ -63,7 +63,7 @@ def test_a_failure_says_what_failed_and_why_and_no_code_word() -> None:
         "That is so because the provider does not accept the login (auth).",
     )
     late = task(state, "late", Status.FAILED, reason="timeout", error_message="It was ended after 5 s, its time limit.", attempt=2)
-    assert said(state, late) == ("It took too long in each of 2 attempts: It was ended after 5 s, its time limit.",)
+    assert said(state, late) == ("It took too long in attempt 2, the last: It was ended after 5 s, its time limit.",)
     behind = task(state, "two", Status.FAILED, after=("one",), reason="dependency", error_message="Dependency one failed")
     assert said(state, behind) == ("It never started, because its dependency one failed: bash: exit code 3: why.",)
 
@@ -73,3 +73,10 @@ def test_an_attempt_that_is_held_before_its_agent_starts_says_what_it_waits_for(
     held = task(state, "one", Status.RUNNING, started_at=NOW, waiting_for="the credential X: the runner was restarted")
     assert said(state, held) == ("It waits for the credential X: the runner was restarted.",)
     assert said(state, task(state, "two", after=("one",)))[1] == "one waits for the credential X: the runner was restarted."
+
+
+def test_the_time_that_is_told_is_that_of_the_attempt_and_the_first_one_is_told_apart() -> None:
+    state = State()
+    began = {"started_at": NOW - timedelta(seconds=300), "attempt_started_at": NOW - timedelta(seconds=20)}
+    again = task(state, "one", Status.RUNNING, agent_started=True, attempt=2, **began)
+    assert said(state, again) == ("It is at work for 20s, in attempt 2 (the first began 5m ago): runs pytest.",)

@@ -29,13 +29,14 @@ class LoopClock:
 class MemoryJournal:
     """Also its link: whoever follows is rung at each commit, and by nothing else."""
 
-    damage = ""
-
     def __init__(self) -> None:
         self.state = State()
         self._grown = anyio.Event()
 
     async def read(self) -> State:
+        return self.state
+
+    async def read_whole(self) -> State:
         return self.state
 
     async def transact(self, decide: Decide[Any]) -> Committed[Any]:

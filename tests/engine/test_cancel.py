@@ -49,7 +49,11 @@ async def test_a_cascade_cancels_running_and_pending_dependents_and_nobody_fails
         assert (answer.cancelled, answer.cancelled_count) == (True, 3)
         assert await pipe.end() == ["here"]
         rows = (await ended(orchestration, "first", "second", "third")).tasks
+        explained = await orchestration.explain("second")
     assert [row.status for row in rows] == ["cancelled"] * 3
+    told = "It depends on first, which was cancelled with all that depend on it."
+    assert [row.error_message for row in rows] == ["Cancelled.", told, told]
+    assert explained.because == ("It was cancelled.", told)
 
 
 async def test_a_pending_task_is_cancelled_in_one_commit_and_is_never_started(house: House) -> None:

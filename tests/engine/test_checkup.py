@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ async def test_an_npm_package_that_comes_first_on_path_is_warned_of(user: User) 
     assert found[0].said == f"{user.home}/bin/devsh comes first on your PATH and is an npm package, not this"
     assert found[0].remedy == "npm rm -g devsh"
     assert "devsh-memory-mcp is not on your PATH" in found[1].said
+    assert found[1].remedy == f'export PATH="{sysconfig.get_path("scripts")}:$PATH"   # in your shell\'s profile'  # there is no uv
 
 
 def test_a_head_is_told_which_agents_are_here_and_who_pays(user: User) -> None:

@@ -1,6 +1,7 @@
 """A bug report of a real run: made while agents work, and with none of the secrets that were said in it."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -36,7 +37,7 @@ async def test_no_secret_of_prompt_message_output_or_environment_is_in_an_export
         assert all(found["code"] == "views_behind" for found in json.loads(unpacked(house.directory / name)[told])["fsck"])
         return unpacked(house.directory / name)
 
-    script = f"""# {TOKEN} is for the first words of a branch
+    script = f"""# {TOKEN} stands where a branch gets its words from
     echo {KEY}; echo '{{"password": "{PASSWORD}"}}' >&2; echo https://me:{PASSWORD}@example.com/r.git > work
     echo {VALUE}; echo begun > {pipe.path}; {gate.pass_through}; echo {TOKEN}"""
     async with house.opened() as orchestration:
@@ -56,6 +57,17 @@ async def test_no_secret_of_prompt_message_output_or_environment_is_in_an_export
         assert any(name.endswith("/stdout.log") for name in files)
     state = read_playback(house.directory / "after.tar.gz")
     assert state.last == fold_file(journal).seq
-    assert set(json.loads(after[told])["scrubbed"]) >= {"the value of SOME_API_KEY", "tokens of code hosts", "names of branches"}
+    assert set(json.loads(after[told])["scrubbed"]) >= {"the value of SOME_API_KEY", "tokens of code hosts"}
     assert TOKEN.encode() in journal.read_bytes()
     capsys.readouterr()
+
+
+async def test_a_secret_of_a_prompt_is_in_no_name_that_is_made_of_it(house: House, repository: Path) -> None:
+    caller = {"environment": dict(os.environ) | {"SOME_API_KEY": VALUE}}
+    async with house.opened(**caller) as orchestration:
+        first = await orchestration.spawn(shell(f"# {TOKEN} and {VALUE} for\ntrue", repo=None, name="first"))
+        second = await orchestration.spawn(shell(f"# with {KEY}\ntrue", repo=None, depends_on=["first"]))
+        assert (first.branch or "").startswith("dev/and-for-true-")
+        assert (second.branch or "").startswith("dev/with-true-")
+        for spawned in (first, second):
+            await ended(orchestration, spawned.orchestration_task_id)

@@ -74,6 +74,14 @@ async def test_the_branch_is_pushed_and_the_pull_request_opened(house: House, ho
     assert f"Its pull request: {URL}" in explained.because
 
 
+async def test_a_title_that_is_made_of_the_prompt_has_no_secret_of_it(house: House, hosted: Path, gh: Gh) -> None:
+    async with house.opened(environment=gh.environment) as orchestration:
+        await proposed(orchestration, f"# Use {'ghp' + '_AbCdEfGhIjKlMnOpQrSt'} here\necho new > new")
+        await until_event(orchestration, "pull_request_opened")
+    (asked,) = gh.asked("create")
+    assert "--title # Use here --body-file" in asked
+
+
 @pytest.mark.promise("cli.spawn.auto-pr")
 async def test_the_settings_ask_for_it_too_and_never_for_a_repository_of_this_machine(
     house: House, hosted: Path, gh: Gh, own_surroundings: Path

@@ -28,7 +28,7 @@ class Server:
         self._connection.settimeout(PATIENCE)
         argv = [os.path.realpath(sys.executable), "-I", "-S", "-c", BOOT, PACKAGES, "root", "--socket-fd", str(theirs.fileno())]
         with theirs:
-            self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], start_new_session=True, umask=0o077)
+            self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], start_new_session=True, umask=0o077, stderr=subprocess.PIPE)
 
     def start(self, directory: pathlib.Path, secrets: dict[str, str] | None = None) -> None:
         lock = os.open(directory / rundir.LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
@@ -46,9 +46,14 @@ class Server:
     def await_word(self, line: str) -> None:
         assert self._connection.recv(4096) == line.encode() + b"\n"
 
-    def close(self) -> None:
+    def peek(self) -> bytes:
+        return self._connection.recv(4096, socket.MSG_PEEK)
+
+    def close(self) -> str:
         self._connection.close()
-        assert self.process.wait(PATIENCE) == 0
+        _, told = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0
+        return told.decode()
 
 
 @pytest.fixture
@@ -115,3 +120,11 @@ def test_a_credential_is_in_the_agents_environment_and_in_no_file(stage: Stage, 
     files = [path for path in directory.rglob("*") if path.is_file() and path.name != "prompt"]
     assert not [path for path in files if b"=sesame" in path.read_bytes() or b'"sesame"' in path.read_bytes()]
     assert "run.json" in [path.name for path in files]
+
+
+def test_a_runner_that_was_killed_with_something_unread_is_a_line_in_its_log_and_no_traceback(tmp_path: pathlib.Path) -> None:
+    server = Server()
+    server.start(tmp_path)  # where no run.json is, so that the shim ends at once
+    assert server.peek() == f"ended {tmp_path}\n".encode()
+    (line,) = server.close().splitlines()
+    assert line.endswith("the fork server follows its runner: Connection reset by peer")

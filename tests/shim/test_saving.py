@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from devsh_memory_mcp.shim.rundir import Checkout, Merge
+from devsh_memory_mcp.shim.rundir import Checkout, Merge, Outcome
 from tests.shim.stage import Repository, Stage
 
 
@@ -140,27 +140,31 @@ def test_what_the_user_does_to_a_branch_once_it_is_published_is_his_and_is_told(
     assert there == (repository.git("rev-parse", "main") if "moved" in said else "")
 
 
+def saved_beside_a_checkout(stage: Stage, repository: Repository, continued: Checkout, when: str) -> Outcome:
+    """Saves while somebody checks the branch out elsewhere, `before` or `after` it is moved."""
+    elsewhere = f"git -C {repository.path} worktree add -q {stage.root}/elsewhere dev/work-ab12c"
+    outcome = stage.run(
+        "echo two >>made", checkout=continued, environment=with_a_quick_user(stage, "continued refs/heads/", **{when: elsewhere})
+    )
+    assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
+    return outcome
+
+
 def test_a_branch_that_is_checked_out_in_the_instant_of_its_move_goes_back(
     stage: Stage, repository: Repository, continued: Checkout
 ) -> None:
-    elsewhere = f"git -C {repository.path} worktree add -q {stage.root}/elsewhere dev/work-ab12c"
-    environment = with_a_quick_user(stage, "continued refs/heads/", before=elsewhere)
-    outcome = stage.run("echo two >>made", checkout=continued, environment=environment)
+    outcome = saved_beside_a_checkout(stage, repository, continued, "before")
     assert (outcome.succeeded, outcome.branch, len(outcome.warnings)) == (True, "dev/work-ab12c-2", 1)
     assert f"is checked out in {stage.root}/elsewhere" in outcome.warnings[0]
     assert repository.git("rev-parse", "dev/work-ab12c", "dev/work-ab12c-2").split() == [continued.base_commit, outcome.tip]
-    assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
 
 
 def test_a_branch_that_is_checked_out_right_after_its_move_stays_where_it_is(
     stage: Stage, repository: Repository, continued: Checkout
 ) -> None:
-    elsewhere = f"git -C {repository.path} worktree add -q {stage.root}/elsewhere dev/work-ab12c"
-    environment = with_a_quick_user(stage, "continued refs/heads/", after=elsewhere)
-    outcome = stage.run("echo two >>made", checkout=continued, environment=environment)
+    outcome = saved_beside_a_checkout(stage, repository, continued, "after")
     assert (outcome.branch, outcome.warnings) == ("dev/work-ab12c", ())
     assert repository.git("rev-parse", "dev/work-ab12c") == outcome.tip
-    assert repository.git("-C", "../elsewhere", "status", "--porcelain") == ""
 
 
 def test_whoever_goes_on_from_a_branch_and_changes_nothing_still_has_it(stage: Stage, repository: Repository, continued: Checkout) -> None:

@@ -55,7 +55,7 @@ def test_a_damaged_journal_is_played_as_far_as_it_can_be_read_and_says_so() -> N
     played = play(three() + encode((message("four"),), 7, START))
     assert [sent.text for sent in played.state_at(played.last).messages.values()] == ["one", "two"]
     (note,) = played.notes()
-    assert note == "The journal is damaged behind event 3 (the event after 3 has the number 7); what follows cannot be read."
+    assert note == "The journal is damaged: it can be read up to event 3, and not what came after it (the event after 3 has the number 7)."
     torn, foreign = play(three() + b"hello\n{torn").notes()
     assert (torn[:8], foreign[:8]) == ("5 bytes ", "1 lines ")
 

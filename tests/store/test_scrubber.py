@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from devsh_memory_mcp.agents.plain import as_read
 from devsh_memory_mcp.store.scrubber import MARK, Scrubber, rest_of_key
 
 # Put together here, so that no file of this repository has the shape of a key.
@@ -58,6 +59,38 @@ def test_keys_are_known_by_their_shape_and_counted(text: str) -> None:
         scrubbed = scrubber.text(around.format(text))
         assert not any(part in scrubbed for part in SECRET_PARTS), scrubbed
         assert +scrubber.counts
+
+
+BREAKS = {
+    "colour": "\x1b[0m", "colours": "\x1b[1;31m\x1b[K", "title": "\x1b]0;title\x07", "quoted": "\\u001b[0m", "shell": "\\033[0m",
+    "backspace": "X\b", "bold": "_\b", "joiner": "\u200d", "bell": "\x07", "reset": "\x1bc",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("text", [KEYS[name] for name in ("anthropic", "github", "jwt", "assigned", "option", "url")])
+def test_a_key_that_is_broken_up_goes_as_one_wherever_it_is_broken(text: str, name: str) -> None:
+    for at in range(1, len(text)):
+        broken = f"it is {text[:at]}{BREAKS[name]}{text[at:]}\n"
+        again = "" if "\b" in broken else json.dumps(broken)
+        for line in (broken.encode(), json.dumps({"said": broken, "again": again}).encode() + b"\n"):
+            scrubbed = Scrubber({}).line(line).decode()
+            assert MARK in scrubbed or "…" in scrubbed, scrubbed
+            assert not any(part in as_read(scrubbed) for part in SECRET_PARTS), scrubbed
+
+
+def test_the_value_of_a_variable_and_a_private_key_are_known_when_they_are_coloured() -> None:
+    assert Scrubber({"MY_SECRET": "s3cret-value"}).line(b"s3cr\x1b[1met-value\n") == f"{MARK}\n".encode()
+    scrubber, begin = Scrubber({}), "-----BEGIN \x1b[1mPRIVATE KEY-----"
+    assert b"".join(scrubber.line(f"{line}\n".encode()) for line in (begin, "abc", "\x1b[1m-----END PRIVATE KEY-----", "x")) == (
+        f"{MARK}\nx\n".encode()
+    )
+
+
+def test_a_line_that_is_printed_over_itself_goes_whole_where_that_shows_a_key() -> None:
+    key = KEYS["anthropic"]
+    assert Scrubber({}).line(f"1 %\r{key}\r3 %\r\n".encode()) == f"1 %\r{MARK}\r3 %\r\n".encode()
+    assert Scrubber({}).line(f"{'x' * 9}{key[9:]}\r{key[:9]}\r\n".encode()) == f"{MARK}\r\n".encode()
 
 
 @pytest.mark.parametrize("text", KEYS.values(), ids=KEYS)
@@ -116,6 +149,7 @@ def test_what_is_no_secret_stays_to_the_byte() -> None:
         b"docker run -u 1000:1000 x; PASS: test_of_all passed; cd /some_path: ok; python -u x.py\n",
         b'{"auth": "subscription", "pass": 12, "passwordNeeded": true, "token": null, "secret": false}\n',
         b"https://example.com/path#x at 12:30\r\n",
+        b"\x1b[32mok\x1b[0m 12 tokens\r100 %\b\b of \\033[1mit\r\n",
     ]
     scrubber = Scrubber({"PATH": "/usr/bin"})
     assert [scrubber.line(line) for line in lines] == lines
@@ -135,6 +169,7 @@ def test_long_lines_that_mean_harm_take_no_long_time() -> None:
     words = [
         "a:", "://", "sk-", "eyJ", "token", "-----BEGIN PRIVATE KEY-----", "bearer ", "x@", "password=", "password='", "--password ",
         "cookie: a=", "cookie: ", "-u a", 'auth": "', "login a ", "_pass\\\\", "--", "\\", "curl " + "-u" + " " * 4,
+        "\b", "a\b", "\r", "\x1b[", "\\x1b[", "ab\b\b", "\x1b]", "token\r", "\r",
     ]  # fmt: skip
     for word in words:
         Scrubber({}).text(word * (200_000 // len(word)))
