@@ -63,9 +63,11 @@ def _run(jobs: Iterator[Job], at_once: int, goes_on: Callable[[int], bool]) -> i
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for outcome in (future.result() for future in done):
                 rounds += 1
-                dealt.update(outcome.strikes)
+                dealt.update({role: count for role, count in outcome.strikes.items() if role != "not met"})
                 wrong += bool(outcome.wrong)
                 recoveries += outcome.recoveries
+                if "not met" in outcome.strikes:
+                    print(f"not met: {outcome.name}", flush=True)  # noqa: T201
                 if outcome.wrong:
                     print(outcome.name, outcome.directory, *outcome.wrong, sep="\n  ", flush=True)  # noqa: T201
                 else:

@@ -6,10 +6,12 @@ what it calls, `store.files.append os.write`; what happens there is decided by t
 
 import _posixsubprocess  # type: ignore[import-not-found]
 import builtins
+import errno
 import fcntl
 import io
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -20,8 +22,9 @@ from tests.power.recorder import Recorder
 
 CALLS = (
     *("open", "write", "writev", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "symlink", "unlink"),
-    *("remove", "mkdir", "rmdir", "chmod", "fork", "execve", "kill", "posix_spawn", "pidfd_open"),
+    *("remove", "mkdir", "mkfifo", "rmdir", "chmod", "utime", "truncate", "fork", "execve", "kill", "posix_spawn", "pidfd_open"),
 )
+SOCKET_CALLS = ("bind", "connect", "send", "sendall", "sendmsg")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "devsh_memory_mcp") + os.sep
 _CHILD = {"forkserver": "shim", "shim": "guard", "recovery": "guard", "guard": "agent"}
 _WRITING = frozenset("wax+")
@@ -38,7 +41,7 @@ class Hooks:
         self._has_clock = False
 
     def install(self) -> None:
-        """From here on every call in CALLS, `open` for writing, `flock` and the start of a program are boundaries."""
+        """From here on every call in CALLS, `open` for writing, `flock`, sockets and the start of a program are boundaries."""
         for name in CALLS:
             original = getattr(os, name)
             wrapped = self._wrapped(f"os.{name}", original, _PARTLY.get(name))
@@ -46,6 +49,9 @@ class Hooks:
                 if original in known:
                     known.add(wrapped)
             setattr(os, name, wrapped)
+        for name in SOCKET_CALLS:
+            setattr(socket.socket, name, self._speaking(f"socket.{name}", getattr(socket.socket, name)))
+        signal.pidfd_send_signal = self._wrapped("signal.pidfd_send_signal", signal.pidfd_send_signal)  # type: ignore[assignment]
         fcntl.flock = self._wrapped("fcntl.flock", fcntl.flock)
         _posixsubprocess.fork_exec = self._wrapped("fork_exec", _posixsubprocess.fork_exec)
         if "subprocess" in sys.modules:  # which has a name of its own for it
@@ -96,6 +102,22 @@ class Hooks:
             return original(*arguments, **named) if self._recorder is None else self._recorder.perform(call, original, arguments, named)
 
         return wrapped
+
+    def _speaking(self, call: str, original: Callable[..., object]) -> Callable[..., object]:
+        """What is refused to a socket is refused by the other end: nobody is there, or has just gone."""
+
+        def spoken(this: socket.socket, *arguments: object) -> object:
+            is_own = this.family == socket.AF_UNIX and sys._getframe(1).f_code.co_name != "_write_to_self"  # asyncio wakes itself by one
+            act = self.meet(call) if is_own else None
+            if act is None:
+                return original(this, *arguments)
+            if act.name == "half":
+                if call in ("socket.send", "socket.sendall"):
+                    original(this, memoryview(arguments[0])[: len(arguments[0]) // 2])  # type: ignore[arg-type]
+                _die()
+            raise ConnectionRefusedError(errno.ECONNREFUSED, call) if call == "socket.connect" else BrokenPipeError(errno.EPIPE, call)
+
+        return spoken
 
     def _opening(self, original: Callable[..., io.IOBase]) -> Callable[..., object]:
         def opened(file: object, mode: str = "r", *arguments: object, **named: object) -> object:
@@ -159,7 +181,7 @@ def _caller(call: str) -> str | None:
 
 
 def _die() -> None:
-    signal.pidfd_send_signal(_pidfd_open(os.getpid()), signal.SIGKILL)
+    _send_signal(_pidfd_open(os.getpid()), signal.SIGKILL)
 
 
-_pidfd_open = os.pidfd_open
+_pidfd_open, _send_signal = os.pidfd_open, signal.pidfd_send_signal

@@ -24,6 +24,7 @@ _KINDS = {
     "clock": 5,
     "unreadable": 5,
     "full": 5,
+    "halt": 4,
     "handover": 10,
 }
 
@@ -79,7 +80,7 @@ class Storm(Round):
             self.world.spoil(kind)
             self._count("error")
         elif kind == "halt":
-            self._halt([victim for victim in there if victim.role in ("runner", "shim", "guard")])
+            self._halt(there)
         elif kind == "handover":
             self._is_lurking = True
         else:
@@ -97,13 +98,19 @@ class Storm(Round):
         self._count(victim.role)
 
     def _halt(self, there: list[victims.Victim]) -> None:
-        """One stops and never goes on. Somebody has to cancel what stands behind a supervisor that does, unless it has a time limit."""
-        if not there:
+        """A runner that serves or a guard stops and never goes on; somebody cancels what stands behind the latter.
+
+        Nobody else: a shim whose agent has gone is given eleven minutes to save its work, and a runner that never got to listen cannot
+        be told from one that is about to.
+        """
+        serving = victims.serving(self.world.root)
+        tasks = {victim: victims.task_of(self.world.root, victim) for victim in there if victim.role == "guard"}
+        chosen = [victim for victim in there if victim.pid in serving or tasks.get(victim)]
+        if not chosen:
             return
-        victim = self._chance.choice(there)
-        name = victims.task_of(self.world.root, victim)
+        victim = self._chance.choice(chosen)
         victims.strike(victim.pid, signal.SIGSTOP)
-        if victim.role != "runner" and name is not None:
+        if name := tasks.get(victim):
             self._asked.append(Asked("cancel", f"cancel-of-{victim.pid}", name))
         self._count(victim.role)
 

@@ -37,7 +37,9 @@ def _role(pid: str, words: bytes, environment: bytes) -> str:
     if own == "devsh-shim" or b"--recover" in words:
         above = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
         beside = Path(f"/proc/{above}/comm").read_text(encoding="utf-8").strip()
-        return "guard" if beside == own and Path(f"/proc/{above}/cmdline").read_bytes() == words else "shim"
+        if beside == own and Path(f"/proc/{above}/cmdline").read_bytes() == words:
+            return "guard"
+        return "recovery" if b"--recover" in words else "shim"
     return ""
 
 
@@ -50,6 +52,12 @@ def task_of(root: Path, victim: Victim) -> str | None:
                 if spawned["taskRunId"] in run.parts:
                     return str(spawned["id"])
     return None
+
+
+def serving(root: Path) -> set[int]:
+    """The runners that have adopted an orchestration."""
+    journals = map(Journal, root.glob("orchestrations/*/EVENTS.jsonl"))
+    return {event["pid"] for journal in journals for event in journal.events if event["event"] == "runner_started"}
 
 
 def strike(pid: int, number: int = signal.SIGKILL) -> None:
