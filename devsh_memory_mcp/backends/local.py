@@ -6,6 +6,7 @@ lock is free. Run locks are plain `flock`; our copy is closed, never unlocked, s
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,10 +23,10 @@ import devsh_memory_mcp
 from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.backends.forkserver import ForkServer
 from devsh_memory_mcp.ports import Start
-from devsh_memory_mcp.shim import census, rundir
+from devsh_memory_mcp.shim import census, rundir, tree
 from devsh_memory_mcp.shim.doorbell import clean_environment
 from devsh_memory_mcp.shim.ending import Ended, Facts, outcome_of
-from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+from devsh_memory_mcp.shim.rundir import Letter, Outcome, Process, Report, Run
 from devsh_memory_mcp.shim.saving import Saved
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -73,7 +74,10 @@ class LocalBackend:
             scope.cancel()
 
     async def _hurry(self, directory: str, scope: CancelScope) -> None:
-        """A lock that outlives its shim is held by a guard that is stopped: it is ended, and its tree with it."""
+        """A lock that outlives its shim is held by a guard that is stopped, and is ended with its tree, or by what was to be the agent.
+
+        That one holds it until it executes the agent; a guard that was killed when it had stopped it, to kill it, leaves it so.
+        """
         with scope:
             while True:
                 await anyio.sleep(self._lock_goes)
@@ -81,8 +85,7 @@ class LocalBackend:
                 shim = next((report.process for report in found if report.type == "started"), None)
                 guards = [report.process for report in found if report.type == "guard" and report.process is not None]
                 if shim is not None and not census.is_alive(shim):
-                    for guard in guards:
-                        await to_thread.run_sync(census.end, guard, _ENDS_WITHIN, limiter=self._limiter)
+                    await to_thread.run_sync(_end_guards, f"{directory}/{rundir.LOCK_FILE}", guards, limiter=self._limiter)
 
     async def send(self, directory: str, letter: Letter) -> None:
         """See ports.Backend."""
@@ -131,6 +134,13 @@ class LocalBackend:
             else:
                 failures += 1
                 time.sleep(2 ** (failures - 1))  # for what passes, such as too many open files
+
+
+def _end_guards(lock: str, guards: list[Process]) -> None:
+    for guard in guards:
+        census.end(guard, _ENDS_WITHIN)
+    for left in census.holders(lock, {guard.pid for guard in guards}):
+        tree.send(left.pid, signal.SIGKILL)
 
 
 def _ended(recovery: subprocess.Popen[bytes]) -> int:

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from contextlib import suppress
 from datetime import datetime
 
 import anyio
@@ -231,7 +232,7 @@ class Attempts:
     async def _end_without_shim(self, desk: Desk, attempt: Attempt, cause: str, message: str) -> None:
         attempt.is_ending = True
         self._desks.release(attempt)
-        if os.path.isdir(attempt.directory):  # an earlier runner was killed over it
+        with suppress(FileNotFoundError):  # or an earlier runner was killed over it
             await to_thread.run_sync(rundir.sweep, attempt.directory)
         await self._commit_end(desk, attempt, ended(attempt, self._clock.now(), cause, message))
 

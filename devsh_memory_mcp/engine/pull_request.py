@@ -26,7 +26,7 @@ from devsh_memory_mcp.engine.repository import is_hosted
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.shim.address import without_secrets
-from devsh_memory_mcp.store.scrubber import without_secrets_in_names
+from devsh_memory_mcp.store.scrubber import Scrubber, without_secrets_in_names
 
 _ASKS_NOBODY = {"GIT_TERMINAL_PROMPT": "0", "GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1", "LC_ALL": "C"}
 _SSH = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
@@ -64,7 +64,7 @@ def proposal_of(task: Task) -> Proposal | None:
         return None
     prompt = without_secrets_in_names(task.spec.prompt, task.spec.environment)
     first = next((" ".join(line.split()) for line in prompt.splitlines() if line.strip()), "Work of an agent")
-    said = (task.result or "").strip()[-_BODY_LENGTH:]
+    said = Scrubber(task.spec.environment).text(task.result or "").strip()[-_BODY_LENGTH:]
     body = f"{said}\n\n{task.spec.agent_name}, task {task.orchestration_task_id}\n".lstrip()
     title = task.spec.pr_title or first[:_TITLE_LENGTH]
     return Proposal(task.orchestration_task_id, repository, task.branch, title, body, dict(task.spec.environment))

@@ -87,6 +87,24 @@ def marked(marker: str, sessions: typing.Container[int] = ()) -> list[Entry]:
     ]
 
 
+def holders(path: str, sessions: typing.Container[int]) -> list[Entry]:
+    """Every living process of `sessions` but this one that has the file open. A session's number alone may be another's by now."""
+    try:
+        wanted = os.stat(path)
+    except FileNotFoundError:
+        return []
+    found = (entry for entry in entries() if entry.session in sessions and entry.pid != os.getpid())
+    return [entry for entry in found if _has_open(entry.pid, wanted)]
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    directory = f"/proc/{pid}/fd"
+    try:
+        return any(os.path.samestat(os.stat(f"{directory}/{name}"), wanted) for name in os.listdir(directory))
+    except OSError:  # it has gone, or one of its files has
+        return False
+
+
 def _has_variable(pid: int, needle: bytes) -> bool:
     if _LINUX:
         return needle in _read(f"/proc/{pid}/environ").split(b"\0")

@@ -93,9 +93,10 @@ class _Guard:
             self._leave()
 
     def _start(self) -> None:
+        guard = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become(self._errand, self._line.status)
+            _become(self._errand, self._line.status, guard)
         self._command = pid
         for descriptor in set(self._errand[4:]):
             os.close(descriptor)  # or the shim would never see the end of the output
@@ -143,11 +144,16 @@ def _close_all_but(kept: set[int]) -> None:
     os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
 
 
-def _become(errand: Errand, status: int) -> typing.NoReturn:
-    """Turns the process just forked into the command: its own session, the default signals, nothing inherited."""
+def _become(errand: Errand, status: int, guard: int) -> typing.NoReturn:
+    """Turns the process just forked into the command: its own session, the default signals, nothing inherited.
+
+    Until it dies with its guard it is of the guard's session, by which it is found if the guard is killed over it.
+    """
     try:
-        os.setsid()
         kernel.die_with_parent()
+        if os.getppid() != guard:
+            os._exit(127)
+        os.setsid()
         _raise_oom_score()
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

@@ -296,8 +296,9 @@ def sweep(directory: str) -> None:
     for name in os.listdir(directory):
         _, _, writer = name.removesuffix(".tmp").rpartition(".")
         if name.endswith(".tmp") and writer.isdecimal():
-            with contextlib.suppress(OSError):  # an agent's directory of such a name, for example: it is nothing of ours
-                os.unlink(f"{directory}/{name}")
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.lstat(f"{directory}/{name}").st_mode):  # an agent's, for example: it is nothing of ours
+                    os.unlink(f"{directory}/{name}")
 
 
 def sync_directory(path: str) -> None:

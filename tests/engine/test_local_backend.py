@@ -1,6 +1,8 @@
 """What the backend does where the helpers that it starts do not do their work."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.backends import local
 from devsh_memory_mcp.backends.local import LocalBackend
-from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim import census, rundir
 from devsh_memory_mcp.shim.ending import Ended
 from devsh_memory_mcp.shim.rundir import FORMAT, Outcome, Report, Run
 
@@ -30,7 +32,7 @@ def make_run(directory: Path) -> Run:
 async def finished(directory: Path, run: Run) -> Outcome | None:
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
-            backend = LocalBackend(directory, 1.0, tasks, lambda _directory: None)
+            backend = LocalBackend(directory, 0.05, tasks, lambda _directory: None)
             return await backend.finish(str(directory), run, recover_unbegun=True)
     return None
 
@@ -82,3 +84,43 @@ async def test_a_recovery_that_takes_too_long_is_ended(tmp_path: Path, monkeypat
     assert outcome is not None
     assert outcome.cause == "lost"
     assert [process.returncode for process in started] == [-9]
+
+
+_GUARD = """
+import fcntl, os, signal, sys
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(lock, fcntl.LOCK_EX)
+child = os.fork()
+if child == 0:
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.waitpid(child, os.WUNTRACED)
+print(child, flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_what_a_killed_guard_had_stopped_before_it_was_an_agent_does_not_keep_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead_of_a_recovery(monkeypatch, "raise SystemExit(1)")
+    lock = f"{tmp_path}/{rundir.LOCK_FILE}"
+    guard = subprocess.Popen(
+        [sys.executable, "-S", "-c", _GUARD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    stranger = subprocess.Popen([sys.executable, "-S", "-c", _GUARD, f"{lock}2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with guard, stranger:
+        assert guard.stdout is not None
+        assert stranger.stdout is not None
+        left, other = int(guard.stdout.readline()), int(stranger.stdout.readline())
+        run, process = make_run(tmp_path), census.identify(guard.pid)
+        guard.kill()
+        guard.wait()
+        reports = [Report(number, kind, "", process=process) for number, kind in ((1, "started"), (2, "guard"))]
+        lines = (json.dumps(rundir.to_json(report)) + "\n" for report in reports)
+        (tmp_path / rundir.REPORT_FILE).write_text("".join(lines), encoding="utf-8")
+        outcome = await finished(tmp_path, run)
+        assert outcome is not None
+        found = census.find_entry(left), census.find_entry(other)
+        assert (found[0] is None or found[0].state == "Z", found[1] is not None and found[1].state == "T") == (True, True)
+        os.kill(other, signal.SIGKILL)
+        stranger.kill()
