@@ -87,6 +87,10 @@ class Attempts:
             await self.finish(desk, attempt)
 
     async def _launched(self, desk: Desk, attempt: Attempt) -> Start | None:
+        if attempt.is_inherited and attempt.has_agent and not os.path.lexists(f"{attempt.directory}/{rundir.REPORT_FILE}"):
+            message = "Its run directory was removed before its end was known, and what it wrote with it; its agent is not started again."
+            await self._end_without_shim(desk, attempt, "lost", message)
+            return None
         if not self._vault.has(attempt.credential) and not os.path.exists(f"{attempt.directory}/{rundir.REPORT_FILE}"):
             await self._hold(desk, attempt)
         if attempt.run.checkout is not None and not attempt.is_ending:
