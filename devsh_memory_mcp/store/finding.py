@@ -14,7 +14,7 @@ Ends = Mapping[tuple[str, int], AttemptEnded]  # by orchestrationTaskId and atte
 class Finding:
     """One thing that is not as it should be, `what`; `code` is stable, `repaired` says that it is mended now.
 
-    `mending` is a sentence on what a repair does, empty where it does nothing: then `what` says what a person can do. A note is no
+    `mending` is a sentence on what a repair does, empty where it does nothing; `advice` is one on what a person can do. A note is no
     defect: something that somebody may have wanted so, or that nobody can change.
     """
 
@@ -24,11 +24,13 @@ class Finding:
     repaired: bool = False
     is_note: bool = False
     mending: str = ""
+    advice: str = ""
 
     @property
     def message(self) -> str:
-        """What to say of it; what a repair would do is not said of what is mended."""
-        return self.what if self.repaired or not self.mending else f"{self.what} {self.mending}"
+        """What to say of it; what is to be done is not said of what is mended."""
+        more = () if self.repaired else (self.advice, self.mending)
+        return " ".join(filter(None, (self.what, *more)))
 
 
 def ends_of(entries: Iterable[Entry]) -> Ends:

@@ -29,7 +29,7 @@ from devsh_memory_mcp.store.vacancy import take_place
 from devsh_memory_mcp.store.views import documents, exact_bookkeeping, is_copy, is_output, parsed, settled
 from devsh_memory_mcp.store.writer import LOCK_FILE
 
-__all__ = ["Finding", "Fsck", "check"]
+__all__ = ["Finding", "Fsck", "check", "compared"]
 
 # What is so for moments while a runner works.
 RUNNERS_OWN = frozenset({"views_behind", "view_copied", "attempt_not_running", "process_left", STALE_BASE})
@@ -52,7 +52,7 @@ def check(
     lock, is_sent_away = take_place(root.path / RUNNER_LOCK_FILE, _places(root.path))
     try:
         told = [*moved, *repair_root(root, clock)]
-        found = [*_compared(before, list(root_findings(root))), *told]
+        found = [*compared(before, list(root_findings(root))), *told]
         return [*found, *(finding for place in _places(root.path) for finding in fsck.repair(place))]
     finally:
         os.close(lock)
@@ -96,7 +96,7 @@ class Fsck:
         """Mends what can be mended, and says of each finding whether it was, and what was set aside. No runner may be at work."""
         before = self.check(directory)
         told = Repair(directory, self._clock, self._choose, self._look).run({finding.code for finding in before})
-        return [*_compared(before, self.check(directory)), *told]
+        return [*compared(before, self.check(directory)), *told]
 
     def _findings(self, directory: Path, reader: Reader, shown: int) -> Iterator[Finding]:
         if reader.state.format > FORMAT:
@@ -116,7 +116,7 @@ class Fsck:
         yield from ref_findings(directory, reader.state, ends, self._look)
 
 
-def _compared(before: list[Finding], after: list[Finding]) -> list[Finding]:
+def compared(before: list[Finding], after: list[Finding]) -> list[Finding]:
     """What was found, each with whether it is gone; then what came to light by the repair."""
     left: dict[tuple[str, Path], set[str]] = defaultdict(set)
     known: dict[tuple[str, Path], set[str]] = defaultdict(set)
@@ -260,9 +260,9 @@ def access_findings(directory: Path) -> Iterator[Finding]:
         if stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != 0o600:
             yield _wrong_mode(path, status)
         if status.st_uid != owner:
-            what = f"It belongs to user {status.st_uid} and its directory to user {owner}: `sudo chown {owner} {path}`."
-            mending = "So does `devsh fsck --repair` as root." if os.geteuid() == 0 else ""
-            yield Finding("wrong_owner", path, what, mending=mending)
+            what = f"It belongs to user {status.st_uid} and its directory to user {owner}."
+            advice, mending = f"`sudo chown {owner} {path}` changes that.", "So does `devsh fsck --repair`." if os.geteuid() == 0 else ""
+            yield Finding("wrong_owner", path, what, advice=advice, mending=mending)
 
 
 def _wrong_mode(path: Path, status: os.stat_result) -> Finding:

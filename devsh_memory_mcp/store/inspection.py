@@ -83,19 +83,22 @@ def run_findings(directory: Path, state: State, ends: Ends) -> Iterator[Finding]
 
 def _attempt_findings(attempt: Attempt) -> Iterator[Finding]:
     task, place, words = attempt.task, attempt.place, attempt.words
-    started = f"`devsh orchestrate wait {task.orchestration_task_id}` starts one."
+    start = f"`devsh orchestrate wait {task.orchestration_task_id}` starts one."
     if not place.is_dir():
         if attempt.is_live and task.agent_started:
-            message = f"{words} has no directory, so what came of it cannot be known; the next runner says that it is lost: {started}"
-            yield Finding("attempt_not_running", place, message)
+            what, advice = (
+                f"{words} has no directory, so what came of it cannot be known.",
+                f"The next runner says that it is lost: {start}",
+            )
+            yield Finding("attempt_not_running", place, what, advice=advice)
         elif not attempt.is_live and attempt.number in task.reported:
             message = f"{words} has no directory: its output is gone. What came of it is in the journal."
             yield Finding("missing_run_directory", place, message, is_note=True)
         return
     held = is_held(place / rundir.LOCK_FILE)
     if attempt.is_live and not held:
-        message = f"{words} does not run any more; the next runner finds out how it ended: {started}"
-        yield Finding("attempt_not_running", place, message)
+        what, advice = f"{words} does not run any more, and its end was not told.", f"The next runner finds out how it ended: {start}"
+        yield Finding("attempt_not_running", place, what, advice=advice)
     if not attempt.is_live and held:
         lock = place / rundir.LOCK_FILE
         message = f"{words} is over, but its lock is held: `lsof {lock}` shows by whom. End that process, or let it end."

@@ -126,6 +126,9 @@ def mend(path: Path, shown: Shown, orchestration_id: str, now: datetime, choose:
     for at, event in _known_to_views(mended.state, shown.documents, choose):
         mended.notes.append(f"Taken from the views: {event.name} of {getattr(event, 'orchestration_task_id', '')}.")
         mended.add(at or now, event)
+    for at, event in _untold_ends(mended):
+        mended.notes.append(f"Taken from its attempt's end: {event.name} of {event.orchestration_task_id}.")
+        mended.add(at, event)
     if shown.documents or shown.edits:
         mended.add(now, _edits(mended.state, shown, is_newer=is_newer))
     mended.add(now, JournalRepaired(kept=kept.name, bytes=len(content)))
@@ -205,6 +208,24 @@ def _time_of(plan: Document, name: str) -> datetime | None:
         if isinstance(task, dict) and name in (task.get("id"), task.get("orchestrationTaskId")):
             return parse_instant(str(task.get("completedAt"))) or parse_instant(str(task.get("createdAt")))
     return None
+
+
+def _untold_ends(mended: Mended) -> list[tuple[datetime, AgentCompleted | AgentCancelled | AgentFailed]]:
+    """The ends of tasks whose last attempt has ended and which nobody would go on with: that line of the commit is lost."""
+    last = {entry.event.orchestration_task_id: entry for entry in mended.entries if isinstance(entry.event, AttemptEnded)}
+    found: list[tuple[datetime, AgentCompleted | AgentCancelled | AgentFailed]] = []
+    for task_id, entry in last.items():
+        task, ended = mended.state.find_task(task_id), entry.event
+        if task is None or task.status is not Status.RUNNING or task.live_attempt or not isinstance(ended, AttemptEnded):
+            continue
+        if ended.succeeded:
+            found.append((entry.timestamp, AgentCompleted(orchestration_task_id=task_id, branch=ended.totals.branch)))
+        elif ended.reason == "cancelled":
+            found.append((entry.timestamp, AgentCancelled(orchestration_task_id=task_id)))
+        else:
+            message = ended.error_message or f"The attempt ended: {ended.reason}."
+            found.append((entry.timestamp, AgentFailed(orchestration_task_id=task_id, reason=ended.reason, error_message=message)))
+    return found
 
 
 def _end(agent: Agent) -> Event:

@@ -307,7 +307,7 @@ def _end_without_outcome(place: Place) -> None:
     (place.run("good") / rundir.OUTCOME_FILE).unlink()
 
 
-@defect("attempt_not_running", "the next runner finds out how it ended: `devsh orchestrate wait ns", left=PERSON)
+@defect("attempt_not_running", "The next runner finds out how it ended: `devsh orchestrate wait ns", left=PERSON)
 def _outcome_without_end(place: Place) -> None:
     _forget_end(place)
 
