@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from anyio import to_thread
 
 import devsh_memory_mcp
 from devsh_memory_mcp.backends.local import LocalBackend
-from devsh_memory_mcp.config import Caller, memory_root
+from devsh_memory_mcp.config import VERSION, Caller, memory_root
+from devsh_memory_mcp.domain.schedule import has_work
 from devsh_memory_mcp.engine import garbage
 from devsh_memory_mcp.engine.credentials import lendable
 from devsh_memory_mcp.engine.limits import USUAL, Limits
@@ -23,10 +24,10 @@ from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognis
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
-from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
 from devsh_memory_mcp.store.fsck import Finding, Fsck
 from devsh_memory_mcp.store.fsck import check as check_root
-from devsh_memory_mcp.store.journal import FileJournal
+from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import MemoryRoot
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.runner import main; sys.exit(main(sys.argv[1:]))"
@@ -101,8 +102,15 @@ def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> 
     clock = SystemClock()
     place = MemoryRoot(root, clock, choose, os.environ)
     below = place.get(orchestration_id).directory if orchestration_id else None
-    findings = check_root(place, clock, choose, repair=repair)
+    findings = check_root(place, clock, choose, repair=repair, sent_away=partial(_resume, place, clock))
     return [finding for finding in findings if below is None or finding.path.is_relative_to(below)]
+
+
+def _resume(place: MemoryRoot, clock: Clock) -> None:
+    """Starts a runner where there is work for one that was asked to leave; where none can be had, the next command tries again."""
+    if any(has_work(fold_file(found.directory / JOURNAL_FILE), clock.now()) for found in place.all()):
+        with suppress(NoRunner, OSError):
+            ensure_runner(str(place.path), runner_command(place.path), {"hello": "face", "version": VERSION}).close()
 
 
 def check_directory(directory: Path) -> list[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.cli.board import ENDED, Line
+from devsh_memory_mcp.shim.rundir import open_regular
 from devsh_memory_mcp.shim.vitals import Vitals, vitals
 from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, PLAN_FILE, Document, read_exact
 
@@ -58,7 +59,7 @@ def begun(root: Path) -> list[Begun] | None:
     found = []
     for directory in place.iterdir():
         try:
-            with (directory / JOURNAL_FILE).open("rb") as file:
+            with open_regular(str(directory / JOURNAL_FILE)) as file:  # a pipe would be waited for
                 first = json.loads(file.readline())
             found.append(Begun(first["timestamp"], first["orchestrationId"], first["project"], first.get("session"), directory))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -38,10 +38,20 @@ def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
         return failure.FAILED if left else failure.OK
     for finding in findings:
         click.echo(f"{_standing(finding)}  {finding.code}  {plain(finding.message)}\n        {finding.path}")
-    more = f"{len(left)} left to mend: devsh fsck --repair"
-    click.echo("All is well." if not left else f"{len(left)} left that only you can decide." if repair else more)
+    click.echo(_summary(left, repair=repair))
     where(root)
     return failure.FAILED if left else failure.OK
+
+
+def _summary(left: list[Finding], *, repair: bool) -> str:
+    """What is to be done: nothing is sent to a repair that one cannot mend."""
+    if not left:
+        return "All is well."
+    mendable = 0 if repair else sum(bool(finding.mending) for finding in left)
+    told = [f"{mendable} left to mend: devsh fsck --repair"] if mendable else []
+    if rest := len(left) - mendable:
+        told.append(f"{rest} left that only you can decide.")
+    return "\n".join(told)
 
 
 def _standing(finding: Finding) -> str:

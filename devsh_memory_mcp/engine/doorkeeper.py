@@ -67,6 +67,9 @@ class Doorkeeper:
                     await stream.send(b"pong\n")
                 elif word == "lend":
                     await self._borrow({str(name): str(value) for name, value in json.loads(rest).items()})
+                elif word == "leave":
+                    self._take_leave()
+                    return
                 elif word == "follow":
                     self._followers.setdefault(rest, set()).add(stream)
                 elif word == "ring":

@@ -7,7 +7,7 @@ from devsh_memory_mcp.engine import garbage, reading
 from devsh_memory_mcp.engine.desk import Desk
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.garbage import Collected
-from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest
+from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest, JournalDamaged
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
 from devsh_memory_mcp.store.views import Edit
@@ -22,8 +22,8 @@ _LONGEST_PAUSE = 60.0
 async def keep_views(desk: Desk, dispatcher: Dispatcher, clock: Clock) -> None:
     """Writes the views whenever the journal has grown, at most a tenth of the time; exact when it is quiet.
 
-    Whatever stands in the way (a full disk, a journal that is busy or damaged) stops these views and nothing else, and is tried
-    again: the journal is the truth, and what another hand wrote waits in its file.
+    Whatever stands in the way (a full disk, a journal that is busy) stops these views and nothing else, and is tried again: the
+    journal is the truth, and what another hand wrote waits in its file. A damaged journal ends all work on the orchestration.
     """
     trouble, pause = "", _FIRST_PAUSE
     while True:
@@ -31,6 +31,8 @@ async def keep_views(desk: Desk, dispatcher: Dispatcher, clock: Clock) -> None:
         desk.views_due = anyio.Event()
         try:
             await _write_views(desk, dispatcher, clock)
+        except JournalDamaged:
+            raise  # nobody can go on before it is mended
         except (OSError, DevshError) as error:
             if trouble != str(error):
                 dispatcher.log(f"views of {desk.orchestration_id}: {error}")

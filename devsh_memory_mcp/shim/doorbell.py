@@ -7,6 +7,7 @@ Standard library only and synchronous; shims call it directly, faces from a thre
     client → runner   ring <orchestrationId>  the journal has grown (face; answered by heard <orchestrationId>), my report has grown (shim)
     client → runner   follow <orchestrationId>  ring me when its journal has grown (face)
     client → runner   lend <JSON>             credentials of the caller, by variable; kept in memory alone (face)
+    client → runner   leave                   make way for who mends the files; the connection ends with it (face)
     client → runner   ping                    answered by pong
     runner → client   ring <orchestrationId>  read the journal (face), read your inbox (shim)
 """
@@ -82,6 +83,23 @@ def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object],
         else:
             _start_one(root, command)
     raise NoRunner(f"the runner of {root} does not answer; its log is {root}/runner.log")
+
+
+def ask_to_leave(root: str, patience: float = ANSWER_WITHIN) -> bool:
+    """Asks the runner of `root` to leave; whether it was there, understood and closed its door within `patience` seconds. NoRunner."""
+    connection = _connect(socket_path(root), patience)
+    if connection is None:
+        return False
+    with connection:
+        try:
+            if not _greet(connection, {"hello": "face"}):
+                return False
+            connection.sendall(b"leave\n")
+            return connection.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
 
 
 def _demand_own(root: str, connection: socket.socket | None) -> None:

@@ -9,7 +9,7 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.names import Choose, checked_id
 from devsh_memory_mcp.errors import InvalidId, JournalDamaged
 from devsh_memory_mcp.ports import Clock
-from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE
+from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE, VIEWS_FILE
 from devsh_memory_mcp.store.files import nanoseconds, unused_name
 from devsh_memory_mcp.store.journal import create
 from devsh_memory_mcp.store.line import own_lines
@@ -34,6 +34,7 @@ def adopt(directory: Path, fallback_id: str, clock: Clock, choose: Choose) -> No
     if journal.exists():
         os.rename(journal, _imported_name(journal, clock))
     events = imported_events(plan, choose, kept=", ".join(path.name for path in kept.values())) if plan else ()
+    (directory / VIEWS_FILE).unlink(missing_ok=True)  # of a journal that is no more
     create(directory, _created(plan, fallback_id, directory), clock.now(), *events)
     for name in kept:
         os.unlink(directory / name)

@@ -6,9 +6,12 @@ Standard library only, so that a command which only shows what is there starts f
 import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from devsh_memory_mcp.shim.rundir import open_regular
 
 JOURNAL_FILE = "EVENTS.jsonl"
 VIEWS_FILE = "views.json"
@@ -16,6 +19,7 @@ PLAN_FILE = "PLAN.json"
 AGENTS_FILE = "AGENTS.json"
 MAILBOX_FILE = "MAILBOX.json"
 VIEW_FILES = (PLAN_FILE, AGENTS_FILE, MAILBOX_FILE)
+_VIEW_AT_END = re.compile(rb'"_view":\s*\{\s*"seq":\s*(\d{1,15}),\s*"offset":\s*\d+\s*\}\s*\}\s*$')
 
 Document = dict[str, object]
 
@@ -61,9 +65,27 @@ def read_bookkeeping(directory: Path) -> Bookkeeping | None:
             return None  # a pipe would be waited for
         document = json.loads((directory / VIEWS_FILE).read_bytes())
         files = {name: Written(**entry) for name, entry in document.pop("files").items()}
-        return Bookkeeping(**document, files=files)
+        known = Bookkeeping(**document, files=files)
+        return known if type(known.seq) is int and type(known.offset) is int else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def shown_seq(directory: Path) -> int:
+    """The last event that the views know of, 0 where they do not say; who reads it before the journal finds that event there."""
+    known = read_bookkeeping(directory)
+    return max(_seq_at_end(directory / name) for name in VIEW_FILES) if known is None else known.seq
+
+
+def _seq_at_end(path: Path) -> int:
+    """What the bookkeeping in a view says, without reading all of it."""
+    try:
+        with open_regular(str(path)) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 200))
+            found = _VIEW_AT_END.search(file.read())
+    except (OSError, ValueError):
+        return 0
+    return int(found[1]) if found else 0
 
 
 def shows(directory: Path, seq: int) -> bool:

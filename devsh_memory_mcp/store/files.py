@@ -26,6 +26,15 @@ def sync_data(descriptor: int) -> None:
         fcntl.fcntl(descriptor, _FULL_SYNC)
 
 
+def sync_file(path: Path) -> None:
+    """Makes what whoever wrote into the file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_data(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def identity_of(status: os.stat_result) -> Identity:
     """What tells a file from another of the same name."""
     return status.st_dev, status.st_ino

@@ -12,16 +12,25 @@ Ends = Mapping[tuple[str, int], AttemptEnded]  # by orchestrationTaskId and atte
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be; `code` is stable, `repaired` says that it is now.
+    """One thing that is not as it should be, `what`; `code` is stable, `repaired` says that it is mended now.
 
-    A note is no defect: something that somebody may have wanted so.
+    `mending` is a sentence on what a repair does, empty where it does nothing; `advice` is one on what a person can do. A note is no
+    defect: something that somebody may have wanted so, or that nobody can change.
     """
 
     code: str
     path: Path
-    message: str
+    what: str
     repaired: bool = False
     is_note: bool = False
+    mending: str = ""
+    advice: str = ""
+
+    @property
+    def message(self) -> str:
+        """What to say of it; what is to be done is not said of what is mended."""
+        more = () if self.repaired else (self.advice, self.mending)
+        return " ".join(filter(None, (self.what, *more)))
 
 
 def ends_of(entries: Iterable[Entry]) -> Ends:

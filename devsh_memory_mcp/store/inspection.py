@@ -16,11 +16,11 @@ RUNS = "runs"
 DAMAGED_FILE = "run_file_damaged"
 UNKNOWN_RUN = "unknown_run_directory"
 _ADVICE = {
-    rundir.RUN_FILE: "The attempt is over and does not need it any more.",
-    rundir.REPORT_FILE: "What it said is passed over; the attempt's end is in outcome.json.",
-    rundir.INBOX_FILE: "What cannot be read is passed over; messages are in the journal.",
-    rundir.OUTCOME_FILE: "Its end is in the journal; its checkout is kept: look through it, then remove it yourself.",
-    rundir.LOCK_FILE: "The attempt is over and does not need it any more.",
+    rundir.RUN_FILE: "The attempt is over and does not need it any more: move it away.",
+    rundir.REPORT_FILE: "What it said is passed over. When the attempt is over, move it away.",
+    rundir.INBOX_FILE: "What cannot be read is passed over; messages are in the journal. When the attempt is over, move it away.",
+    rundir.OUTCOME_FILE: "Its end is in the journal; its checkout is kept: look through it, then remove both yourself.",
+    rundir.LOCK_FILE: "The attempt is over and does not need it any more: move it away.",
 }
 _PROCESSES = {"started": "its shim", "guard": "its guard", "agent_started": "its agent"}
 
@@ -67,25 +67,38 @@ def run_findings(directory: Path, state: State, ends: Ends) -> Iterator[Finding]
         yield from _missing_files(attempt, ends)
         yield from _left_processes(attempt)
     for place in unknown_runs(directory, state):
-        held = " Its lock is held: an agent runs there." if is_held(place / rundir.LOCK_FILE) else ""
-        advice = held or " `devsh fsck --repair` sets it aside, as it is."
-        yield Finding(UNKNOWN_RUN, place, f"The journal has no such attempt.{advice}")
+        what, mending = "The journal has no such attempt.", "`devsh fsck --repair` sets it aside, as it is."
+        if is_held(place / rundir.LOCK_FILE):
+            lock = place / rundir.LOCK_FILE
+            what = f"{what} Its lock is held: an agent runs there; `lsof {lock}` shows by whom. When it has ended, a repair sets it aside."
+            mending = ""
+        yield Finding(UNKNOWN_RUN, place, what, mending=mending)
     for file in damaged_files(directory, state):
-        advice = "`devsh fsck --repair` keeps it aside; the next runner makes it anew." if file.is_replaceable else _ADVICE[file.path.name]
-        yield Finding(DAMAGED_FILE, file.path, f"{file.why} {advice}")
+        if file.is_replaceable:
+            mending = "`devsh fsck --repair` keeps it aside; the next runner makes it anew."
+            yield Finding(DAMAGED_FILE, file.path, file.why, mending=mending)
+        else:
+            yield Finding(DAMAGED_FILE, file.path, f"{file.why} {_ADVICE[file.path.name]}")
 
 
 def _attempt_findings(attempt: Attempt) -> Iterator[Finding]:
     task, place, words = attempt.task, attempt.place, attempt.words
+    start = f"`devsh orchestrate wait {task.orchestration_task_id}` starts one."
     if not place.is_dir():
-        if attempt.number in task.reported:
+        if attempt.is_live and task.agent_started:
+            what, advice = (
+                f"{words} has no directory, so what came of it cannot be known.",
+                f"The next runner says that it is lost: {start}",
+            )
+            yield Finding("attempt_not_running", place, what, advice=advice)
+        elif not attempt.is_live and attempt.number in task.reported:
             message = f"{words} has no directory: its output is gone. What came of it is in the journal."
-            yield Finding("missing_run_directory", place, message)
+            yield Finding("missing_run_directory", place, message, is_note=True)
         return
     held = is_held(place / rundir.LOCK_FILE)
     if attempt.is_live and not held:
-        message = f"{words} has ended; the next runner finds out how: `devsh orchestrate wait {task.id}` starts one."
-        yield Finding("attempt_not_running", place, message)
+        what, advice = f"{words} does not run any more, and its end was not told.", f"The next runner finds out how it ended: {start}"
+        yield Finding("attempt_not_running", place, what, advice=advice)
     if not attempt.is_live and held:
         lock = place / rundir.LOCK_FILE
         message = f"{words} is over, but its lock is held: `lsof {lock}` shows by whom. End that process, or let it end."
@@ -102,8 +115,11 @@ def _missing_files(attempt: Attempt, ends: Ends) -> Iterator[Finding]:
         message = f"It is missing. {attempt.words} is over and does not need it."
         yield Finding("run_file_missing", place / rundir.RUN_FILE, message, is_note=True)
     if not os.path.lexists(place / rundir.OUTCOME_FILE) and end is not None and end.reason not in ("lost", "spawn"):
-        message = "It is missing. How the attempt ended is in the journal; its checkout is kept until you remove it yourself."
-        yield Finding("outcome_missing", place / rundir.OUTCOME_FILE, message)
+        message, checkout = "It is missing. How the attempt ended is in the journal", place / rundir.WORKSPACE_DIRECTORY
+        if os.path.lexists(checkout):
+            yield Finding("outcome_missing", place / rundir.OUTCOME_FILE, f"{message}; {checkout} is kept until you remove it yourself.")
+        else:
+            yield Finding("outcome_missing", place / rundir.OUTCOME_FILE, f"{message}.", is_note=True)
 
 
 def _left_processes(attempt: Attempt) -> Iterator[Finding]:

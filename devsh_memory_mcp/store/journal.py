@@ -18,6 +18,7 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import Conflict, JournalDamaged
 from devsh_memory_mcp.ports import Clock, Committed, Decide, Value
 from devsh_memory_mcp.store.committer import Committer, Queued
+from devsh_memory_mcp.store.cut import lost_end
 from devsh_memory_mcp.store.files import Sync, create_file, explained, make_directory, sync_data
 from devsh_memory_mcp.store.line import Entry, encode
 from devsh_memory_mcp.store.lock import PATIENCE
@@ -59,7 +60,7 @@ class FileJournal:
     @property
     def damage(self) -> str:
         """What is wrong with the journal behind `seq`; empty where nothing is."""
-        return self._reader.damage
+        return self._reader.damage or lost_end(self.directory)
 
     async def transact(self, decide: Decide[Value]) -> Committed[Value]:
         """Commits what `decide` answers on the newest state; see `ports.Journal`."""

@@ -30,22 +30,24 @@ def root_findings(root: MemoryRoot) -> Iterator[Finding]:
         yield broken_lock(path)
     if is_link_broken(root):
         where = f"It leads to {os.readlink(root.link)}, which is not there." if root.link.is_symlink() else "It is missing."
-        message = f"{where} `devsh fsck --repair` points it to the newest orchestration."
-        yield Finding(BROKEN_LINK, root.link, message)
+        does = "points it to the newest orchestration" if root.all() else "removes it, since there is no orchestration"
+        yield Finding(BROKEN_LINK, root.link, where, mending=f"`devsh fsck --repair` {does}.")
     left = None if is_held(root.path / RUNNER_LOCK_FILE) else stale_socket(root.path)
     if left is not None:
-        yield Finding(STALE_SOCKET, left, "The runner behind it was killed; the next one replaces it.", is_note=True)
+        mending = "`devsh fsck --repair` removes it, or the next one replaces it."
+        yield Finding(STALE_SOCKET, left, "The runner behind it was killed.", is_note=True, mending=mending)
 
 
 def stale_file(path: Path) -> Finding:
     """The finding of a temporary file."""
-    message = "Whoever wrote it is gone; what it was for was never said to be done. `devsh fsck --repair` removes it."
-    return Finding(STALE_FILE, path, message)
+    what = "Whoever wrote it is gone; what it was for was never said to be done."
+    return Finding(STALE_FILE, path, what, mending="`devsh fsck --repair` removes it.")
 
 
 def broken_lock(path: Path) -> Finding:
     """The finding of a lock that cannot be taken."""
-    return Finding(BROKEN_LOCK, path, "It is not a regular file, so nobody can take the lock. `devsh fsck --repair` sets it aside.")
+    what = "It is not a regular file, so nobody can take the lock."
+    return Finding(BROKEN_LOCK, path, what, mending="`devsh fsck --repair` sets it aside.")
 
 
 def is_link_broken(root: MemoryRoot) -> bool:

@@ -45,8 +45,8 @@ def ref_findings(directory: Path, state: State, ends: Ends, look_: Look = look) 
         for salvage in salvages:
             yield from _of_salvage(directory, repository, salvage, refs)
         for task in stale(tasks, refs):
-            message = f"{BASES}/{task.task_run_id} in {repository.git_directory} pins the base of {task.id}, which is over;"
-            yield Finding(STALE_BASE, directory, f"{message} `devsh fsck --repair` or `devsh gc` removes it.")
+            what = f"{BASES}/{task.task_run_id} in {repository.git_directory} pins the base of {task.id}, which is over."
+            yield Finding(STALE_BASE, directory, what, mending="`devsh fsck --repair` or `devsh gc` removes it.")
         yield from _of_branches(directory, repository, tasks, refs)
 
 
@@ -86,8 +86,8 @@ def _of_salvage(directory: Path, repository: Repository, salvage: Salvage, refs:
     rest = f"its checkout may have it still: {place}" if place.is_dir() else "its checkout is gone as well"
     commit = refs.names.get(salvage.ref)
     if commit is None and salvage.tip in refs.there:
-        message = f"{said} is not in {repository.git_directory}, but its commit {str(salvage.tip)[:12]} is:"
-        yield Finding(LOST_SALVAGE, directory, f"{message} `devsh fsck --repair` puts the ref back.")
+        what = f"{said} is not in {repository.git_directory}, but its commit {str(salvage.tip)[:12]} is."
+        yield Finding(LOST_SALVAGE, directory, what, mending="`devsh fsck --repair` puts the ref back.")
     elif commit is None:
         yield Finding(LOST_SALVAGE, directory, f"{said} is not in {repository.git_directory}, nor is its commit; {rest}.")
     elif commit in refs.gone:

@@ -10,24 +10,27 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest
 from devsh_memory_mcp.ports import Clock, Decide, Decision
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES, VIEWS_FILE, Document
+from devsh_memory_mcp.shim.rundir import write_file
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, PLAN_FILE, VIEW_FILES, VIEWS_FILE, Document, shown_seq
+from devsh_memory_mcp.store.cut import CUT
 from devsh_memory_mcp.store.files import MODE, explained, make_directory, nanoseconds, unused_name
 from devsh_memory_mcp.store.finding import Ends, Finding, ends_of
 from devsh_memory_mcp.store.inspection import damaged_files, unknown_runs
 from devsh_memory_mcp.store.leftovers import broken_locks, is_link_broken, stale_files, stale_socket, temporary_files
 from devsh_memory_mcp.store.lock import HeldLock, is_held
-from devsh_memory_mcp.store.mending import mend
+from devsh_memory_mcp.store.mending import Shown, mend
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.refs import Look, by_repository, salvages_of, stale
 from devsh_memory_mcp.store.root import LINK, MemoryRoot
 from devsh_memory_mcp.store.root import LOCK_FILE as ROOT_LOCK_FILE
-from devsh_memory_mcp.store.views import Edit, Views, parsed
+from devsh_memory_mcp.store.views import Edit, Views, kept_edits, parsed
 from devsh_memory_mcp.store.writer import LOCK_FILE, Transaction, Writer
 
-SET_ASIDE = "set-aside"  # the directory of run directories that no attempt explains
+SET_ASIDE = "set-aside"  # the directory of run directories that no attempt explains, and of views that a mended journal took the place of
+_VIEWS = "views-"
 _MARKS = (".torn-", ".before-repair-", ".edited-", ".foreign-", ".damaged-")
-_JOURNAL = frozenset({"journal_damaged", "journal_missing", "journal_not_a_file"})
-_REWRITTEN = frozenset({"views_behind", "view_differs", "torn_end", "foreign_lines"})
+_JOURNAL = frozenset({"journal_damaged", CUT, "journal_missing", "journal_not_a_file"})
+_REWRITTEN = frozenset({"views_behind", "view_broken", "view_copied", "view_differs", "torn_end", "foreign_lines"})
 
 
 def set_aside(paths: Iterable[Path], clock: Clock) -> list[Finding]:
@@ -83,7 +86,7 @@ class Repair:
         directory = self._directory
         set_aside(broken_locks(directory, (LOCK_FILE,)), self._clock)
         self._give_access(codes)
-        if codes & _JOURNAL and ("journal_damaged" in codes or any((directory / name).is_file() for name in VIEW_FILES)):
+        if codes & _JOURNAL and (codes & {"journal_damaged", CUT} or any((directory / name).is_file() for name in VIEW_FILES)):
             self._mend_journal()
         if codes & {"torn_end", "foreign_lines"}:
             self._settle()
@@ -103,7 +106,8 @@ class Repair:
         for place in (self._directory, *(self._directory / "runs").glob("*/*")):
             if place.is_dir():
                 yield from (path for path in place.iterdir() if any(mark in path.name for mark in _MARKS))
-        yield from (self._directory / SET_ASIDE).glob("*/*")
+        for place in (self._directory / SET_ASIDE).glob("*"):
+            yield from [place] if place.name.startswith(_VIEWS) else place.iterdir()
 
     def _give_access(self, codes: set[str]) -> None:
         owner = os.stat(self._directory)
@@ -128,11 +132,31 @@ class Repair:
         try:
             with lock:
                 views = {name: document for name in VIEW_FILES if (document := parsed(self._directory / name)) is not None}
+                kept = self._keep_views()
+                edits = tuple(path.name for path, _, _ in kept_edits(self._directory))
+                shown = Shown(views, shown_seq(self._directory), f"{SET_ASIDE}/{kept.name}/{PLAN_FILE}" if kept else "", edits)
                 name = self._directory.name if self._directory.name != LINK else _name_in(views)
-                mended = mend(path, views, name, self._clock.now(), self._choose)
+                mended = mend(path, shown, name, self._clock.now(), self._choose)
+                for file in _files(self._directory):  # not before the journal is whole: they say what it has lost
+                    file.unlink()
         finally:
             lock.close()
         self._told += [Finding("journal_mended", path, note, True) for note in mended.notes]
+
+    def _keep_views(self) -> Path | None:
+        """Copies the views to where nobody writes over them, or takes them for somebody's edits."""
+        files = _files(self._directory)
+        if not files:
+            return None
+        below = self._directory / SET_ASIDE
+        make_directory(below)
+        number = nanoseconds(self._clock.now())
+        while (place := below / f"{_VIEWS}{number}").exists():
+            number += 1
+        make_directory(place)
+        for file in files:
+            write_file(os.fspath(place / file.name), file.read_bytes())
+        return place
 
     def _rewrite(self) -> None:
         reader = Reader(self._directory / JOURNAL_FILE)
@@ -198,6 +222,12 @@ class Repair:
         writer.close()
         if transaction.error is not None:
             raise transaction.error
+
+
+def _files(directory: Path) -> list[Path]:
+    """The views and their books, where they are files."""
+    paths = (directory / name for name in (*VIEW_FILES, VIEWS_FILE))
+    return [path for path in paths if os.path.lexists(path) and stat.S_ISREG(os.lstat(path).st_mode)]
 
 
 def _name_in(views: dict[str, Document]) -> str:

@@ -33,11 +33,15 @@ from devsh_memory_mcp.store.bookkeeping import (
     read_exact,
     written,
 )
-from devsh_memory_mcp.store.files import is_unlinkable, nanoseconds, replace_file, unused_name
+from devsh_memory_mcp.store.cut import demand_end
+from devsh_memory_mcp.store.files import is_unlinkable, nanoseconds, replace_file, sync_file, unused_name
 from devsh_memory_mcp.store.plan import VIEW_KEY, Document, Edit
 from devsh_memory_mcp.store.reader import state_at
 
-__all__ = ["VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping", "parsed", "read_exact", "settled"]
+__all__ = [
+    "VIEW_FILES", "Edit", "Views", "documents", "exact_bookkeeping",
+    "is_copy", "is_output", "kept_edits", "parsed", "read_exact", "settled",
+]  # fmt: skip
 
 _EDITED = "edited"  # PLAN.json.edited-<ns> is what another hand made of PLAN.json
 
@@ -64,14 +68,17 @@ class Views:
         self._directory = directory
         self._clock = clock
         self._choose = choose
-        self._known = read_bookkeeping(directory) or Bookkeeping()
+        self._known = self._exact = read_bookkeeping(directory) or Bookkeeping()  # the latter without edits that wait
 
     def write(self, state: State, offset: int, waiting: Mapping[str, str]) -> Edit | None:
         """Brings the files to `state`, which is the journal up to `offset`; the Edit is what somebody else had written into them.
 
-        It waits in its files until the journal tells of them: whoever could not commit it is given it again.
+        It waits in its files until the journal tells of them: whoever could not commit it is given it again. JournalDamaged where the
+        files know of more than the journal: then they are all that is left of it.
         """
         began = time.perf_counter()
+        demand_end(self._directory, state.seq)
+        sync_file(self._directory / JOURNAL_FILE)  # who wrote it last may be about to; what views tell is never lost by a power loss
         files: dict[str, Written] = {}
         kept = self._not_taken_in(state)
         for name, document in documents(_overlaid(state, kept), waiting).items():
@@ -104,8 +111,9 @@ class Views:
 
     def _is_dropped(self, name: str, aside: Path) -> bool:
         """Whether a second name is only one of a file of ours, and so was taken away."""
-        known = self._known.files.get(name)
-        if (known is not None and self._is_ours(aside, known)) or self._is_unrecorded(name, aside):
+        known, exact = self._known.files.get(name), self._exact.files.get(name)
+        is_ours = known is not None and self._is_ours(aside, known)
+        if is_ours or (exact is not None and is_copy(aside, exact)) or is_output(aside, name):
             os.unlink(aside)
             return True
         return False
@@ -126,22 +134,14 @@ class Views:
     def _not_taken_in(self, state: State) -> list[_Kept]:
         """The edited files, oldest first, that the journal does not tell of: it could not be written, or we were killed before it."""
         found: list[tuple[int, _Kept]] = []
-        for entry in os.listdir(self._directory):
-            name, mark, number = entry.partition(f".{_EDITED}-")
-            aside = self._directory / entry
-            if not mark or name not in VIEW_FILES or not number.isdecimal() or entry in state.edits:
+        for aside, name, number in kept_edits(self._directory):
+            if aside.name in state.edits:
                 continue
             if _is_same(aside, self._directory / name):
                 os.unlink(aside)  # we were killed before the replacing, which is done now
             elif not self._is_dropped(name, aside):
-                found.append((int(number), _Kept(name, aside, parsed(aside))))
+                found.append((number, _Kept(name, aside, parsed(aside))))
         return [kept for _, kept in sorted(found, key=lambda one: one[0])]
-
-    def _is_unrecorded(self, name: str, path: Path) -> bool:
-        """Whether a file that is not in the books is a view of this journal all the same, as after a crash between the two."""
-        document = parsed(path)
-        before = None if document is None else self._state_shown_by(document)
-        return document is not None and before is not None and settled(document) == settled(documents(before, {})[name])
 
     def _edit(self, kept: list[_Kept], state: State) -> Edit:
         """What to tell of the files. Of several plans the oldest; the others follow in edits of their own."""
@@ -153,18 +153,13 @@ class Views:
         if plan is None:
             unknown, of_tasks = state.unknown, state.unknown_of_tasks
             return Edit(names, PlanEdited(kept=", ".join(names), advice=" ".join(said), unknown=unknown, unknown_of_tasks=of_tasks))
-        before = self._state_shown_by(plan)
+        before = _state_shown_by(plan, self._directory)
         if before is not None and (text := plans.advice(plan, before)):
             said.insert(0, text)
         if text := plans.told_of_names(plan, state):
             said.append(text)
         tasks = plans.found_tasks(plan, state, self._choose)
         return Edit(names, edited_plan(plan, state, kept=", ".join(names), advice=" ".join(said)), tasks)
-
-    def _state_shown_by(self, document: Document) -> State | None:
-        view = document.get(VIEW_KEY)
-        seq = view.get("seq") if isinstance(view, dict) else None
-        return state_at(self._directory / JOURNAL_FILE, seq) if isinstance(seq, int) else None
 
     def _keep_books(self, state: State, offset: int, files: dict[str, Written], *, is_last: bool) -> None:
         """Says on disk that the views are exact; not before an edit is in the journal, and so in the views, as well."""
@@ -176,7 +171,36 @@ class Views:
             if path.is_dir() and not path.is_symlink():
                 os.rename(path, unused_name(path, "foreign", nanoseconds(self._clock.now())))
             replace_file(path, books.content())
+        self._exact = books if is_last else self._exact
         self._known = books
+
+
+def kept_edits(directory: Path) -> list[tuple[Path, str, int]]:
+    """The files that somebody had written in a view's place: each with the view's name and the time in its own."""
+    found = ((path, *path.name.partition(f".{_EDITED}-")) for path in directory.iterdir())
+    return [(path, name, int(number)) for path, name, mark, number in found if mark and name in VIEW_FILES and number.isdecimal()]
+
+
+def is_copy(path: Path, known: Written) -> bool:
+    """Whether another file says what the one that was written said."""
+    document = parsed(path)
+    if document is None:
+        return False
+    plain = to_json({key: value for key, value in document.items() if key != VIEW_KEY})
+    return hashlib.sha256(plain).hexdigest() == known.sha256
+
+
+def is_output(path: Path, name: str) -> bool:
+    """Whether a file is a view of the journal as it was once: one that was put back, or one that a crash left out of the books."""
+    document = parsed(path)
+    before = None if document is None else _state_shown_by(document, path.parent)
+    return document is not None and before is not None and settled(document) == settled(documents(before, {})[name])
+
+
+def _state_shown_by(document: Document, directory: Path) -> State | None:
+    view = document.get(VIEW_KEY)
+    seq = view.get("seq") if isinstance(view, dict) else None
+    return state_at(directory / JOURNAL_FILE, seq) if isinstance(seq, int) else None
 
 
 def _overlaid(state: State, kept: list[_Kept]) -> State:

@@ -14,7 +14,8 @@ from typing import Any
 from devsh_memory_mcp.domain.events import FORMAT, Event, ForeignLines, JournalRepaired
 from devsh_memory_mcp.errors import DevshError, FormatTooNew, InvalidRequest, JournalDamaged
 from devsh_memory_mcp.ports import Clock, Committed, Decide
-from devsh_memory_mcp.store.files import Sync, append, explained, keep_aside, nanoseconds, read_range, sync_data
+from devsh_memory_mcp.store.cut import demand_end
+from devsh_memory_mcp.store.files import Identity, Sync, append, explained, keep_aside, nanoseconds, read_range, sync_data
 from devsh_memory_mcp.store.line import Entry, Foreign, encode
 from devsh_memory_mcp.store.lock import PATIENCE, HeldLock
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, Reader
@@ -53,6 +54,7 @@ class Writer:
         self._pending = _Pending()
         self._repairs: list[JournalRepaired] = []
         self._is_synced = False
+        self._whole: Identity | None = None  # the file of which it is known that it did not lose its end
 
     def commit(self, take: Callable[[], Iterable[Transaction]]) -> None:
         """Commits what `take`, called under the lock, gives; every transaction has its answer or its error afterwards."""
@@ -92,9 +94,10 @@ class Writer:
     def _prepare(self) -> datetime:
         """Brings the reader to the end of a journal that can be written; the time of what follows."""
         now = self._now()
+        before = self.reader.state.seq
         if self.reader.catch_up():
             self._is_synced = False
-        self._check()
+        self._check(before)
         if self.reader.is_torn:
             self._move_torn_aside(now)
         self._pending = _Pending()
@@ -105,14 +108,19 @@ class Writer:
         now = self._clock.now()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
-    def _check(self) -> None:
+    def _check(self, before: int) -> None:
         reader = self.reader
+        if reader.state.seq < before:
+            self._whole = None  # it was cut under us
         if reader.damage:
             raise JournalDamaged(f"{reader.path} is damaged: {reader.damage}.")
         if not reader.state.orchestration_id:
             raise JournalDamaged(f"{reader.path} does not begin with the creation of an orchestration.")
         if reader.state.format > FORMAT:
             raise FormatTooNew(f"{reader.path} has format {reader.state.format}; this release writes {FORMAT}.")
+        if reader.identity != self._whole:
+            demand_end(reader.path.parent, reader.state.seq)
+            self._whole = reader.identity
 
     def _move_torn_aside(self, now: datetime) -> None:
         reader = self.reader

@@ -26,7 +26,7 @@ def test_what_is_wrong_is_said_with_what_to_do_and_a_repair_says_where_it_kept_w
     said = devsh("fsck")
     assert said.code == 1
     assert "wrong   torn_end  5 bytes of a commit that was cut off" in said.out
-    assert "2 left to mend: devsh fsck --repair" in said.out
+    assert "1 left to mend: devsh fsck --repair" in said.out
     said = devsh("fsck", "--repair")
     assert said.code == 0
     (kept,) = place.glob("EVENTS.jsonl.torn-*")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -120,7 +121,24 @@ def _newer_format(place: Place) -> None:
     place.write([lines[0].replace(b'"format":1', b'"format":99'), *lines[1:]])
 
 
-@defect("wrong_mode", "Its mode is 0644: others than you")
+@defect("journal_cut", "its end was cut off, and the events 10 to ", "set-aside/views-*")
+def _journal_without_its_end(place: Place) -> None:
+    place.write(place.lines()[:9])
+
+
+@defect("journal_cut", "bad (failed; not in the journal), 1 message.", "EVENTS.jsonl.before-repair-*")
+def _journal_cut_within_a_line(place: Place) -> None:
+    content = place.journal.read_bytes()
+    place.journal.write_bytes(content[: content.index(b'"id":"bad"')])
+
+
+@defect("wrong_mode", "It has 2 names (hard links)", left=PERSON)
+def _view_with_another_name(place: Place) -> None:
+    (place.directory / "PLAN.json").chmod(0o644)
+    os.link(place.directory / "PLAN.json", place.root.parent / "mine")
+
+
+@defect("wrong_mode", "Its mode is 0644: others than its owner")
 def _journal_that_others_may_read(place: Place) -> None:
     place.journal.chmod(0o644)
 
@@ -152,6 +170,11 @@ def _empty_journal(place: Place) -> None:
     place.journal.write_bytes(b"")
 
 
+@defect("journal_not_a_file", "there are no views: move it away and put the journal back from a backup", left=PERSON)
+def _directory_for_a_journal_without_views(place: Place) -> None:
+    (place.directory.parent / "rest/EVENTS.jsonl").mkdir(parents=True)
+
+
 @defect("journal_missing", "is no orchestration", left=PERSON)
 def _directory_that_is_no_orchestration(place: Place) -> None:
     (place.directory.parent / "notes").mkdir()
@@ -172,7 +195,7 @@ def _directory_for_the_journals_lock(place: Place) -> None:
 # The views.
 
 
-@defect("views_behind", "AGENTS.json is missing.")
+@defect("view_broken", "AGENTS.json is missing.")
 def _missing_view(place: Place) -> None:
     (place.directory / "AGENTS.json").unlink()
 
@@ -180,12 +203,20 @@ def _missing_view(place: Place) -> None:
 @defect("views_behind", "The views do not tell the journal to its end.")
 def _stale_views(place: Place) -> None:
     books = place.directory / "views.json"
-    books.write_text(books.read_text().replace('"seq": ', '"seq": 1'))
+    books.write_text(re.sub(r'"seq": \d+', '"seq": 1', books.read_text()))
 
 
-@defect("views_behind", "MAILBOX.json is not JSON.", "MAILBOX.json.edited-*")
+@defect("view_broken", "MAILBOX.json is not JSON.", "MAILBOX.json.edited-*")
 def _broken_view(place: Place) -> None:
     (place.directory / "MAILBOX.json").write_text("{")
+
+
+@defect("view_copied", "PLAN.json is a copy of the file that was written", is_note=True)
+def _view_that_was_put_back(place: Place) -> None:
+    path = place.directory / "PLAN.json"
+    shutil.copy(path, place.root.parent / "copy")
+    path.unlink()
+    shutil.copy(place.root.parent / "copy", path)
 
 
 @defect("views_behind", "somebody has changed it", "PLAN.json.edited-*")
@@ -194,7 +225,7 @@ def _edited_view(place: Place) -> None:
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"mine": 1}))
 
 
-@defect("views_behind", "PLAN.json is not JSON.", "PLAN.json.edited-*")
+@defect("view_broken", "PLAN.json is not JSON.", "PLAN.json.edited-*")
 def _directory_for_a_view(place: Place) -> None:
     (place.directory / "PLAN.json").unlink()
     (place.directory / "PLAN.json").mkdir()
@@ -214,7 +245,7 @@ def _broken_books(place: Place) -> None:
     (place.directory / "views.json").write_text("{")
 
 
-@defect("wrong_mode", "you cannot read and write it")
+@defect("wrong_mode", "its owner cannot read and write it")
 def _view_without_rights(place: Place) -> None:
     (place.directory / "PLAN.json").chmod(0)
 
@@ -237,7 +268,7 @@ def _broken_run_file(place: Place) -> None:
     (place.run("good") / rundir.RUN_FILE).write_text("{}")
 
 
-@defect("run_file_damaged", "look through it, then remove it yourself", left=PERSON)
+@defect("run_file_damaged", "look through it, then remove both yourself", left=PERSON)
 def _broken_outcome(place: Place) -> None:
     (place.run("good") / rundir.OUTCOME_FILE).write_text("{")
 
@@ -276,7 +307,7 @@ def _end_without_outcome(place: Place) -> None:
     (place.run("good") / rundir.OUTCOME_FILE).unlink()
 
 
-@defect("attempt_not_running", "`devsh orchestrate wait bad` starts one", left=PERSON)
+@defect("attempt_not_running", "The next runner finds out how it ended: `devsh orchestrate wait ns", left=PERSON)
 def _outcome_without_end(place: Place) -> None:
     _forget_end(place)
 
@@ -328,7 +359,7 @@ def _foreign_run_directory_in_use(place: Place) -> Iterator[None]:
         yield
 
 
-@defect("missing_run_directory", "What came of it is in the journal", left=PERSON)
+@defect("missing_run_directory", "What came of it is in the journal", is_note=True)
 def _missing_run_directory(place: Place) -> None:
     shutil.rmtree(place.run("bad"))
 
@@ -416,6 +447,9 @@ def _pipe_for_the_roots_lock(place: Place) -> None:
 
 
 def _forget_end(place: Place) -> None:
+    """As if nobody had come to write it, nor views that tell of it."""
+    for name in ("PLAN.json", "AGENTS.json", "MAILBOX.json", "views.json"):
+        (place.directory / name).unlink()
     lines = place.lines()
     place.write(lines[: max(number for number, line in enumerate(lines) if b'"event":"attempt_ended"' in line)])
 

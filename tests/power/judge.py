@@ -36,7 +36,7 @@ from tests.power.disk import Found, Line
 
 JOURNAL = "EVENTS.jsonl"
 # What `fsck` may find: ends that were cut off, views that are made anew, attempts that died, and files nobody had been told of.
-_MAY_BE = {"torn_end", "foreign_lines", "stale_temporary_file", "views_behind", "view_differs", "link_broken", "set_aside"}
+_MAY_BE = {"torn_end", "foreign_lines", "stale_temporary_file", "views_behind", "view_broken", "view_differs", "link_broken", "set_aside"}
 _ANEW = {"attempt_not_running", "journal_missing"}  # what the next runner finds the end of, or takes away: a directory without its journal
 
 

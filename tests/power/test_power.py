@@ -22,6 +22,7 @@ DRAWS = 4  # states that are drawn at every point, beside the worst ones; the fi
 # Syncs that nothing here needs, each with what makes up for it.
 SPARED = {
     "store.writer.Writer._flush": "it is for what another process wrote, who syncs it himself unless he is killed in between",
+    "store.files.sync_file": "views wait for a commit of another process, which syncs it itself unless it is killed in between",
     "backends.local._send": "an inbox is read by a shim that lives; that a task is to be cancelled is in the journal",
     "shim.attempt.Attempt._prepare": "a briefing is for an agent that is about to run",
 }
