@@ -10,17 +10,20 @@ from pathlib import Path
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE, Document, read_bookkeeping, shown_seq
+from devsh_memory_mcp.store.reader import fold_file
 
 CUT = "journal_cut"
 _NAMED = 5  # tasks that are named
 
 
 def demand_end(directory: Path, seq: int) -> None:
-    """JournalDamaged where the views know of more than `seq`, the last event. Not for who may have read the journal before them."""
-    shown = shown_seq(directory)
-    if shown > seq:
-        path = directory / JOURNAL_FILE
-        raise JournalDamaged(f"{path} ends with event {seq}, and the views know of event {shown}: its end was cut off.")
+    """JournalDamaged where the views know of more than the journal, of which `seq` is the last event that the caller has read.
+
+    It may have grown since, and views been written of that by another runner; so it is read again before it is called short.
+    """
+    shown, path = shown_seq(directory), directory / JOURNAL_FILE
+    if shown > seq and shown > (last := fold_file(path).seq):
+        raise JournalDamaged(f"{path} ends with event {last}, and the views know of event {shown}: its end was cut off.")
 
 
 def lost_end(directory: Path) -> str:

@@ -98,6 +98,15 @@ async def test_nobody_goes_on_with_it_and_the_views_stay(whole: Path, clock: Sto
     assert views_of(whole) == before
 
 
+async def test_views_that_another_runner_wrote_of_later_events_are_no_damage(whole: Path, clock: StoppedClock) -> None:
+    stale, journal = fold_file(whole / JOURNAL_FILE).copy(), FileJournal(whole, clock)
+    await journal.transact(commits(message("later")))
+    await bring_up_to_date(whole, clock)
+    Views(whole, clock, counting()).write(stale, 0, {})
+    assert json.loads((whole / "MAILBOX.json").read_bytes())["messages"] != []
+    await journal.aclose()
+
+
 async def test_views_without_their_books_are_kept_as_well(whole: Path, clock: StoppedClock) -> None:
     keep_lines(whole, 1, 2, 3)
     (whole / "views.json").unlink()
