@@ -105,7 +105,11 @@ class LocalBackend:
 
     async def is_saving(self, directory: str) -> bool:
         """See ports.Backend."""
-        guards = [report.process for report in await self.reports(directory, 0) if report.type == "guard"]
+        found = await self.reports(directory, 0)
+        guards = [report.process for report in found if report.type == "guard"]
+        shim = next((report.process for report in found if report.type == "started"), None)
+        if shim is not None and census.is_stopped(shim):
+            return False  # and would not come to an end
         return bool(guards) and not any(guard is not None and census.is_alive(guard) for guard in guards)
 
     async def has_rebooted(self, directory: str) -> bool:

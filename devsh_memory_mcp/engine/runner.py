@@ -33,13 +33,11 @@ from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Backend, Clock
-from devsh_memory_mcp.shim.doorbell import socket_path
+from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE, socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
-
-LOCK_FILE = "runner.lock"
 
 
 class Commands(NamedTuple):
@@ -75,7 +73,7 @@ class Runner:
     async def run(self, ready_fd: int | None) -> None:
         """Until there is no work; where another runner holds the root, at once."""
         while True:
-            lock = await _take_lock(self._root.path / LOCK_FILE, self._limits.lock)
+            lock = await _take_lock(self._root.path / RUNNER_LOCK_FILE, self._limits.lock)
             if lock is None:
                 return
             try:

@@ -39,6 +39,12 @@ def is_alive(process: Process) -> bool:
     return entry is not None and entry.start_time == process.start_time and entry.state != "Z"
 
 
+def is_stopped(process: Process) -> bool:
+    """Whether the recorded process is there and was stopped, by SIGSTOP for example."""
+    entry = find_entry(process.pid) if is_alive(process) else None
+    return entry is not None and entry.state == "T"
+
+
 def end(process: Process, seconds: float) -> bool:
     """Kills the recorded process and waits until it is gone; False where it is not after `seconds`.
 
@@ -109,6 +115,13 @@ def _has_variable(pid: int, needle: bytes) -> bool:
     if _LINUX:
         return needle in _read(f"/proc/{pid}/environ").split(b"\0")
     return needle in _ask("ps", "-E", "-ww", "-o", "command=", "-p", str(pid)).split()
+
+
+def command_line(pid: int) -> list[str]:
+    """The words that a process was started with; none where it has gone or is somebody else's."""
+    if _LINUX:
+        return os.fsdecode(_read(f"/proc/{pid}/cmdline")).split("\0")
+    return os.fsdecode(_ask("ps", "-ww", "-o", "command=", "-p", str(pid))).split()
 
 
 def entries() -> list[Entry]:

@@ -25,12 +25,15 @@ import subprocess
 import sys
 import time
 
+from devsh_memory_mcp.shim import census
 from devsh_memory_mcp.shim.rundir import RUN_MARKER, RUN_ROOT
 
 FORMAT = 1
 ANSWER_WITHIN = 10.0  # seconds; a runner silent for longer is stopped or wedged, and is replaced
 START_WITHIN = 10.0
+RUNNER_LOCK_FILE = "runner.lock"  # held by the runner of a root, with its pid in it
 _START_LOCK = "runner.start.lock"
+_ENDS_WITHIN = 1.0  # seconds
 _LONGEST_LOG = 5_000_000  # bytes
 
 
@@ -229,7 +232,8 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
         told = -1
         if process.wait(START_WITHIN):
             raise NoRunner(f"{command[0]} failed with {process.returncode}; the log is {root}/runner.log")
-        _await_byte(ready)
+        if not _is_up(ready):
+            _end_stopped(root)
     except subprocess.TimeoutExpired as error:
         raise NoRunner(f"a runner does not come up; its log is {root}/runner.log") from error
     finally:
@@ -247,10 +251,24 @@ def _rotate(path: str) -> None:
         return  # there is none, or it cannot be moved: then it goes on growing
 
 
-def _await_byte(descriptor: int) -> None:
-    """Until the runner listens, or has ended (another runner was there): either way the caller tries to connect again."""
+def _is_up(descriptor: int) -> bool:
+    """Whether the runner listens; False where it has ended, since another one was there. The caller tries to connect again."""
     if select.select([descriptor], [], [], START_WITHIN)[0] and not os.read(descriptor, 1):
-        time.sleep(0.05)  # it ended: not at full speed from one that cannot stay to the next
+        time.sleep(0.05)  # not at full speed from one that cannot stay to the next
+        return False
+    return True
+
+
+def _end_stopped(root: str) -> None:
+    """A runner that was stopped when it did not listen yet, or no more, keeps the root's lock and answers nobody: it is ended."""
+    try:
+        with open(f"{root}/{RUNNER_LOCK_FILE}", "rb") as file:
+            pid = int(file.read(20))
+    except (OSError, ValueError):
+        return
+    holder = census.identify(pid)
+    if holder is not None and census.is_stopped(holder) and root in census.command_line(pid):
+        census.end(holder, _ENDS_WITHIN)
 
 
 def clean_environment() -> dict[str, str]:

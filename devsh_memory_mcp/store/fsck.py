@@ -14,6 +14,7 @@ from devsh_memory_mcp.domain.events import FORMAT
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Clock
+from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES, VIEWS_FILE, Bookkeeping, read_bookkeeping, shown_seq
 from devsh_memory_mcp.store.cut import CUT, known_otherwise
 from devsh_memory_mcp.store.files import explained
@@ -24,7 +25,7 @@ from devsh_memory_mcp.store.lock import is_held
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.refs import STALE_BASE, Look, look, ref_findings
 from devsh_memory_mcp.store.repair import SET_ASIDE, Repair, repair_root, set_aside
-from devsh_memory_mcp.store.root import LINK, ORCHESTRATIONS, RUNNER_LOCK_FILE, MemoryRoot
+from devsh_memory_mcp.store.root import LINK, ORCHESTRATIONS, MemoryRoot
 from devsh_memory_mcp.store.vacancy import take_place
 from devsh_memory_mcp.store.views import documents, exact_bookkeeping, is_copy, is_output, parsed, settled
 from devsh_memory_mcp.store.writer import LOCK_FILE

@@ -8,11 +8,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from devsh_memory_mcp.shim.doorbell import NoRunner, socket_path
+from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE, NoRunner, socket_path
 from devsh_memory_mcp.store.finding import Finding
 from devsh_memory_mcp.store.inspection import RUNS
 from devsh_memory_mcp.store.lock import is_held
-from devsh_memory_mcp.store.root import LOCK_FILE, RUNNER_LOCK_FILE, MemoryRoot
+from devsh_memory_mcp.store.root import LOCK_FILE, MemoryRoot
 
 BROKEN_LINK = "link_broken"
 BROKEN_LOCK = "lock_not_a_file"

@@ -25,7 +25,6 @@ from devsh_memory_mcp.store.mount import demand_local
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file, look_into
 
 LOCK_FILE = "root.lock"
-RUNNER_LOCK_FILE = "runner.lock"
 LINK = "orchestration"
 ORCHESTRATIONS = "orchestrations"
 MIRRORS = "mirrors"

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +98,28 @@ async def test_a_stopped_runner_is_ended_and_replaced_by_who_waits(house: House)
         assert (await ended(orchestration, spawned.orchestration_task_id)).result == "done\n"
         assert await_end(runner, 5.0)
         assert len([event for event in events_of(orchestration) if isinstance(event, RunnerStarted)]) == 2
+
+
+_STOPPED = """
+import fcntl, os, signal, sys
+lock = os.open(sys.argv[1] + "/runner.lock", os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(lock, fcntl.LOCK_EX)
+os.pwrite(lock, b"%d" % os.getpid(), 0)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+async def test_a_runner_that_was_stopped_before_it_listened_is_ended_and_replaced(house: House) -> None:
+    stopped = subprocess.Popen([sys.executable, "-S", "-c", _STOPPED, str(house.root)])
+    try:
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
+        async with house.opened() as orchestration:
+            spawned = await orchestration.spawn(shell("true"))
+            assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
+        assert await anyio.to_thread.run_sync(stopped.wait, BOUND) == -signal.SIGKILL
+    finally:
+        stopped.kill()
+        stopped.wait()
 
 
 async def test_a_runner_that_was_stopped_and_replaced_leaves_without_harm_when_it_goes_on(house: House) -> None:

@@ -124,3 +124,22 @@ async def test_what_a_killed_guard_had_stopped_before_it_was_an_agent_does_not_k
         assert (found[0] is None or found[0].state == "Z", found[1] is not None and found[1].state == "T") == (True, True)
         os.kill(other, signal.SIGKILL)
         stranger.kill()
+
+
+async def test_a_supervisor_that_is_stopped_saves_nothing_though_its_agent_has_gone(tmp_path: Path) -> None:
+    shim, guard = (subprocess.Popen(["sleep", "1000"]) for _ in range(2))
+    try:
+        processes = [(1, "started", census.identify(shim.pid)), (2, "guard", census.identify(guard.pid))]
+        guard.kill()
+        guard.wait()
+        reports = [rundir.to_json(Report(number, kind, "", process=process)) for number, kind, process in processes]
+        (tmp_path / rundir.REPORT_FILE).write_text("".join(json.dumps(report) + "\n" for report in reports), encoding="utf-8")
+        async with anyio.create_task_group() as tasks:
+            backend = LocalBackend(tmp_path, 1.0, tasks, lambda _directory: None)
+            assert await backend.is_saving(str(tmp_path))
+            shim.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, shim.pid, os.WSTOPPED)
+            assert not await backend.is_saving(str(tmp_path))
+    finally:
+        shim.kill()
+        shim.wait()
