@@ -109,7 +109,8 @@ def _had_succeeded(journal: Journal, task: str) -> bool:
     if "could not be recovered" in last.get("errorMessage", ""):
         return False
     report = journal.path.parent / "runs" / journal.spawned[task]["taskRunId"] / str(last["attempt"]) / "report.jsonl"
-    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()] if report.exists() else []
+    whole = report.read_bytes().rpartition(b"\n")[0] if report.exists() else b""  # who was killed in a line has not said it
+    lines = [json.loads(line) for line in whole.splitlines()]
     return any(line["type"] == "ended" and line["facts"]["verdict"]["succeeded"] for line in lines)
 
 
