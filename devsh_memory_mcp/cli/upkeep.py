@@ -22,8 +22,8 @@ from devsh_memory_mcp.store.finding import Finding
 def fsck(context: click.Context, *, repair: bool, as_json: bool) -> int:
     """Check journals, views, run directories and refs. Exits 1 where something is wrong still.
 
-    A repair loses nothing: what it replaces is set aside, and it says where. Notes are what you may have wanted so, such as a
-    published branch that is deleted.
+    A repair loses nothing: what it replaces is set aside, and it says where. It asks an idle runner to leave, and is refused while
+    agents work. Notes are what you may have wanted so, such as a published branch that is deleted.
     """
     session = session_of(context)
     root = session.root

@@ -210,8 +210,8 @@ def _view_findings(directory: Path, reader: Reader) -> Iterator[Finding]:
     others = list(_other_files(directory, known))
     if known is not None and known.seq == reader.state.seq and not any(why for _, why in others):
         names = ", ".join(name for name, _ in others)
-        if not names and known.offset != reader.size:
-            return  # what stands behind its last event was told already
+        if not names and (known.offset != reader.size or known.inode == reader.identity[1]):
+            return  # what stands behind its last event was told already, or came meanwhile
         what = f"{names or 'The journal'} is a copy of the file that was written, with the same content."
         yield Finding("view_copied", directory, what, is_note=True, mending="`devsh fsck --repair`, or the next runner, takes note of it.")
         return

@@ -1,7 +1,10 @@
 """`devsh fsck` as it is typed."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +54,23 @@ def test_a_note_is_no_failure(devsh, place, tmp_path):
     assert "note    stale_socket" in devsh("fsck").out
     assert json.loads(devsh("fsck", "--repair", "--json").out)["findings"][0]["repaired"]
     assert devsh("fsck").out.startswith("All is well.\n")
+
+
+def test_what_a_repair_does_not_mend_is_not_sent_to_one(devsh, place):
+    (place.parent / "notes").mkdir()
+    (place.parent / "notes/mine").write_text("mine")
+    (place / "PLAN.json").unlink()
+    said = devsh("fsck")
+    assert "1 left to mend: devsh fsck --repair\n1 left that only you can decide.\n" in said.out
+    assert "PLAN.json is missing. `devsh fsck --repair` writes it anew" in said.out
+    said = devsh("fsck", "--repair")
+    assert "mended  view_broken  PLAN.json is missing.\n" in said.out
+    assert "devsh fsck --repair" not in said.out
+
+
+def test_a_pipe_in_a_journals_place_makes_no_list_wait(place, tmp_path):
+    (place / "EVENTS.jsonl").unlink()
+    os.mkfifo(place / "EVENTS.jsonl")
+    code = "import sys; from pathlib import Path; from devsh_memory_mcp.cli.glance import begun; print(begun(Path(sys.argv[1])))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, timeout=20, check=True)
