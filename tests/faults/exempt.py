@@ -7,7 +7,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "engine.removal._unlink os.unlink", "engine.removal.open_run os.open", "engine.removal.remove os.rename",
     ),
     "a person's fsck --repair, which can be given again": (
-        "store.repair.Repair._mend_all os.unlink", "store.repair.Repair._put_aside os.rename", "store.repair._unlock os.chmod",
+        "store.repair.Repair._mend_all os.unlink", "store.repair.Repair._mend_journal os.unlink",
+        "shim.doorbell.ask_to_leave socket.sendall", "store.repair.Repair._put_aside os.rename", "store.repair._unlock os.chmod",
         "store.repair._unlock os.open", "store.repair.repair_root os.unlink", "store.repair.set_aside os.rename",
     ),
     "a person's fsck, which only looks": ("store.leftovers._is_running os.kill", "store.leftovers.stale_socket socket.connect"),
@@ -48,6 +49,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "for a log of 5 MB": ("shim.doorbell._rotate os.replace",),
     "where there are no pidfds": ("shim.doorbell.kill_process os.kill", "shim.census.end os.kill"),
     "for a runner that is silent: storms stop some": ("shim.doorbell.kill_process signal.pidfd_send_signal",),
+    "for a guard that was killed between stopping its tree and killing it": ("backends.local._end_guards socket.send",),
     "for what outlived its shim, and behind pidfd_open, which is met": ("shim.census.end signal.pidfd_send_signal",),
     "a command of git's that is stuck": ("shim.loop.Loop.reap os.kill",),
     "repositories by URL: every step is repeated, under a lock that goes with its holder": (
