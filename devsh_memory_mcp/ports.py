@@ -77,6 +77,10 @@ class Backend(Protocol):
         """Launches the attempt, at most once ever. OSError where that fails. `secrets` are variables for the agent alone, kept nowhere."""
         ...
 
+    async def forestall(self, directory: str) -> bool:
+        """Has nothing begin there any more; False where something has begun. OSError where neither can be said."""
+        ...
+
     async def finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         """The outcome of an attempt whose shim has gone or is going: waits for its lock, recovers what left none.
 

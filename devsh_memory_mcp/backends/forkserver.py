@@ -36,7 +36,7 @@ class ForkServer:
         self._asking = anyio.Lock()
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes]
-        self._started: asyncio.Future[bool] | None = None
+        self._started: dict[str, asyncio.Future[bool]] = {}
         self._alive: set[str] = set()
 
     async def start(self, directory: str, descriptors: tuple[int, ...], secrets: Mapping[str, str]) -> bool:
@@ -53,14 +53,15 @@ class ForkServer:
     async def _ask(self, directory: str, descriptors: list[int]) -> bool:
         async with self._asking:
             connection = self._connection or await self._open()
-            self._started = asyncio.get_running_loop().create_future()
+            started: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._started[directory] = started
             self._alive.add(directory)
             try:
                 socket.send_fds(connection, [os.fsencode(directory) + b"\n"], descriptors)
             except OSError:
                 return False  # its end is being heard of
             with anyio.move_on_after(_ANSWERS_WITHIN):
-                return await self._started
+                return await started
             self._process.kill()  # it is stopped, or hangs: the next one is another
             return False
 
@@ -74,8 +75,9 @@ class ForkServer:
                 env=clean_environment(), start_new_session=True, umask=0o077,
             )  # fmt: skip
         ours.setblocking(False)
+        with anyio.CancelScope(shield=True):  # or its end would not be heard of
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._connection, self._process = ours, process
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._tasks.start_soon(self._listen, process, reader, writer)
         return ours
 
@@ -89,7 +91,8 @@ class ForkServer:
             self._connection = None
             unheard, self._alive = self._alive, set()
             writer.close()
-            self._settle(known=False)
+            for asked in list(self._started):
+                self._settle(asked, known=False)
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(process.wait)
         for directory in unheard:  # nobody will tell of their ends any more: their locks do
@@ -98,14 +101,15 @@ class ForkServer:
     def _hear(self, line: str) -> None:
         word, _, directory = line.partition(" ")
         if word == "started":
-            self._settle(known=True)
+            self._settle(directory, known=True)
         else:
             self._alive.discard(directory)
             self._ended(directory)
 
-    def _settle(self, *, known: bool) -> None:
-        if self._started is not None and not self._started.done():
-            self._started.set_result(known)
+    def _settle(self, directory: str, *, known: bool) -> None:
+        asked = self._started.pop(directory, None)
+        if asked is not None and not asked.done():
+            asked.set_result(known)
 
 
 def _piped(content: bytes) -> int:

@@ -62,6 +62,10 @@ class LocalBackend:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    async def forestall(self, directory: str) -> bool:
+        """See ports.Backend."""
+        return await to_thread.run_sync(_forestall, directory, limiter=self._limiter)
+
     async def finish(self, directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         """See ports.Backend."""
         scope = anyio.CancelScope()
@@ -81,7 +85,10 @@ class LocalBackend:
         with scope:
             while True:
                 await anyio.sleep(self._lock_goes)
-                found = await self.reports(directory, 0)
+                try:
+                    found = await self.reports(directory, 0)
+                except OSError:  # too many open files, for example: the next look may see
+                    continue
                 shim = next((report.process for report in found if report.type == "started"), None)
                 guards = [report.process for report in found if report.type == "guard" and report.process is not None]
                 if shim is not None and not census.is_alive(shim):
@@ -185,6 +192,17 @@ def _make_directory(directory: str, run: Run) -> None:
     for _ in range(_NEW_LEVELS):
         above = os.path.dirname(above)
         rundir.sync_directory(above)
+
+
+def _forestall(directory: str) -> bool:
+    """A shim begins by making the report, which must not be there."""
+    try:
+        os.close(os.open(f"{directory}/{rundir.REPORT_FILE}", _APPEND | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    except (FileNotFoundError, NotADirectoryError):
+        return True  # nor can a shim make it
+    return True
 
 
 def _open_lock(directory: str) -> int:

@@ -1,5 +1,6 @@
 """The attempts of a runner, from the place that each takes to the commit that frees it: launch, letters, reports, end."""
 
+import errno
 import os
 import random
 import time
@@ -21,6 +22,8 @@ from devsh_memory_mcp.ports import Backend, Clock, Decide, Decision, Start
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Run
 
+_TRIES = 60  # at what is refused and may pass, though nothing says so
+_PASSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _LAUNCHES = 3  # tries to get a shim as far as its first report
 
 
@@ -102,16 +105,29 @@ class Attempts:
 
     async def _start(self, desk: Desk, attempt: Attempt) -> Start | None:
         """None where it could not be started, which is its end, but for one that an earlier runner may have started."""
+        tries = 0
         while True:
             try:
                 return await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
             except OSError as error:
                 message = f"The attempt could not be started: {error.strerror or error}."
-                if not attempt.is_inherited:
+                tries += error.errno not in _PASSES
+                if not attempt.is_inherited or (tries >= _TRIES and await self._is_forestalled(attempt)):
                     await self._end_without_shim(desk, attempt, "spawn", message)
+                    return None
+                if attempt.is_unwanted and await self._is_forestalled(attempt):
+                    await self._end_without_shim(desk, attempt, "cancelled", "Cancelled before it began.")
                     return None
                 self._desks.log(f"{attempt.directory}: {message}")
                 await anyio.sleep(self._limits.again)
+
+    async def _is_forestalled(self, attempt: Attempt) -> bool:
+        """Whether nobody has begun it, nor can any more: an earlier runner may have started its shim."""
+        try:
+            return await self._backend.forestall(attempt.directory)
+        except OSError as error:
+            self._desks.log(f"{attempt.directory} cannot be closed: {error}")
+            return False
 
     async def _hold(self, desk: Desk, attempt: Attempt) -> None:
         """An earlier runner gave it a place and had not started it: until its credential is lent again it can only be cancelled."""
@@ -138,9 +154,11 @@ class Attempts:
         """Commits what the shim has reported since the last time; False where that cannot be done now."""
         try:
             reports = await self._backend.reports(attempt.directory, attempt.last_report)
-        except OSError as error:  # which may pass; the orchestration is not given up for it
+        except OSError as error:  # which may pass; the orchestration is not given up for it, nor its end held up for ever
             self._desks.log(f"the reports of {attempt.task_id} cannot be read yet: {error}")
-            return False
+            attempt.unreadable += error.errno not in _PASSES
+            return attempt.unreadable >= _TRIES
+        attempt.unreadable = 0
         if not reports:
             return True
         kinds = {report.type for report in reports}
@@ -219,6 +237,7 @@ class Attempts:
         await self._commit_end(desk, attempt, outcome, rebooted=await self._backend.has_rebooted(attempt.directory))
 
     async def _outcome_of(self, attempt: Attempt) -> Outcome | None:
+        tries = 0
         while True:
             try:
                 is_given_up = attempt.has_begun or attempt.launches >= _LAUNCHES
@@ -227,6 +246,10 @@ class Attempts:
                 return ended(attempt, self._clock.now(), "lost", f"The attempt's directory is gone: {error.filename}.")
             except OSError as error:  # no room for another process, or for its log
                 self._desks.log(f"the end of {attempt.directory} cannot be read: {error}")
+                tries += error.errno not in _PASSES
+                if tries >= _TRIES:
+                    await self._backend.kill(attempt.directory)
+                    return ended(attempt, self._clock.now(), "lost", f"Its end cannot be read: {error}.")
                 await anyio.sleep(self._limits.again)
 
     async def _end_without_shim(self, desk: Desk, attempt: Attempt, cause: str, message: str) -> None:
@@ -257,6 +280,7 @@ class Attempts:
 
     async def cancel(self, desk: Desk, attempt: Attempt, seq: int) -> None:
         """The request of that number: one that was not launched yet is over at once, the others are written to."""
+        attempt.is_unwanted = True
         if not attempt.is_launched:
             await self._end_without_shim(desk, attempt, "cancelled", "Cancelled before it began.")
             return

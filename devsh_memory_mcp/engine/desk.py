@@ -41,6 +41,7 @@ class Attempt:
 
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
     `is_starting` while one is being launched, `is_awaited` while its lock is waited for; `has_gone` once its shim was said to have ended.
+    `is_unwanted` once it was to be cancelled; `unreadable` is how often its reports could not be read.
     `launches` is how often this runner has started one, since a process may die before it is a shim. `is_inherited` where an earlier
     runner may have started one.
     """
@@ -59,6 +60,8 @@ class Attempt:
     is_awaited: bool = False
     has_gone: bool = False
     is_launching: bool = False
+    is_unwanted: bool = False
+    unreadable: int = 0
     is_ending: bool = False
     escalations: list[CancelScope] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
@@ -97,6 +100,8 @@ class Desk:
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
     trouble: str = ""  # why the last commit could not be made
+    is_tended: bool = False  # somebody decides what is due there
+    look_at: datetime | None = None  # when time alone changes that
     tasks: TaskGroup = field(init=False)  # all that is being done on it
     visitors: set[CancelScope] = field(default_factory=set)  # of those whose lines are open
 

@@ -19,8 +19,8 @@ _LONGEST_PAUSE = 60.0  # seconds between two tries to take an orchestration over
 class Desks:
     """Open desks by orchestration id, and the attempts on them by what their shims call themselves.
 
-    `troubled` are those that are to be opened again, after a pause or when their event is set; `abandoned` those that nothing but a
-    person can mend: their shims go on, and the next ring opens them again. The first pause is `again` seconds.
+    `serving` are those that are open, opening, closing, or to be opened again after a pause or when their event is set; `abandoned`
+    those that nothing but a person can mend: their shims go on, and the next ring opens them again. The first pause is `again` seconds.
     """
 
     def __init__(self, log: Log, *, again: float = 1.0) -> None:
@@ -28,12 +28,32 @@ class Desks:
         self._again = again
         self.open: dict[str, Desk] = {}
         self.attempts: dict[tuple[str, int], Attempt] = {}
-        self.troubled: dict[str, anyio.Event] = {}
+        self.serving: dict[str, anyio.Event] = {}
         self.abandoned: set[str] = set()
+        self.is_complete = False  # those that had work before are among them
         self._launching = anyio.Semaphore(LAUNCHING)
 
-    async def serve(self, make: Callable[[], Desk], take_over: Callable[[Desk], Awaitable[object]], opened: anyio.Event) -> None:
-        """One orchestration for as long as it can be worked on. `opened` is set when it was taken over, or could not be.
+    @property
+    def working(self) -> list[Desk]:
+        """Those that were taken over and are not being closed."""
+        return [desk for desk in self.open.values() if desk.is_taken_over and not desk.tasks.cancel_scope.cancel_called]
+
+    @property
+    def are_settled(self) -> bool:
+        """Whether all that have work are known and open."""
+        return self.is_complete and self.serving.keys() == self.open.keys()
+
+    def take(self, name: str) -> bool:
+        """Whether nobody serves it yet; from now on somebody does. Who does and has it not open is rung."""
+        if name in self.serving:
+            if name not in self.open:
+                self.serving[name].set()
+            return False
+        self.serving[name] = anyio.Event()
+        return True
+
+    async def serve(self, name: str, make: Callable[[], Desk], take_over: Callable[[Desk], Awaitable[object]], opened: anyio.Event) -> None:
+        """One orchestration that was taken, for as long as it can be worked on. `opened` is set when it was taken over, or could not be.
 
         After trouble that may pass it is taken over again, by itself: nobody rings where the trouble is the disk's.
         """
@@ -42,38 +62,43 @@ class Desks:
             await take_over(desk)
             opened.set()
 
-        for pause in _pauses(self._again):
-            desk = make()
-            name = desk.orchestration_id
-            self.abandoned.discard(name)
-            failure = await self.keep(desk, partial(open_up, desk))
-            if failure is None or not _may_pass(failure):
+        self.abandoned.discard(name)
+        pause = self._again
+        while True:
+            began, desk = anyio.current_time(), make()
+            failures = await self.keep(desk, partial(open_up, desk))
+            rung = self.serving[name]
+            if not failures or (not all(map(_may_pass, failures)) and not rung.is_set()):
                 break
-            self.log(f"{name} cannot be worked on now: {failure}")
-            rung = self.troubled[name] = anyio.Event()
+            self.log(f"{name} cannot be worked on now: {'; '.join(map(str, failures))}")
             opened.set()
+            if anyio.current_time() > began + _LONGEST_PAUSE:
+                pause = self._again
             with anyio.move_on_after(pause):
                 await rung.wait()
-            del self.troubled[name]
-        if failure is not None:
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            self.serving[name] = anyio.Event()
+        for failure in failures:
             self.log(f"{name} is left alone: {''.join(traceback.format_exception(failure))}")
+        if failures:
             self.abandoned.add(name)
+        del self.serving[name]
         opened.set()
 
-    async def keep(self, desk: Desk, take_over: Callable[[], Awaitable[object]]) -> Exception | None:
+    async def keep(self, desk: Desk, take_over: Callable[[], Awaitable[object]]) -> list[Exception]:
         """Has the desk open from its taking over until something on it fails, which is answered, or somebody cancels.
 
         Nothing that was begun on it is left behind, and its journal is closed. Fenced is raised.
         """
         self.open[desk.orchestration_id] = desk
-        failure = None
+        found: list[Exception] = []
         try:
             async with anyio.create_task_group() as desk.tasks:
                 await take_over()
         except* Fenced:
             raise
         except* Exception as failures:  # noqa: BLE001  the top of all work on one orchestration: the others go on
-            failure = _first(failures)
+            found = list(_leaves(failures))
         finally:
             del self.open[desk.orchestration_id]
             for attempt in list(desk.attempts.values()):
@@ -81,7 +106,7 @@ class Desks:
             desk.hang_up()
             with anyio.CancelScope(shield=True):
                 await desk.journal.aclose()
-        return failure
+        return found
 
     def begin(self, desk: Desk, work: Callable[[*Arguments], Coroutine[Any, Any, object]], *arguments: *Arguments) -> None:
         """Work on one desk, beside everything else; none where it has been closed.
@@ -135,18 +160,14 @@ async def _fail(error: Exception) -> None:
 
 
 def _may_pass(failure: Exception) -> bool:
-    """Whether it is the machine's trouble, and not one that only a person can mend."""
-    return isinstance(failure, (OSError, Unavailable)) and not isinstance(failure, (JournalDamaged, FormatTooNew))
+    """Whether it is the machine's trouble, and not one that only a person can mend. What is gone is not waited for."""
+    lasting = (JournalDamaged, FormatTooNew, FileNotFoundError)
+    return isinstance(failure, (OSError, Unavailable)) and not isinstance(failure, lasting)
 
 
-def _pauses(first: float) -> Iterator[float]:
-    """Seconds between tries to take an orchestration over, for ever."""
-    while True:
-        yield min(first, _LONGEST_PAUSE)
-        first *= 2
-
-
-def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
-    """The first of them that is no group."""
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+def _leaves(failures: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for failure in failures.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure

@@ -66,9 +66,9 @@ class Dispatcher:
         """Works until nothing has been to do for a while, or nobody can reach it any more."""
         while is_reachable():
             self._woken = anyio.Event()
-            dirty, self._dirty = self._dirty, set()
-            wake_at = await self._turn(dirty)
+            self._turn()
             await anyio.sleep(_BREATH)
+            wake_at = min(filter(None, (desk.look_at for desk in self._desks.working if not desk.is_tended)), default=None)
             with anyio.move_on_after(self._patience(wake_at)) as quiet:
                 await self._woken.wait()
             if quiet.cancelled_caught and wake_at is None and not await self._has_work():
@@ -79,13 +79,13 @@ class Dispatcher:
 
     async def _has_work(self) -> bool:
         """Whether anything can still happen by itself."""
-        if self._desks.troubled:
+        if not self._desks.are_settled:
             return True
         working: list[Desk] = []
 
         async def look(desk: Desk) -> None:
             state = await desk.journal.read()
-            if has_work(state, self._clock.now()) or desk.views_seq != state.seq:
+            if desk.is_tended or has_work(state, self._clock.now()) or desk.views_seq != state.seq:
                 working.append(desk)
 
         for desk in list(self._desks.open.values()):
@@ -93,20 +93,24 @@ class Dispatcher:
                 return True
         return bool(working)
 
-    async def _turn(self, dirty: set[str]) -> datetime | None:
-        """One look at every desk; the instant when to look again."""
+    def _turn(self) -> None:
+        """Has a look at each desk that has news or whose time has come; one whose disk or lock is slow holds up no other one."""
         now = self._clock.now()
-        instants: list[datetime] = []
+        for desk in self._desks.working:
+            has_news = desk.orchestration_id in self._dirty
+            if not desk.is_tended and (has_news or (desk.look_at is not None and desk.look_at <= now)):
+                self._dirty.discard(desk.orchestration_id)
+                desk.is_tended = True
+                self._desks.begin(desk, partial(self._tend, desk, has_news=has_news))
 
-        async def tend(desk: Desk) -> None:
-            if desk.orchestration_id in dirty:
+    async def _tend(self, desk: Desk, *, has_news: bool) -> None:
+        try:
+            if has_news:
                 await self._tell(desk)
-            again = await self._act(desk, now)
-            instants.extend(filter(None, [again]))
-
-        for desk in [desk for desk in self._desks.open.values() if desk.is_taken_over]:
-            await self._desks.alone(desk, lambda desk=desk: tend(desk))  # type: ignore[misc]
-        return min(instants, default=None)
+            desk.look_at = await self._act(desk, self._clock.now())
+        finally:
+            desk.is_tended = False
+            self._woken.set()
 
     async def _tell(self, desk: Desk) -> None:
         """News go to the views, to followers, and as letters to running attempts; what pinned the base of an ended task goes."""

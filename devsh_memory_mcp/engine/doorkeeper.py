@@ -5,6 +5,7 @@ What a shim's connection says is only that there is something to read; its end s
 
 import json
 import os
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
@@ -13,6 +14,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.engine.attempts import Attempts
+from devsh_memory_mcp.engine.desk import Fenced
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.shim.doorbell import FORMAT
 
@@ -58,6 +60,10 @@ class Doorkeeper:
                     await self._serve_face(stream, lines)
         except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound, ValueError):
             return  # a peer that dies, or speaks another language, has nothing more to say
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001  the top of one connection, which ends no other one and not the runner
+            self._desks.log(f"a caller is hung up on: {''.join(traceback.format_exception(error))}")
 
     async def _serve_face(self, stream: SocketStream, lines: BufferedByteReceiveStream) -> None:
         try:
@@ -80,7 +86,8 @@ class Doorkeeper:
                 streams.discard(stream)
 
     async def _serve_shim(self, stream: SocketStream, lines: BufferedByteReceiveStream, task_run_id: str, number: int) -> None:
-        await self.adopted.wait()
+        if (task_run_id, number) not in self._desks.attempts:
+            await self.adopted.wait()
         attempt = self._desks.attempts.get((task_run_id, number))
         desk = self._desks.of(attempt) if attempt is not None else None
         if attempt is None or desk is None:

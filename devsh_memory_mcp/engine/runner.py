@@ -8,7 +8,6 @@ import fcntl
 import os
 import secrets
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -39,6 +38,9 @@ from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import Found, MemoryRoot
 from devsh_memory_mcp.store.views import Views
 
+_LOG = 2  # its stderr
+_LONGEST_PAUSE = 60.0  # seconds
+
 
 class Commands(NamedTuple):
     """How another runner of this root is started, and our MCP server for an agent."""
@@ -63,7 +65,6 @@ class Runner:
         self._id = ""
         self._is_leaving = False
         self._abandoned: set[str] = set()
-        self._opening = anyio.Lock()
         self._repeats = Repeats()
         self._tasks: TaskGroup
         self._desks: Desks
@@ -82,14 +83,14 @@ class Runner:
                 self._is_leaving = True  # somebody else serves this root
             finally:
                 os.close(lock)
-            if self._is_leaving or not await to_thread.run_sync(self._with_work):
+            if self._is_leaving or await self._is_idle():
                 return
             ready_fd = None
 
     async def _serve_once(self, ready_fd: int | None) -> None:
         self._id = f"rn_{secrets.token_hex(6)}"
         address = socket_path(str(self._root.path))
-        async with _listening(address) as listener, anyio.create_task_group() as self._tasks:
+        async with _listening(address) as (listener, inode), anyio.create_task_group() as self._tasks:
             keeper = self._furnish(address)
             if ready_fd is not None:
                 os.write(ready_fd, b"\n")
@@ -97,9 +98,8 @@ class Runner:
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)
             self._tasks.start_soon(self._tidy)
-            await self._adopt()
-            keeper.adopted.set()
-            await self._dispatcher.serve(partial(_is_there, address, os.stat(address).st_ino))
+            self._tasks.start_soon(self._adopt, keeper.adopted)
+            await self._dispatcher.serve(partial(_is_there, address, inode))
             self._tasks.cancel_scope.cancel()
         self._abandoned = self._desks.abandoned
 
@@ -125,9 +125,12 @@ class Runner:
         """A face lends credentials: what was held for want of one may start, wherever it waits."""
         if not self._vault.lend(variables):
             return
-        for found in await to_thread.run_sync(self._root.all):
-            if found.orchestration_id in self._desks.open or await to_thread.run_sync(_has_held, found.directory):
-                await self._hear_of(found.orchestration_id)
+        try:
+            for found in await to_thread.run_sync(self._root.all):
+                if found.orchestration_id in self._desks.open or await to_thread.run_sync(_has_held, found.directory):
+                    await self._hear_of(found.orchestration_id)
+        except (DevshError, OSError) as error:  # whoever waits for a credential says so, and lends it again
+            self._log(f"what waits for a credential cannot be found: {error}")
 
     def _hear_exit(self, directory: str) -> None:
         self._attempts.hear_exit(directory)
@@ -136,7 +139,8 @@ class Runner:
         """For what nobody waits to be told; stderr is the runner's log."""
         said = self._repeats.words(text, self._clock.monotonic())
         if said is not None:
-            print(f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {said}", file=sys.stderr, flush=True)  # noqa: T201
+            with suppress(OSError):  # the disk that it lies on is full, for example
+                os.write(_LOG, f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ} {said}\n".encode(errors="replace"))
 
     def _with_work(self) -> list[Found]:
         """The orchestrations in which something can still happen, but for those that were found to be broken."""
@@ -149,31 +153,51 @@ class Runner:
         except (DevshError, OSError) as error:  # the next runner's turn
             self._log(f"{self._root.path} was not tidied: {error}")
 
-    async def _adopt(self) -> None:
-        """Opens every orchestration that has work left from before."""
-        for found in await to_thread.run_sync(self._with_work):
-            await self._open(found)
+    async def _adopt(self, adopted: anyio.Event) -> None:
+        """Opens every orchestration that has work left from before; a root that cannot be read now is read again."""
+        pause = self._limits.again
+        while True:
+            try:
+                left = await to_thread.run_sync(self._with_work)
+                break
+            except (DevshError, OSError) as error:
+                self._log(f"{self._root.path} cannot be read yet: {error}")
+                await anyio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        await self._open(*left)
+        self._desks.is_complete = True
+        adopted.set()
+        self._dispatcher.wake("")  # so that it looks whether anything is left to do
+
+    async def _is_idle(self) -> bool:
+        """Whether nothing is left to do, as far as that can be said."""
+        try:
+            return not await to_thread.run_sync(self._with_work)
+        except (DevshError, OSError) as error:
+            self._log(f"{self._root.path} cannot be read: {error}")
+            return False
 
     async def _hear_of(self, orchestration_id: str) -> None:
         """A face has committed something there."""
-        if orchestration_id in self._desks.troubled:
-            self._desks.troubled[orchestration_id].set()
-        elif orchestration_id not in self._desks.open:
+        if orchestration_id not in self._desks.open:
             try:
                 found = await to_thread.run_sync(self._root.get, orchestration_id)
-            except DevshError as error:
+            except (DevshError, OSError) as error:
                 self._log(f"somebody rang for {orchestration_id}: {error}")
                 return
             await self._open(found)
         self._dispatcher.wake(orchestration_id)
 
-    async def _open(self, found: Found) -> None:
-        """Takes an orchestration over, with the attempts that live there; one that cannot be worked on holds up no other one."""
-        async with self._opening:
-            if found.orchestration_id not in self._desks.open and found.orchestration_id not in self._desks.troubled:
+    async def _open(self, *places: Found) -> None:
+        """Takes orchestrations over, with the attempts that live there; one that cannot be worked on holds up no other one."""
+        opening = []
+        for found in places:
+            if self._desks.take(found.orchestration_id):
                 opened = anyio.Event()
-                self._tasks.start_soon(self._desks.serve, partial(self._desk_of, found), self._take_over, opened)
-                await opened.wait()
+                opening.append(opened)
+                self._tasks.start_soon(self._desks.serve, found.orchestration_id, partial(self._desk_of, found), self._take_over, opened)
+        for opened in opening:
+            await opened.wait()
 
     def _desk_of(self, found: Found) -> Desk:
         journal = FileJournal(found.directory, self._clock)
@@ -212,8 +236,11 @@ def _has_held(directory: Path) -> bool:
 
 def _is_quiet(directory: Path, clock: Clock) -> bool:
     """Whether the views tell the whole journal, and nothing in it can happen by itself."""
-    known = exact_bookkeeping(directory)
-    return known is not None and (known.idle or not has_work(fold_file(directory / JOURNAL_FILE), clock.now()))
+    try:
+        known = exact_bookkeeping(directory)
+        return known is not None and (known.idle or not has_work(fold_file(directory / JOURNAL_FILE), clock.now()))
+    except (DevshError, OSError):
+        return False  # whoever opens it is told why
 
 
 def _is_there(address: str, inode: int) -> bool:
@@ -225,16 +252,16 @@ def _is_there(address: str, inode: int) -> bool:
 
 
 @asynccontextmanager
-async def _listening(address: str) -> AsyncIterator[SocketListener]:
-    """The control socket; its name goes before the listener does, so that nobody connects to what is leaving."""
+async def _listening(address: str) -> AsyncIterator[tuple[SocketListener, int]]:
+    """The control socket and its name's inode; the name goes before the listener does, so that nobody connects to what is leaving."""
     Path(address).unlink(missing_ok=True)
     async with await anyio.create_unix_listener(address, mode=0o600, backlog=512) as listener:
-        identity = os.stat(address).st_ino
+        inode = os.stat(address).st_ino
         try:
-            yield listener
+            yield listener, inode
         finally:
-            if os.path.exists(address) and os.stat(address).st_ino == identity:
-                os.unlink(address)
+            if _is_there(address, inode):
+                Path(address).unlink(missing_ok=True)
 
 
 async def _take_lock(path: Path, seconds: float) -> int | None:

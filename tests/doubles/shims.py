@@ -35,6 +35,9 @@ class Shims:
         self.begun.set()
         return Start.STARTED
 
+    async def forestall(self, _directory: str) -> bool:
+        return not self._reported
+
     async def finish(self, _directory: str, run: Run, *, recover_unbegun: bool) -> Outcome | None:
         if self.unbegun and not recover_unbegun:
             self.unbegun -= 1

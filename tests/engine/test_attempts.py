@@ -215,6 +215,27 @@ async def test_one_that_an_earlier_runner_may_have_started_is_not_called_failed_
         assert (stage.journal.told, stage.shims.refused) == ([], 0)
 
 
+@pytest.mark.parametrize(("refusals", "is_cancelled", "reason"), [(1000, False, "spawn"), (1000, True, "cancelled"), (70, False, None)])
+async def test_one_that_an_earlier_runner_may_have_started_and_nobody_can_is_not_tried_for_ever(
+    tmp_path: Path, refusals: int, is_cancelled: bool, reason: str | None
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.vault.lend(LENT)
+        stage.shims.refused = refusals
+        if reason is None:
+            stage.shims.report("started")  # it has begun: only its lock says that it has ended
+        attempt = stage.begin()
+        if is_cancelled:
+            while not attempt.is_launched:
+                await anyio.lowlevel.checkpoint()
+            await stage.attempts.cancel(stage.desk, attempt, stage.journal.tell(CancelRequested(orchestration_task_id=TASK)))
+        if reason is None:
+            await stage.shims.begun.wait()
+        else:
+            await stage.until(lambda: stage.task.reason)
+        assert (stage.task.reason, stage.shims.refused > 0) == (reason, reason is not None)
+
+
 async def test_one_that_cannot_be_started_fails_and_says_why(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.shims.refused = 1

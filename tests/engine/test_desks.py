@@ -56,7 +56,7 @@ async def test_what_fails_ends_all_that_was_begun_there_gives_turns_back_and_clo
         desks.begin(desk, fail, FAILING)
 
     with anyio.fail_after(5):
-        assert await desks.keep(desk, take_over) is FAILING
+        assert await desks.keep(desk, take_over) == [FAILING]
         assert (ended, desks.open, desks.attempts, desk.journal.is_closed) == (["stayed"], {}, {}, True)  # type: ignore[attr-defined]
         await desks.await_turn(attempts[0])
     desks.begin(desk, fail, FAILING)  # by somebody who still had it; nothing is begun
@@ -65,7 +65,7 @@ async def test_what_fails_ends_all_that_was_begun_there_gives_turns_back_and_clo
 
 async def test_what_fails_for_somebody_who_has_other_desks_closes_that_one_and_hangs_up_its_lines() -> None:
     desks, desk = Desks(print), new_desk()
-    kept: list[Exception | None] = []
+    kept: list[list[Exception]] = []
 
     async def keep() -> None:
         kept.append(await desks.keep(desk, take_over))
@@ -83,7 +83,7 @@ async def test_what_fails_for_somebody_who_has_other_desks_closes_that_one_and_h
                 assert await desks.alone(desk, lowlevel.checkpoint)
                 assert not await desks.alone(desk, partial(fail, FAILING))
                 await anyio.sleep_forever()
-    assert (kept, line.cancelled_caught) == ([FAILING], True)
+    assert (kept, line.cancelled_caught) == ([[FAILING]], True)
 
 
 async def test_a_runner_that_was_replaced_is_told_so_whatever_else_went_wrong() -> None:
@@ -112,9 +112,10 @@ async def test_what_may_pass_is_tried_again_and_the_rest_is_left_for_the_next_ri
         if left:
             raise left.pop(0)
 
+    assert desks.take("orch_1")
     with anyio.fail_after(5):
-        await desks.serve(new_desk, take_over, opened)
-    assert (len(made), opened.is_set(), desks.abandoned, desks.troubled) == (tries, True, {"orch_1"} if is_left_alone else set(), {})
+        await desks.serve("orch_1", new_desk, take_over, opened)
+    assert (len(made), opened.is_set(), desks.abandoned, desks.serving) == (tries, True, {"orch_1"} if is_left_alone else set(), {})
     assert any("is left alone" in line for line in said) == is_left_alone
     assert len([line for line in said if "cannot be worked on now" in line]) == tries - 1
 
@@ -129,7 +130,31 @@ async def test_a_ring_does_not_wait_for_the_pause_to_end() -> None:
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(desks.serve, new_desk, take_over, opened)
+            assert desks.take("orch_1")
+            tasks.start_soon(desks.serve, "orch_1", new_desk, take_over, opened)
             await opened.wait()
-            desks.troubled["orch_1"].set()
+            assert not desks.take("orch_1"), "it is opened a second time"
     assert len(made) == 2
+
+
+async def test_one_that_is_still_being_closed_is_not_opened_beside_it_and_a_ring_meanwhile_is_heard() -> None:
+    desks, opened, made, closing, closed = Desks(print, again=1e6), anyio.Event(), [], anyio.Event(), anyio.Event()
+
+    async def take_over(desk: Desk) -> None:
+        made.append(desk)
+        if len(made) == 1:
+            desk.journal.aclose = slowly  # type: ignore[method-assign]
+            raise JournalDamaged("line 3")
+
+    async def slowly() -> None:
+        closing.set()
+        await closed.wait()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            assert desks.take("orch_1")
+            tasks.start_soon(desks.serve, "orch_1", new_desk, take_over, opened)
+            await closing.wait()
+            assert (desks.open, desks.take("orch_1"), desks.are_settled) == ({}, False, False)
+            closed.set()
+    assert (len(made), desks.serving) == (2, {})

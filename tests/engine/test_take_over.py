@@ -60,7 +60,8 @@ async def test_nothing_is_started_there_however_often_it_is_rung_for(tmp_path: P
             dispatcher = Dispatcher(tmp_path, desks, begun, CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
             tasks.start_soon(dispatcher.serve, lambda: True)
             dispatcher.wake("orch_opening")
-            await begun.one_more.wait()  # on the desk behind it
+            dispatcher.wake("orch_ready")
+            await begun.one_more.wait()
             assert begun.desks == ["orch_ready"]
             begun.one_more = anyio.Event()
             opening.is_taken_over = True
