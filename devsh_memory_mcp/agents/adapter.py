@@ -127,7 +127,8 @@ class Provider(typing.NamedTuple):
 
     `variables` are those that hold a credential, with who pays, in the order in which the program heeds them. Its own login is
     `login_file` in the directory that `home_variable` names, else in `home` below the user's. `trust_file` (in the former, else in the
-    user's) tells which repositories its user trusts, whose rules are in `settings_files`. `limits` are those that its agents keep: turns, cost.
+    user's) tells which repositories its user trusts, whose rules are in `settings_files`. `limits` are those that its
+    agents keep: turns, cost.
     """
 
     program: str

@@ -107,7 +107,8 @@ def test_what_was_verified_is_published_by_a_recovery_as_it_was_verified(stage: 
 
 def test_an_agent_that_prints_nothing_for_too_long_is_ended(stage: Stage, repository: Repository) -> None:
     outcome = stage.run(f"{WORK}; exec sleep 1000", checkout=repository.checkout(), stall_timeout=0.3, timeout_grace=0.1)
-    assert (outcome.cause, outcome.succeeded, outcome.error_message) == ("stalled", False, "It was ended: it had printed nothing for 0.3 s.")
+    assert (outcome.cause, outcome.succeeded) == ("stalled", False)
+    assert outcome.error_message == "It was ended: it had printed nothing for 0.3 s."
     assert repository.files(outcome.salvage_ref or "")["made"] == "work"
 
 
