@@ -16,8 +16,9 @@ from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
-from devsh_memory_mcp.shim.loop import Loop, Timer
+from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.patience import Patience
 from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, Reports, now
@@ -73,7 +74,6 @@ class Attempt:
         self._is_verifying = False
         self._verified: bool | None = None
         self._late: str | None = None  # what came first when the agent had already ended
-        self._silence: Timer | None = None
         self._workspace = f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}"
         self._environment = agent_environment(run, self._workspace)
         self._briefing = f"{place.directory}/{rundir.BRIEFING_FILE}"
@@ -206,32 +206,20 @@ class Attempt:
 
     def _accompany(self, wall: Wall) -> None:
         """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
-        deadline, cause = self._limit()
-        timer = None if deadline is None else self._loop.at(deadline, lambda: self._note_cause(cause))
+        patience = Patience(self._loop, self._note_cause)
+        if self._run.timeout is not None:
+            began = self._agent_began if self._is_verifying else time.monotonic()  # a verification has what the agent left
+            patience.until(began + self._run.timeout, "timeout")
+        elif self._is_verifying:
+            patience.until(time.monotonic() + _LONGEST_VERIFICATION, "verify")
         if wall is self._agent:
             self._agent_began = time.monotonic()
-            self._heed_silence()
+            if self._run.stall_timeout is not None and self._streams is not None:
+                patience.heed_silence(self._run.stall_timeout, self._streams)
             self._tell_start(wall)
             self._look_around()
         self._loop.wait(lambda: wall.has_ended or self._cause is not None)
-        for waiting in filter(None, (timer, self._silence)):
-            self._loop.cancel(waiting)
-
-    def _limit(self) -> tuple[float | None, str]:
-        """Until when what begins now may run, and what its end then is called. A verification has what the agent left of the time."""
-        if self._run.timeout is None:
-            return (time.monotonic() + _LONGEST_VERIFICATION if self._is_verifying else None), "verify"
-        return (self._agent_began if self._is_verifying else time.monotonic()) + self._run.timeout, "timeout"
-
-    def _heed_silence(self) -> None:
-        """Looks again when the newest output has become too old, which is not a look too many for a busy agent."""
-        if self._run.stall_timeout is None or self._streams is None:
-            return
-        heard = max(self._agent_began, *(stream.heard_at for stream in self._streams))
-        if time.monotonic() < heard + self._run.stall_timeout:
-            self._silence = self._loop.at(heard + self._run.stall_timeout, self._heed_silence)
-        else:
-            self._note_cause("stalled")
+        patience.end()
 
     def _tell_start(self, wall: Wall) -> None:
         try:
