@@ -51,6 +51,11 @@ def merged(known: Mapping[str, Limited], others: Mapping[str, Limited]) -> dict[
     return found
 
 
+def noted(known: Limited | None, new: Limited) -> Limited:
+    """What holds when an account is told to be limited once more: a shorter limit does not end a longer one, but for a clock set back."""
+    return known if known is not None and known.since <= new.since + _STEP and new.until < known.until else new
+
+
 def unheard(known: Mapping[str, Limited], own: Mapping[str, Limited], specs: Iterable[TaskSpec], now: datetime) -> list[ProviderLimited]:
     """What an orchestration with `own` limits has still to be told, before it starts these, of what others have run into."""
     waited = {account_of(spec): limited_until(known, spec, now) for spec in specs if limited_until(own, spec, now) is None}

@@ -12,7 +12,7 @@ from typing import Any
 from devsh_memory_mcp.domain import events
 from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
-from devsh_memory_mcp.domain.quota import Limited
+from devsh_memory_mcp.domain.quota import Limited, noted
 from devsh_memory_mcp.domain.records import DEFAULT_PLACES, MessageType, Reason, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status, Trigger, advance
 from devsh_memory_mcp.errors import NotFound
@@ -274,7 +274,7 @@ def _retry(state: State, seq: int, at: datetime, event: events.RetryScheduled) -
 
 
 def _limited(state: State, _seq: int, at: datetime, event: events.ProviderLimited) -> None:
-    state.limits[event.account] = Limited(at, parse_instant(event.until) or at)
+    state.limits[event.account] = noted(state.limits.get(event.account), Limited(at, parse_instant(event.until) or at))
 
 
 def _end(state: State, seq: int, at: datetime, task_id: str, trigger: Trigger) -> Task | None:

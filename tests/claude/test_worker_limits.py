@@ -8,7 +8,7 @@ import pytest
 from tests.claude.test_worker import Team, task, team
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
-from tests.engine.house import ended, events_of
+from tests.engine.house import ended, until_event
 
 __all__ = ["team"]
 
@@ -83,16 +83,26 @@ async def test_a_model_that_hangs_is_a_stall(team: Team, model_api: ModelApi) ->
     assert (record.status, record.reason) == ("failed", "stalled")
 
 
-async def test_a_limit_that_one_task_hits_holds_the_next(team: Team, model_api: ModelApi) -> None:
+async def test_a_limit_that_one_task_hits_holds_the_next_also_of_another_orchestration(
+    team: Team, model_api: ModelApi, tmp_path: Path
+) -> None:
     reset = int(time.time()) + 3600
     headers = {"anthropic-ratelimit-unified-status": "rejected", "anthropic-ratelimit-unified-reset": str(reset)}
     model_api.route("TASK-A", Turn("", error=Error(429, "rate_limit_error", "limit", headers)))
-    async with team.opened() as orchestration:
-        spawned = await orchestration.spawn(task("TASK-A: work"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    async with team.opened() as orchestration, team.house.opened(environment=team.environment, directory=elsewhere) as other:
+        assert orchestration.directory != other.directory
+        spawned = await orchestration.spawn(task("TASK-A: work", repo="none"))
         await ended(orchestration, spawned.orchestration_task_id)
-        held = await orchestration.spawn(task("TASK-A: work too"))
-        script = await orchestration.spawn(task("true", agent_name="shell/sh"))
-        await ended(orchestration, script.orchestration_task_id)
-        record = await orchestration.status(held.orchestration_task_id)
-        assert "provider_limited" in [event.name for event in events_of(orchestration)]
-    assert (record.status, record.attempt, (record.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
+        asked = len(model_api.turns())
+        for place in (orchestration, other):
+            held = await place.spawn(task("TASK-A: work too", repo="none"))
+            script = await place.spawn(task("true", agent_name="shell/sh", repo="none"))
+            await ended(place, script.orchestration_task_id)
+            await until_event(place, "provider_limited")
+            record = await place.status(held.orchestration_task_id)
+            assert (record.status, record.attempt, (record.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
+            assert "used up" in (await place.explain(held.orchestration_task_id)).because[0]
+            assert (await place.cancel(held.orchestration_task_id)).cancelled
+    assert len(model_api.turns()) == asked

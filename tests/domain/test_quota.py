@@ -98,3 +98,11 @@ def test_a_limit_is_told_to_the_orchestrations_that_would_run_into_it_and_once(p
 def test_of_two_limits_of_an_account_the_longer_one_is_known() -> None:
     short, long = quota.Limited(START, START + HOUR), quota.Limited(START, START + 2 * HOUR)
     assert quota.merged({"claude": short}, {"claude": long}) == quota.merged({"claude": long}, {"claude": short}) == {"claude": long}
+
+
+def test_a_shorter_limit_does_not_end_a_longer_one(plan: Plan) -> None:
+    for wait in (HOUR, timedelta(minutes=1)):
+        plan.tell(ProviderLimited(account="claude", until=instant_text(START + wait)))
+    assert assess(plan.state, START).wake_at == START + HOUR
+    plan.tell(ProviderLimited(account="claude", until=instant_text(START - HOUR)), START - 2 * HOUR)
+    assert "same" in ready(plan.state, START - HOUR)
