@@ -79,6 +79,7 @@ class Values(BaseModel):
     timeout: Annotated[Span | None, Field(description="When an agent is ended, as 90s, 30m, 2h.")] = None
     keep_days: Annotated[int, Field(ge=1, le=3650, description="How long the output of a task is kept.")] = DEFAULT_KEEP_DAYS
     setup: Annotated[Script | None, Field(description="What runs in a checkout before its agent.")] = None
+    verify: Annotated[Script | None, Field(description="What an agent's success has to pass, run in its checkout.")] = None
     include: Annotated[
         tuple[Pattern, ...],
         BeforeValidator(_listed),
@@ -163,7 +164,7 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
         return _exceeds(value, own.get(key, Values.model_fields[key].default))
     if key == "default_agent":
         return str(value).startswith("shell/")
-    return key == "setup" or (key in ("auto_pr", "include") and bool(value))
+    return key in ("setup", "verify") or (key in ("auto_pr", "include") and bool(value))
 
 
 def _exceeds(value: object, most: object) -> bool:

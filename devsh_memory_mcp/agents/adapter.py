@@ -33,6 +33,8 @@ class Assignment(typing.NamedTuple):
     allow: tuple[str, ...] = ()
     cost_basis: str = "unknown"
     server: tuple[str, ...] = ()
+    max_turns: int | None = None
+    max_cost_usd: float | None = None
 
 
 class Command(typing.NamedTuple):
@@ -61,6 +63,7 @@ class Verdict(typing.NamedTuple):
 
     `failure` is the class of what went wrong (see `domain.records.Failure`), `retry_at` the epoch seconds before which another try is
     of no use. `cost_usd` is this attempt's, `session_cost_usd` its whole session's. `needs_input` is what it was not allowed to do.
+    `tool_calls` are all that it made, `commands` those that ran one; None where the agent tells of none. `stop_reason` is in its words.
     """
 
     succeeded: bool
@@ -75,6 +78,9 @@ class Verdict(typing.NamedTuple):
     cost_basis: str | None = None
     session_id: str | None = None
     needs_input: str | None = None
+    tool_calls: int | None = None
+    commands: int | None = None
+    stop_reason: str | None = None
     warnings: tuple[str, ...] = ()
 
     def despite(self, failure: str | None) -> "Verdict":
@@ -121,7 +127,8 @@ class Provider(typing.NamedTuple):
 
     `variables` are those that hold a credential, with who pays, in the order in which the program heeds them. Its own login is
     `login_file` in the directory that `home_variable` names, else in `home` below the user's. `trust_file` (in the former, else in the
-    user's) tells which repositories its user trusts, whose rules are in `settings_files`.
+    user's) tells which repositories its user trusts, whose rules are in `settings_files`. `limits` are those that its
+    agents keep: turns, cost.
     """
 
     program: str
@@ -135,6 +142,7 @@ class Provider(typing.NamedTuple):
     login_file: str
     trust_file: str
     settings_files: tuple[str, ...]
+    limits: tuple[str, ...] = ()
 
 
 class Adapter(typing.Protocol):

@@ -26,6 +26,7 @@ PROVIDER = Provider(
     login_file=".credentials.json",
     trust_file=".claude.json",
     settings_files=(".claude/settings.json", ".claude/settings.local.json"),
+    limits=("turns", "cost"),
 )
 # What needs no asking beside edits and what the CLI itself takes for reading: to commit, and to run a project's own tests.
 ALLOWED = (
@@ -58,6 +59,7 @@ class Claude:
             argv += ["--session-id", session.id]
             if session.resumes:
                 argv += ["--resume", session.resumes, "--fork-session"]
+        argv += _limits(assignment)
         argv += ["--allowedTools", *ALLOWED, *assignment.allow]  # it takes all that follows
         usual = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_MAX_RETRIES": _RETRIES, "ENABLE_TOOL_SEARCH": "false"}
         environment = {name: value for name, value in usual.items() if name not in assignment.environment}
@@ -78,6 +80,12 @@ class Claude:
     def narrate(self, line: str) -> str | None:
         """A line of stream-json in words."""
         return narrate(line)
+
+
+def _limits(assignment: Assignment) -> list[str]:
+    """Its own: after these the turn ends with a result that says so."""
+    turns, cost = assignment.max_turns, assignment.max_cost_usd
+    return [*(["--max-turns", str(turns)] if turns else []), *(["--max-budget-usd", f"{cost:f}"] if cost else [])]
 
 
 def _servers(command: typing.Sequence[str]) -> dict[str, object]:

@@ -5,22 +5,25 @@ import typing
 from devsh_memory_mcp.agents.adapter import Ending
 
 _BY_STATUS = {401: "auth", 403: "auth", 429: "rate_limit", 529: "overload"}
-_BY_SUBTYPE = {"error_max_turns": "turns", "error_max_budget_usd": "turns"}
+_BY_SUBTYPE = {"error_max_turns": "turns", "error_max_budget_usd": "cost"}
 _SHOWN = 5
 
 
 def classify(
-    result: typing.Mapping[str, typing.Any], ending: Ending, *, denied: typing.Sequence[str], worked: int
+    result: typing.Mapping[str, typing.Any], ending: Ending, *, denied: typing.Sequence[str], worked: int, turns: int
 ) -> tuple[str | None, str | None]:
     """The class of the failure and why in words; two None for a success.
 
-    `result` is the last turn's, empty where none came; `worked` is how many tool calls were not refused or failed.
+    `result` is the last turn's, empty where none came; `worked` is how many tool calls were not refused or failed, `turns` how
+    many the model took in all.
     """
     if not result:
         return "crash", f"claude ended without a result ({_how(ending)}){_last_words(ending)}"
     if result.get("is_error") or result.get("subtype") != "success":
         said = result.get("result") or "; ".join(map(str, result.get("errors") or ())) or str(result.get("subtype"))
         return _class(result), f"claude: {said.strip()[:2000]}"
+    if not turns and result.get("num_turns") == 0:
+        return "crash", f"claude answered without a turn of the model: {str(result.get('result'))[:500]}"
     if ending.exit_code != 0:
         return "crash", f"claude ended with {_how(ending)} after its answer{_last_words(ending)}"
     if denied and not worked:

@@ -25,6 +25,7 @@ _RESULT: dict[str, type] = {  # what a verdict reads; where another release give
 _NO_SESSION = "00000000-0000-4000-8000-000000000000"
 _UNKNOWN_MODEL = "[claude-code:unrecognized_model]"  # on stderr; such a run is priced as another model's
 _DENIALS_TOLD = 20
+_COMMAND = "Bash"  # the tool that runs one
 _MOST = 1e12  # tokens, dollars, seconds since 1970: a figure above is none
 
 
@@ -55,6 +56,7 @@ class ClaudeTalk:
         self._usage = dict.fromkeys(_USAGE.values(), 0) | {"turns": 0}
         self._calls: dict[str, Json] = {}  # of tools, by id, until their results come
         self._worked = 0
+        self._tools = self._commands = 0
         self._denied: list[str] = []
         self._resets_at: float | None = None
         self._session_id = session.id if session else None
@@ -115,6 +117,8 @@ class ClaudeTalk:
         for block in said["message"]["content"]:
             if block["type"] == "tool_use":
                 self._calls[block["id"]] = block
+                self._tools += 1
+                self._commands += block["name"] == _COMMAND
                 facts.append(Fact("activity", {"words": activity(block["name"], block["input"])}))
             elif block["type"] == "text" and block["text"].strip() and not said.get("is_api_error_message"):
                 first = block["text"].strip().partition("\n")[0]
@@ -157,7 +161,7 @@ class ClaudeTalk:
     def verdict(self, ending: Ending) -> Verdict:
         """Success needs an exit with 0, a result that is none of an error, and at least one tool that was not refused."""
         last = self._last
-        failure, why = classify(last, ending, denied=self._denied, worked=self._worked)
+        failure, why = classify(last, ending, denied=self._denied, worked=self._worked, turns=self._usage["turns"])
         is_priced = _UNKNOWN_MODEL not in ending.stderr_tail
         return Verdict(
             succeeded=failure is None,
@@ -170,6 +174,9 @@ class ClaudeTalk:
             session_cost_usd=_amount(last.get("total_cost_usd")) if is_priced else None,
             cost_basis=self._cost_basis if is_priced else "unknown",
             session_id=self._session_id,
+            tool_calls=self._tools,
+            commands=self._commands,
+            stop_reason=last.get("stop_reason") or last.get("terminal_reason"),
             needs_input=login_advice() if failure == "auth" else describe_denials(self._denied) if self._denied else None,
             warnings=() if is_priced else ("This claude does not know the model, so what it cost is not known.",),
         )

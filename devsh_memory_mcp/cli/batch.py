@@ -31,8 +31,8 @@ def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None
     """Admit all tasks of a YAML or JSON file, or none of them.
 
     The file is a list of tasks, or {tasks: [...], defaults: {agentName, repo, branch}, maxConcurrent}. A task has an id and a
-    prompt, and may have agentName, dependsOn, priority, retries, timeoutMs, repo, branch, prTitle, setup, includeDirty, keep,
-    onDependencyFailure.
+    prompt, and may have agentName, dependsOn, priority, retries, timeoutMs, stallTimeoutMs, maxTurns, maxCostUsd, repo, branch,
+    prTitle, setup, verify, includeDirty, keep, onDependencyFailure.
     """
     plan = _plan(file) | {"idempotencyKey": idempotency_key or uuid.uuid4().hex}
     request = validated(BatchRequest, plan | ({"maxConcurrent": max_concurrent} if max_concurrent else {}))

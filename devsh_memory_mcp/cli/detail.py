@@ -1,13 +1,13 @@
 """One task in full, for people."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
 from devsh_memory_mcp.agents.figures import counted, money
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli.board import mark, title
-from devsh_memory_mcp.cli.durations import elapsed
+from devsh_memory_mcp.cli.durations import clock, elapsed
 from devsh_memory_mcp.cli.output import called, fact_lines, facts, quoted, warn, why_ended
 from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.answers import TaskRecord, TaskResult
@@ -18,6 +18,7 @@ PERMISSIONS = {
     "acceptEdits": "edit its checkout, commit, run tests, and do what your rules allow (acceptEdits)",
     "bypass": click.style("do everything unasked, with your rights (bypass)", fg="red"),
 }
+VERDICTS: dict[bool | None, str] = {True: "its work passed", False: click.style("its work did not pass", fg="red")}
 BASES = {
     "api": ", billed by the token",
     "subscription": " at list price, which a subscription is not billed",
@@ -51,6 +52,8 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
                 ("in", record.repo),
                 ("pr", plain(record.pr_url or "")),
                 ("attempt", str(record.attempt) if record.attempt > 1 else None),
+                ("work", work_in_words(record)),
+                ("verified", VERDICTS.get(record.verified)),
                 ("cost", cost_in_words(record)),
                 ("session", plain(record.session_id or "")),
                 ("may", PERMISSIONS.get(record.permissions or "")),
@@ -88,6 +91,7 @@ def show_result(result: TaskResult) -> None:
     facts(
         [
             ("branch", result.branch and result.branch + changed),
+            ("verified", VERDICTS.get(result.verified)),
             ("pr", plain(result.pr_url or "")),
             ("error", plain(why_ended(result) or "")),
         ]
@@ -134,6 +138,13 @@ def _text_lines(text: str | None, path: str | None) -> list[str]:
     hidden, bar = len(lines) - SHOWN_LINES, click.style("│", dim=True)
     above = [click.style(f"  │ … {counted(hidden, 'line')} above{f', all in {path}' if path else ''}", dim=True)] if hidden > 0 else []
     return [*above, *(f"  {bar} {plain(line)}" for line in lines[-SHOWN_LINES:])]
+
+
+def work_in_words(record: TaskRecord) -> str | None:
+    """What the agent did, in figures, and for how long."""
+    told = ((record.tool_calls, "tool call"), (record.commands, "command"))
+    active = f"{clock(timedelta(milliseconds=record.active_ms))} of its own" if record.active_ms is not None else None
+    return ", ".join(filter(None, (*(counted(number, name) for number, name in told if number is not None), active))) or None
 
 
 def cost_in_words(record: TaskRecord) -> str | None:

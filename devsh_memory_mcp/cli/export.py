@@ -17,7 +17,7 @@ from devsh_memory_mcp.cli.output import quoted, warn, write_json
 from devsh_memory_mcp.cli.place import find_path, find_place
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.domain.state import instant_text
+from devsh_memory_mcp.domain.instants import instant_text
 from devsh_memory_mcp.errors import NotFound, Unavailable
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES
 from devsh_memory_mcp.store.parcel import Parcel, pack

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli.board import Line
 from devsh_memory_mcp.domain import answers
-from devsh_memory_mcp.domain.state import instant_text
+from devsh_memory_mcp.domain.instants import instant_text
 
 
 def document(answer: BaseModel) -> dict[str, Any]:

@@ -90,6 +90,18 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     "--timeout", "timeout_ms", type=Milliseconds(may_be_zero=False), metavar="DURATION", help="End the agent after this long, e.g. 30m."
 )
 @click.option("--setup", metavar="COMMAND", help="Run in the checkout before the agent, e.g. 'npm ci'.")
+@click.option("--verify", metavar="COMMAND", help="What its work has to pass in the checkout, e.g. 'pytest -q'; else it has failed.")
+@click.option(
+    "--stall-timeout",
+    "stall_timeout_ms",
+    type=Milliseconds(may_be_zero=False),
+    metavar="DURATION",
+    help="End the agent when it prints nothing for this long, e.g. 5m.",
+)
+@click.option("--max-turns", type=click.IntRange(1), metavar="N", help="End the agent after so many turns of its model.")
+@click.option(
+    "--max-cost-usd", type=click.FloatRange(0, min_open=True), metavar="USD", help="End the agent when it has cost so much, e.g. 2.50."
+)
 @click.option("--include-dirty", is_flag=True, help="Start from your uncommitted changes too.")
 @click.option(
     "--permissions",

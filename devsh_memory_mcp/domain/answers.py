@@ -55,6 +55,7 @@ class BatchAnswer(Answer):
 class TaskRecord(Answer):
     """One task, flat. Times are ISO 8601 in UTC, durations milliseconds; paths are absolute and on the machine that ran it.
 
+    `verified` is whether the work passed `verify`, null where nothing was verified. `activeMs` is how long its agent itself ran.
     `cancelledDependency` is the one that ended the task by having been cancelled. `activity` says in words what the running agent does,
     `needsInput` what it cannot do without help; `failure` is the class of an agent's failure. `costUsd` of a `costBasis` subscription
     is the list price, which is not billed.
@@ -91,6 +92,11 @@ class TaskRecord(Answer):
     exit_code: int | None = None
     signal: int | None = None
     duration_ms: int | None = None
+    active_ms: int | None = None
+    verified: bool | None = None
+    tool_calls: int | None = None
+    commands: int | None = None
+    stop_reason: str | None = None
     isolation: str | None = None
     session_id: str | None = None
     usage: dict[str, int] | None = None
@@ -296,6 +302,7 @@ class TaskResult(Record):
     cancelled_dependency: str | None = None
     task_run_id: str
     branch: str | None = None
+    verified: bool | None = None
     base_branch: str | None = None
     commits: int = 0
     diff_stat: DiffStat | None = None

@@ -120,6 +120,9 @@ _WORDS: dict[type[events.Event], Callable[[Any, Name], str]] = {
     events.AgentNeedsInput: lambda event, name: f"{name(event.orchestration_task_id)} needs help ({event.kind}){_told(event.message)}",
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,
+    events.ProviderLimited: lambda event, _name: (
+        f"{shortened(event.account, _MOST)} has used up its limit; it is used again at {event.until}"
+    ),
     events.AgentCompleted: _completed,
     events.AgentFailed: lambda event, name: f"{name(event.orchestration_task_id)} failed ({event.reason}){_told(event.error_message)}",
     events.AgentCancelled: lambda event, name: f"{name(event.orchestration_task_id)} was cancelled{_told(event.error_message)}",

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainSerializer
 
 from devsh_memory_mcp.domain.answers import StatusCounts
+from devsh_memory_mcp.domain.instants import instant_text
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import CostBasis, DiffStat, Failure, MessageType, Priority, Reason, Record, StatusName
-from devsh_memory_mcp.domain.state import Message, State, Task, instant_text
-from devsh_memory_mcp.domain.summary import branch_of, cost_basis_of, overall_status, plan_ids, status_counts
+from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.summary import branch_of, cost_basis_of, overall_status, plan_ids, status_counts, verified
 
 BACKEND = "local"
 
@@ -105,6 +106,9 @@ class Agent(Record):
     diff_stat: DiffStat | None = None
     salvage_refs: tuple[str, ...] | None = None
     exit_code: int | None = None
+    verified: bool | None = None
+    tool_calls: int | None = None
+    commands: int | None = None
     failure: Failure | None = None
     isolation: str | None = None
     session_id: str | None = None
@@ -213,6 +217,9 @@ def _agent(task: Task) -> Agent:
         diff_stat=totals.diff_stat if totals.diff_stat != DiffStat() else None,
         salvage_refs=tuple(task.salvage_refs.values()) or None,
         exit_code=totals.exit_code,
+        verified=verified(task),
+        tool_calls=totals.tool_calls,
+        commands=totals.commands,
         failure=totals.failure,
         isolation=totals.isolation,
         session_id=totals.session_id,

@@ -154,6 +154,14 @@ class RetryScheduled(Event):
     delay_ms: int
 
 
+class ProviderLimited(Event):
+    """An account of a provider has used up its limit: none of its tasks starts before `until`."""
+
+    name = "provider_limited"
+    account: str
+    until: str
+
+
 class AgentCompleted(Event):
     """The task has done its work."""
 
@@ -281,8 +289,8 @@ class ForeignLines(Event):
 
 ALL: tuple[type[Event], ...] = (
     OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
-    TaskHeld, AgentNeedsInput, AttemptEnded, RetryScheduled, AgentCompleted, AgentFailed, AgentCancelled, CancelRequested,
-    MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
+    TaskHeld, AgentNeedsInput, AttemptEnded, RetryScheduled, ProviderLimited, AgentCompleted, AgentFailed, AgentCancelled,
+    CancelRequested, MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
     PullRequestFailed, JournalRepaired, ForeignLines,
 )  # fmt: skip
 BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

@@ -18,10 +18,13 @@ _WAITS = {
     "back-off": "It is tried again after a pause:",
     "disk": "It waits for room on the disk:",
     "held": "It does not start by itself:",
+    "limit": "It waits for a limit:",
 }
 _ENDS = {
     "exit": "It failed",
     "timeout": "It took too long",
+    "stalled": "It fell silent",
+    "verify": "Its work did not pass the verification",
     "lost": "It was ended from outside",
     "setup": "The setup of its checkout failed",
     "spawn": "It could not be started",

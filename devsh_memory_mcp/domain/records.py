@@ -19,10 +19,10 @@ DEFAULT_KEEP_DAYS = 30
 
 Priority = Annotated[int, Field(ge=0, le=10, description="0 is the highest, 10 the lowest.")]
 MessageType = Literal["handoff", "request", "status", "response"]
-Reason = Literal["exit", "timeout", "lost", "dependency", "cancelled", "setup", "spawn", "verify", "budget", "disk", "oom"]
+Reason = Literal["exit", "timeout", "lost", "dependency", "cancelled", "setup", "spawn", "verify", "stalled", "budget", "disk", "oom"]
 Permissions = Literal["acceptEdits", "bypass"]
 CostBasis = Literal["api", "subscription", "unknown"]
-Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "api", "crash"]
+Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "cost", "api", "crash"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
@@ -75,7 +75,8 @@ class TaskSpec(Record):
     """What was asked for, with all that depends on the caller resolved.
 
     `resume` is the orchestrationTaskId of the task continued, `depth` 1 for what a head spawned and one more for each agent between,
-    `keep_days` how long its output is kept, `allow` the repository's own rules for what needs no asking, where the caller trusts it.
+    `verify` the command that its agent's success has to pass, `keep_days` how long its output is kept, `allow` the repository's own
+    rules for what needs no asking, where the caller trusts it.
     """
 
     prompt: str
@@ -87,6 +88,10 @@ class TaskSpec(Record):
     timeout_ms: int | None = None
     repository: Repository | None = None
     setup: str | None = None
+    verify: str | None = None
+    stall_timeout_ms: int | None = None
+    max_turns: int | None = None
+    max_cost_usd: float | None = None
     pr_title: str | None = None
     open_pr: bool = False
     keep: bool = False
@@ -139,4 +144,9 @@ class Totals(Record):
     session_id: str | None = None
     failure: Failure | None = None
     needs_input: str | None = None
+    verified: bool | None = None
+    tool_calls: int | None = None
+    commands: int | None = None
+    active_ms: int | None = None
+    stop_reason: str | None = None
     warnings: tuple[str, ...] = ()

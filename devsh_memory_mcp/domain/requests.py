@@ -12,6 +12,8 @@ from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, M
 TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
 Retries = Annotated[int, Field(ge=0, le=10)]
+Turns = Annotated[int, Field(ge=1, le=100_000)]
+Dollars = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Places = Annotated[int, Field(ge=1, le=1000)]
 Key = Annotated[str, Field(min_length=1, max_length=200)]
 Title = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -38,6 +40,7 @@ _WORDS = {
     "too_long": "takes at most {max_length}",
     "string_too_short": "is empty",
     "string_too_long": "has more than {max_length} characters",
+    "greater_than": "is more than {gt}",
     "greater_than_equal": "is at least {ge}",
     "less_than_equal": "is at most {le}",
 }
@@ -81,6 +84,10 @@ class SpawnRequest(Request):
     timeout_ms: TimeoutMs | None = None
     pr_title: Title | None = None
     setup: Script | None = None
+    verify: Script | None = None
+    stall_timeout_ms: TimeoutMs | None = None
+    max_turns: Turns | None = None
+    max_cost_usd: Dollars | None = None
     include_dirty: bool = False
     keep: bool = False
     permissions: Permissions | None = None
@@ -105,6 +112,10 @@ class BatchTask(Request):
     timeout_ms: TimeoutMs | None = None
     pr_title: Title | None = None
     setup: Script | None = None
+    verify: Script | None = None
+    stall_timeout_ms: TimeoutMs | None = None
+    max_turns: Turns | None = None
+    max_cost_usd: Dollars | None = None
     include_dirty: bool = False
     keep: bool = False
     permissions: Permissions | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from devsh_memory_mcp.domain.quota import account_of, limited_until
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 
@@ -37,7 +38,8 @@ def assess(state: State, now: datetime) -> Assessment:
         if task.status is not Status.PENDING:
             continue
         failed = failed_dependency(state, task)
-        due = due_at(task, now)
+        limited = limited_until(state.limits, task.spec, now)
+        due = max(filter(None, (due_at(task, now), limited)), default=None)
         if failed is not None:
             doomed.append((task, failed))
         elif (reason := _obstacle(state, task, due, now)) is not None:
@@ -74,6 +76,8 @@ def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> 
         return f"dependencies: {', '.join(open_tasks[:5])}{f' and {len(open_tasks) - 5} more' if len(open_tasks) > 5 else ''}"
     if task.waiting_for:
         return task.waiting_for
+    if limited_until(state.limits, task.spec, now) is not None:
+        return f"limit: that of {account_of(task.spec).partition(' ')[0]} is used up, and it starts at {due:%H:%M:%S} UTC"
     if due is not None and due > now:
         return f"back-off: attempt {task.attempt + 1} starts at {due:%H:%M:%S} UTC"
     return None

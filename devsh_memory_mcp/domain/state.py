@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from devsh_memory_mcp.domain import events
+from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
+from devsh_memory_mcp.domain.quota import Limited, noted
 from devsh_memory_mcp.domain.records import DEFAULT_PLACES, MessageType, Reason, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status, Trigger, advance
 from devsh_memory_mcp.errors import NotFound
@@ -119,6 +121,7 @@ class State:
     unread: dict[int, Message] = field(default_factory=dict)
     unopened: dict[str, Task] = field(default_factory=dict)  # completed, and their pull requests are still to be opened
     due: dict[int, Message] = field(default_factory=dict)  # for agents, and to all; those to one agent until it has them
+    limits: dict[str, Limited] = field(default_factory=dict)  # of providers, by account
     unknown: dict[str, object] = field(default_factory=dict)
     unknown_of_tasks: dict[str, dict[str, object]] = field(default_factory=dict)
     edits: set[str] = field(default_factory=set)  # the names of the edited files that were taken in
@@ -139,6 +142,7 @@ class State:
             unread={name: messages[name] for name in self.unread},
             due={name: messages[name] for name in self.due},
             answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
+            limits=dict(self.limits),
             unknown=dict(self.unknown),
             unknown_of_tasks=dict(self.unknown_of_tasks),
             edits=set(self.edits),
@@ -269,6 +273,10 @@ def _retry(state: State, seq: int, at: datetime, event: events.RetryScheduled) -
     task.not_before, task.retry_delay_ms, task.changed = parse_instant(event.not_before) or at, event.delay_ms, seq
 
 
+def _limited(state: State, _seq: int, at: datetime, event: events.ProviderLimited) -> None:
+    state.limits[event.account] = noted(state.limits.get(event.account), Limited(at, parse_instant(event.until) or at))
+
+
 def _end(state: State, seq: int, at: datetime, task_id: str, trigger: Trigger) -> Task | None:
     task = state.tasks.get(task_id)
     if task is None or task.is_terminal:
@@ -356,20 +364,6 @@ def _pull_request(state: State, seq: int, _at: datetime, event: events.PullReque
             task.pr_error = event.error_message
 
 
-def parse_instant(text: str) -> datetime | None:
-    """An ISO 8601 instant with its zone, None where it is not one."""
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else None
-
-
-def instant_text(at: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
 _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = {
     events.OrchestrationCreated: _created,
     events.SettingsChanged: _settings,
@@ -383,6 +377,7 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.AgentNeedsInput: _needs_input,
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,
+    events.ProviderLimited: _limited,
     events.AgentCompleted: _completed,
     events.AgentFailed: _failed,
     events.AgentCancelled: _cancelled,

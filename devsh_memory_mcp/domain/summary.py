@@ -23,6 +23,7 @@ FAILURES = {
     "context": "the conversation was longer than the model can read (context)",
     "permission": "it was not allowed to do what it had to (permission)",
     "turns": "it took as many turns as it may (turns)",
+    "cost": "it cost as much as it may (cost)",
     "api": "the provider answered with an error (api)",
     "crash": "its program ended before its work did (crash)",
 }
@@ -73,6 +74,11 @@ def branch_of(task: Task) -> str | None:
 def cost_basis_of(task: Task) -> CostBasis | None:
     """Who pays: what the agent said, else what its credential means."""
     return task.totals.cost_basis or (task.spec.credential.cost_basis if task.spec.credential else None)
+
+
+def verified(task: Task) -> bool | None:
+    """Whether the work passed the command that was to verify it; None where there was none, or it has not come to a verdict."""
+    return task.totals.verified if task.is_terminal else None
 
 
 def warnings_of(task: Task) -> tuple[str, ...]:
@@ -133,6 +139,11 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         signal=totals.signal,
         duration_ms=totals.duration_ms if task.is_terminal else None,
         isolation=totals.isolation,
+        verified=verified(task),
+        tool_calls=totals.tool_calls,
+        commands=totals.commands,
+        active_ms=totals.active_ms,
+        stop_reason=totals.stop_reason,
         session_id=totals.session_id,
         usage=totals.usage,
         permissions=task.spec.permissions,
@@ -161,6 +172,7 @@ def task_result(state: State, task: Task, **places: Any) -> answers.TaskResult:
         cancelled_dependency=cancelled_dependency(state, task),
         task_run_id=task.task_run_id,
         branch=task.branch,
+        verified=verified(task),
         base_branch=base_of(state, task).branch,
         commits=totals.commits,
         diff_stat=totals.diff_stat if totals.commits else None,

@@ -12,6 +12,8 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from devsh_memory_mcp.domain import quota
+from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, choose, has_work
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine import endings
@@ -52,6 +54,7 @@ class Dispatcher:
         self._changed = changed
         self._woken = anyio.Event()
         self._dirty: set[str] = set()
+        self._limits_of_accounts: dict[str, quota.Limited] = {}  # which any orchestration has run into
 
     def log(self, text: str) -> None:
         """A line into the runner's log."""
@@ -137,13 +140,18 @@ class Dispatcher:
     async def _act(self, desk: Desk, now: datetime) -> datetime | None:
         """Failures that follow, and starts; the instant when there is more to do."""
         state = await desk.journal.read()
+        self._limits_of_accounts = quota.merged(self._limits_of_accounts, state.limits)
         found = assess(state, now)
         chosen, again = choose(state, found.ready, now), None
+        specs = [task.spec for task in chosen]
         if chosen and self._limits.free(self._root) < LOW_DISK:
             return now + _LOOK_AGAIN
         try:
             if found.doomed:
                 await self._settle(desk)
+            if quota.unheard(self._limits_of_accounts, state.limits, specs, now):
+                await self._tell_limits(desk, specs)
+                return now  # with these it is another choice
             lacking = [task for task in chosen if not self._vault.has(task.spec.credential)]
             if lacking and (seconds := self._vault.settles_in):
                 chosen = [task for task in chosen if task not in lacking]
@@ -163,6 +171,12 @@ class Dispatcher:
     async def _settle(self, desk: Desk) -> None:
         """Fails what stands behind a failure; normally the failure's own commit did."""
         await desk.transact(lambda state, now: Decision(tuple(endings.doom(state, assess(state, now).doomed)), None))
+        self.wake(desk.orchestration_id)
+
+    async def _tell_limits(self, desk: Desk, specs: list[TaskSpec]) -> None:
+        """What other orchestrations have run into holds here as well, and is seen here."""
+        known = self._limits_of_accounts
+        await desk.transact(lambda state, now: Decision(tuple(quota.unheard(known, state.limits, specs, now)), None))
         self.wake(desk.orchestration_id)
 
     async def _start(self, desk: Desk, task_ids: list[str]) -> None:

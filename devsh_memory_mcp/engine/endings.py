@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import get_args
 
+from devsh_memory_mcp.domain import quota
 from devsh_memory_mcp.domain.events import (
     AgentCancelled,
     AgentCompleted,
@@ -20,9 +21,10 @@ from devsh_memory_mcp.domain.events import (
     MessageFailed,
     RetryScheduled,
 )  # fmt: skip
+from devsh_memory_mcp.domain.instants import instant_text
 from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals
 from devsh_memory_mcp.domain.schedule import retry_delay
-from devsh_memory_mcp.domain.state import State, Task, instant_text
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.shim.rundir import Outcome
@@ -34,10 +36,11 @@ _REASONS: dict[str, Reason] = {
     "lost": "lost",
     "setup": "setup",
     "spawn": "spawn",
+    "verify": "verify",
+    "stalled": "stalled",
 }
 
-
-_LASTING = ("auth", "refusal", "context", "permission", "turns", "api")  # what failed so fails again
+_LASTING = ("auth", "refusal", "context", "permission", "turns", "cost", "api")  # what failed so fails again
 _COST_BASES: dict[str | None, CostBasis] = {name: name for name in get_args(CostBasis)}
 _FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)}
 
@@ -60,7 +63,8 @@ def end_attempt(state: State, now: datetime, task_id: str, outcome: Outcome, *, 
         n=outcome.last_report,
         totals=totals_of(outcome),
     )
-    return Decision((ended, *_after(state, now, task, outcome, jitter, rebooted=rebooted)), None)
+    limit = (quota.limited(task.spec, now, _until(outcome.retry_at, now)),) if outcome.failure == "rate_limit" else ()
+    return Decision((ended, *limit, *_after(state, now, task, outcome, jitter, rebooted=rebooted)), None)
 
 
 def _after(state: State, now: datetime, task: Task, outcome: Outcome, jitter: float, *, rebooted: bool) -> Iterator[Event]:
@@ -217,6 +221,11 @@ def totals_of(outcome: Outcome) -> Totals:
         session_cost_usd=outcome.session_cost_usd,
         failure=_FAILURES.get(outcome.failure),
         needs_input=outcome.needs_input,
+        verified=outcome.verified,
+        tool_calls=outcome.tool_calls,
+        commands=outcome.commands,
+        active_ms=outcome.active_ms,
+        stop_reason=outcome.stop_reason,
         session_id=outcome.session_id,
         warnings=outcome.warnings,
     )

@@ -26,7 +26,7 @@ KEEP_CHECKOUT = timedelta(hours=24)
 _TREES = (rundir.GIT_DIRECTORY, rundir.WORKSPACE_DIRECTORY)
 _BUNDLE = "bundle"  # the agent's commits on their way; while they have not arrived it may be the only copy outside of the checkout
 _SCRATCH = (rundir.RESERVE_FILE, rundir.PROMPT_FILE, "bundle.log")
-_OUTPUT = (rundir.STDOUT_FILE, rundir.RESULT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE)
+_OUTPUT = (rundir.STDOUT_FILE, rundir.RESULT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE, rundir.VERIFY_FILE)
 _RESTS = tuple(f"{name}{GOING}" for name in _TREES)
 
 

@@ -35,7 +35,7 @@ async def output_of(site: Site, any_id: str, *, follow: bool, last: int | None =
         if look.run != shown:
             for text in [text for text in texts if text.rest]:
                 yield text.ended()
-            texts, shown = [_Text(tail, look.agent_name) for tail in _tails(look.run, last)], look.run
+            texts, shown = [_Text(tail, look.agent_name) for tail in _tails(look.run, last, rundir.VERIFY_FILE)], look.run
         for text in texts:
             for lines in text.read():
                 yield lines
@@ -72,8 +72,9 @@ async def _nobody() -> AsyncIterator[None]:
     yield None
 
 
-def _tails(run: Path | None, last: int | None) -> list["_Tail"]:
-    return [_Tail(run / name, last) for name in (rundir.STDOUT_FILE, rundir.STDERR_FILE)] if run else []
+def _tails(run: Path | None, last: int | None, *others: str) -> list["_Tail"]:
+    """What the agent printed, and `others`, which come after it."""
+    return [_Tail(run / name, last) for name in (rundir.STDOUT_FILE, rundir.STDERR_FILE, *others)] if run else []
 
 
 @dataclass(slots=True)
@@ -133,7 +134,9 @@ class _Text:
 
     def _told(self, lines: list[bytes]) -> str:
         texts = (line.decode(errors="replace").removesuffix("\r") for line in lines)
-        if not self.tail.is_error:
+        if self.tail.path.name == rundir.VERIFY_FILE:
+            texts = (f"[verify] {text}" for text in texts)
+        elif not self.tail.is_error:
             texts = (words for line in texts if (words := _narrated(self.agent_name, line)) is not None)
         return "".join(f"{text}\n" for text in texts)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from devsh_memory_mcp.agents.adapter import Adapter
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain.names import ALPHABET, FALLBACK_BRANCH_PREFIX, HEAD, branch_name, checked_id, new_task_id, new_task_run_id
@@ -83,7 +84,7 @@ class Preparation:
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
         permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment)
-        check_program(adapter, agent_name, self.caller.environment)
+        check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
             branch = await self._another_branch(old.spec.repository, request, task_id, settings_of)
@@ -160,6 +161,10 @@ def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Se
         retries=request.retries,
         timeout_ms=request.timeout_ms or here.timeout_ms,
         setup=request.setup if request.setup is not None or there is None else there.setup,
+        verify=(request.verify if request.verify is not None or there is None else there.verify) or None,
+        stall_timeout_ms=request.stall_timeout_ms,
+        max_turns=request.max_turns,
+        max_cost_usd=request.max_cost_usd,
         pr_title=request.pr_title,
         keep=request.keep,
         keep_days=here.keep_days,
@@ -201,10 +206,22 @@ def _check(request: SpawnRequest) -> None:
         raise InvalidRequest(f"The prompt has {size:,} bytes; at most {MAX_PROMPT_BYTES:,} are taken.", next_step=next_step)
     if not request.prompt.strip():
         raise InvalidRequest("The prompt is empty.", next_step="Say what the agent is to do.")
-    if "\0" in request.prompt or "\0" in (request.setup or ""):
-        raise InvalidRequest("A prompt or setup cannot hold a NUL character.")
+    if any("\0" in (text or "") for text in (request.prompt, request.setup, request.verify)):
+        raise InvalidRequest("A prompt, setup or verification cannot hold a NUL character.")
     for text in request.depends_on:
         checked_id(text, "task id")
+
+
+def _keeping(adapter: Adapter, agent_name: str, request: SpawnRequest) -> Adapter:
+    """The adapter, where its agents keep the limits that are asked for: one that nobody could keep is refused, rather than promised."""
+    keeps = adapter.provider.limits if adapter.provider else ()
+    for kind, name, asked in (("turns", "maxTurns", request.max_turns), ("cost", "maxCostUsd", request.max_cost_usd)):
+        if asked is not None and kind not in keeps:
+            what = "the turns it takes" if kind == "turns" else "what it costs"
+            raise InvalidRequest(
+                f"{agent_name} does not tell {what}, so {name} could not be kept.", next_step=f"Leave {name} out; timeout ends any agent."
+            )
+    return adapter
 
 
 def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
@@ -220,6 +237,10 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         timeout_ms=task.timeout_ms,
         pr_title=task.pr_title,
         setup=task.setup,
+        verify=task.verify,
+        stall_timeout_ms=task.stall_timeout_ms,
+        max_turns=task.max_turns,
+        max_cost_usd=task.max_cost_usd,
         include_dirty=task.include_dirty,
         keep=task.keep,
         permissions=task.permissions,

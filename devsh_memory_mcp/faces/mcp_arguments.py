@@ -34,7 +34,7 @@ def _read(value: object) -> object:
 
 
 def _in_ms(sent: dict[str, Any]) -> dict[str, Any]:
-    return {"timeout_ms" if name == "timeout" else name: value for name, value in sent.items()}
+    return {f"{name}_ms" if name in ("timeout", "stall_timeout") else name: value for name, value in sent.items()}
 
 
 Ids = Annotated[tuple[requests.AnyId, ...], BeforeValidator(_listed)]
@@ -70,6 +70,10 @@ class SpawnArguments(Arguments):
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
     open_pr: Annotated[bool | None, Field(description="Open it at the end (owner/repo or URL).")] = None
     setup: Annotated[requests.Script | None, Field(description="Script to run in the checkout first.")] = None
+    verify: Annotated[requests.Script | None, Field(description="Command that its work has to pass; else it failed, or is retried.")] = None
+    stall_timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends it when it prints nothing for so many ms.")] = None
+    max_turns: Annotated[requests.Turns | None, Field(description="Ends it after so many turns.")] = None
+    max_cost_usd: Annotated[requests.Dollars | None, Field(description="Ends it when it has cost so much.")] = None
     include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
     resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None
     idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
@@ -94,6 +98,10 @@ class BatchItem(Arguments):
     timeout: requests.TimeoutMs | None = None
     pr_title: requests.Title | None = None
     setup: requests.Script | None = None
+    verify: requests.Script | None = None
+    stall_timeout: requests.TimeoutMs | None = None
+    max_turns: requests.Turns | None = None
+    max_cost_usd: requests.Dollars | None = None
     include_dirty: bool = False
 
     def task(self) -> requests.BatchTask:

@@ -13,21 +13,25 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import End, Ended, Facts
+from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief, Stream
+from devsh_memory_mcp.shim.patience import Patience
 from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, Reports, now
 from devsh_memory_mcp.shim.rundir import Run
-from devsh_memory_mcp.shim.saving import Saving
+from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.surroundings import agent_environment
 from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
 from devsh_memory_mcp.shim.workspace import Prepared
 
 _AGAIN = 1.0  # seconds until a file that cannot be read is read again
+_LONGEST_VERIFICATION = 1800.0  # seconds, for a task without a time limit of its own
+_VERIFY_LOG = 4 * 1024 * 1024  # bytes
+_VERIFY_TAIL = 4000  # characters, which the next attempt is told
 
 
 class Place(typing.NamedTuple):
@@ -65,6 +69,11 @@ class Attempt:
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
         self._has_answer = False  # that is for people, beside what the agent printed
+        self._agent_began = 0.0  # by the monotonic clock
+        self._active_ms: int | None = None
+        self._is_verifying = False
+        self._verified: bool | None = None
+        self._late: str | None = None  # what came first when the agent had already ended
         self._workspace = f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}"
         self._environment = agent_environment(run, self._workspace)
         self._briefing = f"{place.directory}/{rundir.BRIEFING_FILE}"
@@ -150,6 +159,8 @@ class Attempt:
             self._conversation.begin(talk, wall)
         self._supervise(wall)
         self._conversation.end()
+        if self._agent_began:
+            self._active_ms = round((time.monotonic() - self._agent_began) * 1000)
         if wall.failure is not None:
             return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
         code, number = decode_status(wall.status)
@@ -190,20 +201,25 @@ class Attempt:
                 self._note_cause("lost")
             elif wall is self._agent and wall.status is not None:
                 self._note_cause("exit")
-            grace = self._run.timeout_grace if self._cause == "timeout" else self._run.cancel_grace
+            grace = self._run.timeout_grace if self._cause in ("timeout", "stalled") else self._run.cancel_grace
             wall.end(grace, self._pulse.strangers)
 
     def _accompany(self, wall: Wall) -> None:
         """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
-        timer = None
+        patience = Patience(self._loop, self._note_cause)
         if self._run.timeout is not None:
-            timer = self._loop.at(time.monotonic() + self._run.timeout, lambda: self._note_cause("timeout"))
+            began = self._agent_began if self._is_verifying else time.monotonic()  # a verification has what the agent left
+            patience.until(began + self._run.timeout, "timeout")
+        elif self._is_verifying:
+            patience.until(time.monotonic() + _LONGEST_VERIFICATION, "verify")
         if wall is self._agent:
+            self._agent_began = time.monotonic()
+            if self._run.stall_timeout is not None and self._streams is not None:
+                patience.heed_silence(self._run.stall_timeout, self._streams)
             self._tell_start(wall)
             self._look_around()
         self._loop.wait(lambda: wall.has_ended or self._cause is not None)
-        if timer is not None:
-            self._loop.cancel(timer)
+        patience.end()
 
     def _tell_start(self, wall: Wall) -> None:
         try:
@@ -222,7 +238,8 @@ class Attempt:
     # --- the causes
 
     def _note_cause(self, cause: str) -> None:
-        if self._cause is None and self._agent is not None and self._agent.has_run:
+        if self._agent is not None and self._agent.has_run and not self._is_verifying:
+            self._late = self._late or (cause if cause != "exit" else None)
             cause = "exit"  # it had ended by itself, which was only not looked at yet
         if self._cause is None:
             self._cause = cause
@@ -248,36 +265,78 @@ class Attempt:
     def _reason(self) -> str:
         if self._cause == "timeout":
             return f"It was ended after {self._run.timeout:g} s, its time limit."
+        if self._cause == "stalled":
+            return f"It was ended: it had printed nothing for {self._run.stall_timeout:g} s."
         return {"cancelled": "It was cancelled.", "lost": "Its supervision was ended from outside, and the agent with it."}.get(
             self._cause or "", ""
         )
+
+    # --- the verification
+
+    def _verify(self, command: str, verdict: Verdict, saved: Saved) -> Verdict:
+        """Runs the caller's command in the checkout, behind a guard of its own; the agent's work is saved by then, and as yet unpublished.
+
+        The agent's success is no end any more: what comes first now, the command's own end or another cause, is that of the attempt.
+        """
+        self._tell("verifying", Unverified(self._ended(verdict), saved))
+        self._is_verifying, self._cause = True, self._late
+        try:
+            output = Stream(f"{self._place.directory}/{rundir.VERIFY_FILE}", min(self._run.output_limit, _VERIFY_LOG))
+            wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
+            self._supervise(wall)
+        except OSError as error:
+            self._note_cause("spawn")
+            return verdict.despite(f"The verification could not be run: {error}")
+        code, number = decode_status(wall.status)
+        if self._cause is None and code == 0:
+            self._cause, self._verified = "exit", True
+            return verdict
+        if self._cause not in (None, "verify"):
+            return verdict.despite(f"{self._reason()} Its work was being verified.")
+        how = "time limit" if self._cause else describe_signal(number) if number else f"exit code {code}"
+        self._cause, self._verified = "verify", False
+        return verdict.despite(f"The verification failed ({how}): {output.tail[-_VERIFY_TAIL:].strip()}")
 
     # --- the end
 
     def _finish(self, verdict: Verdict) -> bool:
         self._place.door.is_unwanted = lambda: False
-        cause = self._cause or "lost"
         end = End(self._loop, self._run, self._place.directory, self._relief)
-        duration = round((time.monotonic() - self._began) * 1000)
-        code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
-        self._tell_end(Ended(cause, duration, code, number, verdict))
+        saving = self._saving if self._streams is not None else None
+        saved, failure = None, None
+        if self._run.verify is not None and self._cause == "exit" and verdict.succeeded:
+            saved, failure = end.save(saving, publish=False)
+            verdict = verdict.despite(failure) if failure else self._verify(self._run.verify, verdict, saved)
+        ended = self._ended(verdict)
+        self._tell("ended", ended)
         if self._has_answer:
             self._keep_result(verdict.result or "")
-        ran = self._streams is not None
-        saved, failure = end.save(self._saving if ran else None, publish=cause == "exit" and verdict.succeeded)
-        verdict = verdict.despite(failure)
+        publish = ended.cause == "exit" and verdict.succeeded
+        if saved is None:
+            saved, failure = end.save(saving, publish=publish)
+        elif publish:
+            saved, failure = end.publish(saving, saved)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
-        facts = Facts(cause, self._started_at, duration, self._reports.last, code, number, out, error)
-        written = end.write(facts, verdict, self._prepared, saved)
+        facts = Facts(
+            ended.cause, self._started_at, ended.duration_ms, self._reports.last, ended.exit_code, ended.signal, out, error,
+            ended.active_ms, ended.verified,
+        )  # fmt: skip
+        written = end.write(facts, verdict.despite(failure), self._prepared, saved)
         self._pulse.leave()
         return written
 
-    def _tell_end(self, ended: Ended) -> None:
-        """What an agent has come to stays true when this process dies over the saving. The reserve is kept for the outcome."""
+    def _ended(self, verdict: Verdict) -> Ended:
+        """What the attempt has come to so far."""
+        duration = round((time.monotonic() - self._began) * 1000)
+        code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
+        return Ended(self._cause or "lost", duration, code, number, verdict, self._active_ms, self._verified)
+
+    def _tell(self, kind: str, told: Ended | Unverified) -> None:
+        """What an agent has come to stays true when this process dies over what follows. The reserve is kept for the outcome."""
         try:
-            self._reports.add("ended", facts=ended.facts(), relief=False)
+            self._reports.add(kind, facts=told.facts(), relief=False)
         except OSError as error:
-            self._place.door.note(f"the end is not in the report: {error}")
+            self._place.door.note(f"not in the report ({error}): {kind}")
 
 
 def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str]) -> Assignment:
@@ -293,6 +352,8 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         allow=run.allow,
         cost_basis=run.cost_basis,
         server=run.server_command,
+        max_turns=run.max_turns,
+        max_cost_usd=run.max_cost_usd,
     )
 
 

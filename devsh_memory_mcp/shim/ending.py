@@ -13,9 +13,10 @@ from devsh_memory_mcp.shim.process import CommandFailed
 from devsh_memory_mcp.shim.report import now
 from devsh_memory_mcp.shim.rundir import Outcome, Report, Run
 from devsh_memory_mcp.shim.saving import Saved, Saving
+from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 from devsh_memory_mcp.shim.workspace import Prepared
 
-CAUSES = frozenset({"exit", "timeout", "cancelled", "lost", "setup", "spawn"})
+CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify"})
 _PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _TRIES = 3
@@ -34,6 +35,8 @@ class Facts(typing.NamedTuple):
     signal: int | None = None
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    active_ms: int | None = None
+    verified: bool | None = None
 
 
 class Ended(typing.NamedTuple):
@@ -44,20 +47,45 @@ class Ended(typing.NamedTuple):
     exit_code: int | None
     signal: int | None
     verdict: Verdict
+    active_ms: int | None = None
+    verified: bool | None = None
 
     def facts(self) -> dict[str, typing.Any]:
         """As the report has it."""
-        return rundir.to_json(self)
+        return to_json(self)
 
     @classmethod
     def from_reports(cls, reports: list[Report]) -> "Ended | None":
         """What the shim had told, None where it died before the agent had ended (or it was somebody else who told)."""
-        told: dict[str, typing.Any] = next((report.facts for report in reversed(reports) if report.type == "ended"), {})
-        try:
-            ended = rundir.from_json(cls, told)
-        except ValueError:
-            return None
-        return ended if ended.cause in CAUSES else None
+        ended = _newest(cls, "ended", reports)
+        return ended if ended is not None and ended.cause in CAUSES else None
+
+
+class Unverified(typing.NamedTuple):
+    """An agent's success that is still to be verified, and its work, saved before that: the report `verifying`.
+
+    Where the shim dies then nothing is published, and what the verification wrote in the checkout is not the agent's work.
+    """
+
+    ended: Ended
+    saved: Saved
+
+    def facts(self) -> dict[str, typing.Any]:
+        """As the report has it."""
+        return to_json(self)
+
+    @classmethod
+    def from_reports(cls, reports: list[Report]) -> "Unverified | None":
+        """What the shim had told, None where it had not come so far."""
+        return _newest(cls, "verifying", reports)
+
+
+def _newest(shape: type[Shape], kind: str, reports: list[Report]) -> Shape | None:
+    told: dict[str, typing.Any] = next((report.facts for report in reversed(reports) if report.type == kind), {})
+    try:
+        return from_json(shape, told)
+    except ValueError:
+        return None
 
 
 class End:
@@ -73,16 +101,31 @@ class End:
         """What was saved, and why it could not be; a full disk is given a minute, and whatever else may pass another try or two."""
         if saving is None:
             return Saved(), None
+        saved, error = self._patiently(lambda: saving.save(publish=publish))
+        if saved is not None:
+            return saved, None
+        where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
+        return Saved(unsaved=True), f"The work could not be saved in the repository and is in {where}: {error}"
+
+    def publish(self, saving: Saving | None, saved: Saved) -> tuple[Saved, str | None]:
+        """The same for work that was saved before and has its branch still to get."""
+        if saving is None:
+            return saved, None
+        published, error = self._patiently(lambda: saving.publish(saved))
+        if published is not None:
+            return published, None
+        return saved, f"The branch could not be set; the work is in {saved.salvage_ref}: {error}"
+
+    def _patiently(self, act: typing.Callable[[], Saved]) -> tuple[Saved | None, Exception | None]:
         until, tries = time.monotonic() + _PATIENCE, 0
         while True:
             tries += 1
             try:
-                return saving.save(publish=publish), None
+                return act(), None
             except (CommandFailed, OSError) as error:
                 freed = self._relief.free()
                 if not freed and tries >= _TRIES and (not self._is_full() or time.monotonic() > until):
-                    where = f"{self._directory}/{rundir.WORKSPACE_DIRECTORY}"
-                    return Saved(unsaved=True), f"The work could not be saved in the repository and is in {where}: {error}"
+                    return None, error
                 self._loop.wait(lambda: False, time.monotonic() + (0.0 if freed else _PAUSE))
 
     def _is_full(self) -> bool:
@@ -143,6 +186,9 @@ def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | No
         failure=verdict.failure,
         retry_at=verdict.retry_at,
         needs_input=verdict.needs_input,
+        tool_calls=verdict.tool_calls,
+        commands=verdict.commands,
+        stop_reason=verdict.stop_reason,
         merge_conflicts=prepared.conflicts if prepared else (),
         warnings=(*(prepared.warnings if prepared else ()), *verdict.warnings, *saved.warnings),
         **facts._asdict(),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 import typing
 
 from devsh_memory_mcp.shim import rundir
@@ -29,6 +30,7 @@ class Stream:
         self._reading: int | None = None
         self._loop: Loop | None = None
         self.total = 0
+        self.heard_at = time.monotonic()  # when something came last
 
     def attach(self, loop: Loop, descriptor: int) -> None:
         """Reads `descriptor` from now on, to its end."""
@@ -80,6 +82,7 @@ class Stream:
     def _keep(self, content: bytes) -> None:
         head = content[: max(0, self._head - self._written)] if self._written == self.total else b""
         self.total += len(content)
+        self.heard_at = time.monotonic()
         if self._lines is not None:
             self._lines.take(content)
         self._tail += content

@@ -12,7 +12,7 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
 from devsh_memory_mcp.shim.attempt import Place, assignment_of
-from devsh_memory_mcp.shim.ending import End, Ended, Facts
+from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.output import TAIL, Relief
@@ -39,14 +39,18 @@ def recover(run: Run, place: Place) -> bool:
     prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)
-    ended = Ended.from_reports(reports) or _found_dead(run, place.directory)
-    publish = ended.cause == "exit" and ended.verdict.succeeded
-    saved, failure = end.save(_saving(run, place, prepared) if began else None, publish=publish)
+    unverified = Unverified.from_reports(reports)
+    ended = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
+    publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared) if began else None
+    if unverified is None:
+        saved, failure = end.save(saving, publish=publish)
+    else:  # what the verification left in the checkout is not the agent's work
+        saved, failure = end.publish(saving, unverified.saved) if publish else (unverified.saved, None)
     verdict = ended.verdict.despite(failure)
     started_at = reports[0].at if reports else now()
     facts = Facts(
         ended.cause, started_at, ended.duration_ms, max((report.n for report in reports), default=0), ended.exit_code, ended.signal,
-        stdout_bytes=_size(f"{place.directory}/{rundir.STDOUT_FILE}"), stderr_bytes=_size(f"{place.directory}/{rundir.STDERR_FILE}"),
+        _size(f"{place.directory}/{rundir.STDOUT_FILE}"), _size(f"{place.directory}/{rundir.STDERR_FILE}"), ended.active_ms, ended.verified,
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
     pulse.leave()
@@ -94,6 +98,16 @@ def _found_dead(run: Run, directory: str) -> Ended:
     verdict = _heard(run, directory)._replace(succeeded=False, error_message=reason, failure=None, retry_at=None)
     age = _age_in_milliseconds(f"{directory}/{rundir.RUN_FILE}")
     return Ended("cancelled" if is_cancelled else "lost", age, None, None, verdict)
+
+
+def _found_verifying(run: Run, directory: str, unverified: Unverified | None) -> Ended | None:
+    """Of an attempt whose agent had succeeded, and whose shim died before anything was verified."""
+    if unverified is None:
+        return None
+    is_cancelled = _is_cancelled(run, directory)
+    reason = "It was cancelled." if is_cancelled else "Its supervisor died while the work was being verified."
+    ended = unverified.ended
+    return ended._replace(cause="cancelled" if is_cancelled else "lost", verdict=ended.verdict.despite(reason))
 
 
 def _heard(run: Run, directory: str) -> Verdict:

@@ -12,8 +12,9 @@ import errno
 import json
 import os
 import stat
-import types
 import typing
+
+from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 
 FORMAT = 1
 VERSION = "0.1.0"
@@ -32,6 +33,7 @@ PROMPT_FILE = "prompt"
 BRIEFING_FILE = "briefing"
 RESULT_FILE = "result.txt"
 SETUP_FILE = "setup.log"
+VERIFY_FILE = "verify.log"
 BUNDLE_FILE = "bundle"
 BUNDLE_LOG_FILE = "bundle.log"
 BEGAN_FILE = "began-with"  # in the shim's own git directory: the refs of the checkout when the agent started
@@ -92,6 +94,7 @@ class AgentSession(typing.NamedTuple):
 class Run(typing.NamedTuple):
     """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes.
 
+    `verify` is the command that an agent's success has to pass, `stall_timeout` how long the agent may print nothing.
     `briefing` is what a script is told in a file: the results of its dependencies, and what became of the attempt before.
     `server_command` starts our MCP server for agents that take one. No credential is ever in here.
     """
@@ -109,7 +112,11 @@ class Run(typing.NamedTuple):
     runner_command: tuple[str, ...]
     checkout: Checkout | None = None
     setup: str | None = None
+    verify: str | None = None
     timeout: float | None = None
+    stall_timeout: float | None = None
+    max_turns: int | None = None
+    max_cost_usd: float | None = None
     cancel_grace: float = 0.7
     timeout_grace: float = 5.0
     output_limit: int = 64 * 1024 * 1024
@@ -135,7 +142,8 @@ class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
     started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
-    activity, session, usage, needs_input: facts, see `agents.adapter.Fact` · ended: facts, see `ending.Ended`.
+    activity, session, usage, needs_input: facts, see `agents.adapter.Fact` · verifying: facts, see `ending.Unverified` ·
+    ended: facts, see `ending.Ended`.
     """
 
     n: int
@@ -166,11 +174,12 @@ class Conflict(typing.NamedTuple):
 class Outcome(typing.NamedTuple):
     """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
 
-    `cause` is exit, timeout, cancelled, lost, setup or spawn. `succeeded` is the adapter's verdict, never the exit code alone.
+    `cause` is exit, timeout, stalled, cancelled, lost, setup, spawn or verify. `succeeded` is the adapter's verdict, never the exit
+    code alone, and that of the verification where one was asked for: `verified` is None where it has not come to one.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
     `head` is what the agent began on, the base or the merge of its dependencies into it: commits and changes are counted from there.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
-    `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds.
+    `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds. `active_ms` is how long the agent ran.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -212,61 +221,11 @@ class Outcome(typing.NamedTuple):
     retry_at: float | None = None
     needs_input: str | None = None
     unsaved: bool = False
-
-
-Shape = typing.TypeVar("Shape", bound=tuple[typing.Any, ...])  # a named tuple
-
-
-def to_json(value: tuple[typing.Any, ...]) -> dict[str, typing.Any]:
-    """The value as JSON's types, with camelCase keys."""
-    return typing.cast("dict[str, typing.Any]", _plain(value))
-
-
-def _plain(value: object) -> object:
-    names = getattr(value, "_fields", None)  # before the test for a tuple, which a shape is too
-    if names is not None:
-        return {_camel(name): _plain(getattr(value, name)) for name in names}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def from_json(shape: type[Shape], document: object) -> Shape:
-    """`document` as `shape`. ValueError where it is not one; unknown keys are ignored."""
-    try:
-        return typing.cast("Shape", _shaped(shape, document))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"not a {shape.__name__}: {error}") from error
-
-
-def _shaped(kind: object, value: object) -> object:
-    if typing.get_origin(kind) is types.UnionType:
-        if value is None:
-            return None
-        kind = next(option for option in typing.get_args(kind) if option is not types.NoneType)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{value!r} is not a list")
-        return tuple(_shaped(typing.get_args(kind)[0], item) for item in value)
-    if isinstance(kind, type) and hasattr(kind, "_fields"):
-        if not isinstance(value, dict):
-            raise TypeError(f"{value!r} is not an object")
-        fields = kind.__annotations__
-        return kind(**{name: _shaped(fields[name], value[key]) for name in fields if (key := _camel(name)) in value})
-    return _checked(kind, value)
-
-
-def _checked(kind: object, value: object) -> object:
-    plain = typing.get_origin(kind) or kind
-    accepted = (float, int) if plain is float else plain
-    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):  # type: ignore[arg-type]
-        raise TypeError(f"{value!r} is not {kind}")
-    return value
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(word.capitalize() for word in tail)
+    verified: bool | None = None
+    tool_calls: int | None = None
+    commands: int | None = None
+    active_ms: int | None = None
+    stop_reason: str | None = None
 
 
 def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.Callable[[], object] = lambda: None) -> None:

@@ -33,7 +33,7 @@ class Saved(typing.NamedTuple):
 
 
 class Saving:
-    """One attempt's. `look` may be called while the agent runs, `save` when nothing runs any more."""
+    """One attempt's. `look` may be called while the agent runs, `save` and `publish` when nothing runs any more."""
 
     def __init__(self, tool: Git, run: Run, prepared: Prepared, bundler: Bundler) -> None:
         self._tool = tool
@@ -72,11 +72,22 @@ class Saving:
             return self._unchanged(base, publish=publish)
         salvage_ref = publication.salvage(tool, tip, salvage_name)
         count = int(tool.own("rev-list", "--count", f"{self._prepared.head}..{tip}").text) if has_commits else int(tip != parent)
-        branch = self._publish(tip) if publish else None
-        touched = publication.verify(tool, tip, salvage_ref, branch)
+        saved = self._saved(Saved(tip, salvage_ref, None, count, changes))
+        if publish:
+            return self.publish(saved)
+        publication.verify(tool, tip, salvage_ref)
+        return saved
+
+    def publish(self, saved: Saved) -> Saved:
+        """Sets the branch to what was saved before, whatever has been written in the checkout since; errors as of `save`."""
+        self._warnings, self._unsaved = list(saved.warnings), saved.unsaved
+        if saved.tip is None or saved.salvage_ref is None:
+            return self._unchanged(self._tool.checkout.base_commit, publish=True)
+        branch = self._publish(saved.tip)
+        touched = publication.verify(self._tool, saved.tip, saved.salvage_ref, branch)
         if touched is not None:
-            self._warnings.append(f"{branch} {touched}; the work is in {salvage_ref} as well.")
-        return self._saved(Saved(tip, salvage_ref, branch, count, changes))
+            self._warnings.append(f"{branch} {touched}; the work is in {saved.salvage_ref} as well.")
+        return self._saved(saved._replace(branch=branch))
 
     def _unchanged(self, base: str, *, publish: bool) -> Saved:
         """Whoever goes on from a branch and finds nothing to change there still has it, so that the next one can go on from it."""

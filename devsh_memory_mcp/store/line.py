@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from devsh_memory_mcp.domain.events import BY_NAME, Event, ForeignLines
-from devsh_memory_mcp.domain.state import instant_text, parse_instant
+from devsh_memory_mcp.domain.instants import instant_text, parse_instant
 
 _BOM = b"\xef\xbb\xbf"
 

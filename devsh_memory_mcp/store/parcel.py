@@ -34,7 +34,7 @@ _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")  # with which an entry
 _ORCHESTRATION = re.compile(rb"orch_\w+")
 _WHOLE = (JOURNAL_FILE, rundir.REPORT_FILE, rundir.INBOX_FILE)
 _DOCUMENTS = (*VIEW_FILES, VIEWS_FILE, rundir.RUN_FILE, rundir.OUTCOME_FILE)
-_LOGS = (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE)
+_LOGS = (rundir.STDOUT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE, rundir.VERIFY_FILE)
 _KEPT_ASIDE = (".torn-", ".before-repair-", ".edited-", ".damaged-", ".foreign-")
 _LOCKS = (rundir.LOCK_FILE, rundir.OPEN_FILE, "journal.lock")
 

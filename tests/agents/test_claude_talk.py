@@ -55,7 +55,7 @@ def heard(case: str, *, told: dict[int, str] | None = None, before: float = 0.0)
         ("too long", "context", "Prompt is too long"),
         ("refusal", "refusal", "Haiku 4.5 can't help with this"),
         ("turns", "turns", "Reached maximum number of turns (1)"),
-        ("budget", "turns", "Reached maximum budget ($1)"),
+        ("budget", "cost", "Reached maximum budget ($1)"),
         ("invalid", "api", "400 messages: no"),
         ("billing", "api", "Credit balance is too low"),
         ("unknown model", "api", "issue with the selected model (my-own-model)"),
@@ -84,6 +84,9 @@ def test_a_success_has_its_last_words_its_figures_and_its_session() -> None:
         session_cost_usd=pytest.approx(0.0034),
         cost_basis="api",
         session_id=RUNS["success"]["session"],
+        tool_calls=1,
+        commands=1,
+        stop_reason="end_turn",
     )
     assert run.of("session") == [{"sessionId": RUNS["success"]["session"], "model": "claude-haiku-4-5"}]
     assert [fact["words"] for fact in run.of("activity")] == ["says: I look.", "runs `pwd`", "says: Done."]

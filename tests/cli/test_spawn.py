@@ -21,7 +21,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
     words = "--agent shell/sh --repo owner/repo --branch next --pr-title Title --priority 0 --depends-on ns1 --depends-on ns2 --name mine"
     more = (
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
-        " --permissions bypass"
+        " --permissions bypass --verify check --stall-timeout 5m --max-turns 30 --max-cost-usd 2.50"
     )
     assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "--open-pr", "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
@@ -37,6 +37,10 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "timeout_ms": 5_400_000,
         "pr_title": "Title",
         "setup": "make",
+        "verify": "check",
+        "stall_timeout_ms": 300_000,
+        "max_turns": 30,
+        "max_cost_usd": 2.5,
         "include_dirty": True,
         "keep": True,
         "permissions": "bypass",

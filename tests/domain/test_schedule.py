@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devsh_memory_mcp.domain import events
-from devsh_memory_mcp.domain.documents import instant_text
+from devsh_memory_mcp.domain.instants import instant_text
 from devsh_memory_mcp.domain.schedule import assess, choose, retry_delay
 from tests.domain.plans import Plan
 from tests.doubles.clock import START

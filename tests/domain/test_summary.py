@@ -3,8 +3,9 @@
 import pytest
 
 from devsh_memory_mcp.domain import events
-from devsh_memory_mcp.domain.documents import plan_document
-from devsh_memory_mcp.domain.summary import cut, overall_status, summary, task_row
+from devsh_memory_mcp.domain.documents import agents_document, plan_document
+from devsh_memory_mcp.domain.records import Totals
+from devsh_memory_mcp.domain.summary import cut, overall_status, summary, task_record, task_row
 from tests.domain.plans import Plan
 
 
@@ -73,3 +74,18 @@ def test_a_broadcast_is_unread_for_everyone_but_its_sender() -> None:
     plan.tell(events.MessageSent(sender="ns1", to="*", type="status", message="done"))
     plan.tell(events.MessageSent(sender="head", to="*", type="status", message="hear"))
     assert [message.text for message in plan.state.unread.values()] == ["done"]
+
+
+@pytest.mark.parametrize("verified", [True, False, None])
+def test_whether_work_was_verified_is_told_of_a_task_that_has_ended(verified: bool | None) -> None:
+    plan = Plan()
+    plan.spawn("a", retries=1)
+    plan.start("a")
+    totals = Totals(verified=verified, tool_calls=3, commands=1, active_ms=900, stop_reason="end_turn")
+    plan.tell(events.AttemptEnded(orchestration_task_id="a", task_run_id="tr_a", attempt=1, reason="verify", totals=totals))
+    assert task_record(plan.state, plan.state.tasks["a"]).verified is None
+    plan.tell(events.AgentFailed(orchestration_task_id="a", reason="verify", error_message="no"))
+    record = task_record(plan.state, plan.state.tasks["a"])
+    assert (record.verified, record.tool_calls, record.commands, record.active_ms, record.stop_reason) == (verified, 3, 1, 900, "end_turn")
+    (agent,) = agents_document(plan.state)["agents"]
+    assert (agent.get("verified"), agent["toolCalls"], agent["commands"]) == (verified, 3, 1)

@@ -16,6 +16,7 @@ from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.shim import census, rundir
 from devsh_memory_mcp.shim.ending import Ended
 from devsh_memory_mcp.shim.rundir import FORMAT, Outcome, Report, Run
+from devsh_memory_mcp.shim.shape import to_json
 
 ENDED = Ended("exit", 70, 0, None, Verdict(succeeded=True, result="Done.", usage={"turns": 2}, cost_usd=0.5, warnings=("w",)))
 
@@ -24,7 +25,7 @@ def make_run(directory: Path) -> Run:
     run = Run(FORMAT, "orch_1", "ns1", "tr_1", 1, "shell/sh", "true", {}, str(directory), "socket", ("false",))
     rundir.write_json(f"{directory}/{rundir.RUN_FILE}", run)
     reports = [Report(1, "started", "2026-01-02T00:00:00Z"), Report(2, "ended", "2026-01-02T00:00:01Z", facts=ENDED.facts())]
-    lines = (json.dumps(rundir.to_json(report)) + "\n" for report in reports)
+    lines = (json.dumps(to_json(report)) + "\n" for report in reports)
     (directory / rundir.REPORT_FILE).write_text("".join(lines), encoding="utf-8")
     return run
 

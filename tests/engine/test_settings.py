@@ -45,6 +45,15 @@ async def test_the_agent_is_the_one_named_else_the_variables_else_the_settings(h
 
 
 @pytest.mark.promise("settings.keys")
+async def test_a_verification_of_the_settings_holds_where_the_request_names_none(house: House, repository: Path) -> None:
+    says('default_agent = "shell/sh"', 'verify = "make test"')
+    assert (await prepared(house))[0].verify == "make test"
+    assert (await prepared(house, verify="make lint"))[0].verify == "make lint"
+    assert (await prepared(house, verify=""))[0].verify is None
+    assert (await prepared(house, repo="none"))[0].verify is None
+
+
+@pytest.mark.promise("settings.keys")
 async def test_timeout_keep_days_setup_and_prefix_hold_where_the_request_is_silent(house: House, repository: Path) -> None:
     says('default_agent = "shell/sh"', 'timeout = "90s"', "keep_days = 3", 'setup = "make deps"', 'branch_prefix = "agents/of-me-"')
     spec, _ = await prepared(house)

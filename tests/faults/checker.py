@@ -82,6 +82,8 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
     is_cut_short = one.expected == "exceed" and "agent" in evidence.faults
     if status == "completed" and not (reached_end and (one.expected == "succeed" or is_cut_short)):
         yield f"it is called completed, and its script {'was to ' + one.expected if reached_end else 'did not get to its end'}"
+    if status == "completed" and not _is_verified(journal, end["orchestrationTaskId"]):
+        yield "it is called completed, and was not verified"
     if status == "cancelled" and not any(other.kind == "cancel" for other in evidence.asked):
         yield "it was cancelled, and nobody asked for that"
     if status != "failed":
@@ -99,8 +101,16 @@ def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reache
         yield "it is called lost, and its shim had told of its success"
     if reason == "lost" and not evidence.faults & {"shim", "guard", "recovery", "error", "agent"}:
         yield "it is called lost, and no shim of its died"
+    if reason == "verify" and not touched:
+        yield "it is called failed by its verification, and nothing touched that"
     if reason in ("spawn", "setup", "disk") and not evidence.faults & {"error", "agent"}:  # a git of the shim's counts as an agent
         yield f"it is called failed for {reason}, and no call was refused"
+
+
+def _is_verified(journal: Journal, task: str) -> bool:
+    """Whether what was to be verified has been, by the last attempt's end."""
+    totals = [event["totals"] for event in journal.tasks[task] if event["event"] == "attempt_ended"]
+    return not journal.spawned[task]["spec"].get("verify") or (bool(totals) and totals[-1].get("verified") is True)
 
 
 def _had_succeeded(journal: Journal, task: str) -> bool:

@@ -16,6 +16,7 @@ _WORK = {
     "talks": "",  # claude.sh
     "long": "sleep 60",
     "second": "sleep 1",
+    "verified": "echo done",
     "dies": '[ "${DEVSH_RUN##*.}" != 1 ] || sleep 60',
 }
 
@@ -60,6 +61,7 @@ def request(asked: Asked, chance: random.Random, marks: Path, repository: Path) 
         depends_on=asked.depends_on,
         priority=chance.randint(0, 10),
         retries=1 if asked.key.startswith("dies") else chance.choice((0, 0, 0, 1)),
+        verify="sleep 0.1; ls; touch by-product" if kind == "verified" else None,
         timeout_ms=400 if asked.expected == "exceed" else None,
         on_dependency_failure=chance.choice(("fail", "fail", "fail", "run")),
         idempotency_key=asked.key,

@@ -42,6 +42,7 @@ SCENARIOS = {
     "talk": Scenario((
         _spawn("talks", "t0"), Asked("message", "message-0", "t0"), Asked("message", "message-1", "t0", after="begin t0"),
     )),
+    "verify": Scenario((_spawn("verified", "t0"), _spawn("quick", "t1", "t0"))),
 }  # fmt: skip
 
 

@@ -129,10 +129,11 @@ async def test_spawn_agent_passes_on_all_it_was_given(connect: Connect) -> None:
     canned = Canned(spawn=SPAWNED)
     given = {"agentName": "shell/bash", "repo": "o/r", "branch": "main", "dependsOn": ["ns1"], "priority": 2, "name": "a"}
     more = {"retries": 1, "timeout": 5000, "onDependencyFailure": "run", "prTitle": "T", "setup": "make", "includeDirty": True}
+    more |= {"verify": "make test", "stallTimeout": 600, "maxTurns": 9, "maxCostUsd": 1.5}
     async with connect(canned) as client:
         answer = await client.call_tool("spawn_agent", {"prompt": "p", **given, **more, "idempotencyKey": "k"})
     asked = canned.asked[0][1].model_dump(by_alias=True)
-    assert asked.pop("timeoutMs") == more.pop("timeout")
+    assert (asked.pop("timeoutMs"), asked.pop("stallTimeoutMs")) == (more.pop("timeout"), more.pop("stallTimeout"))
     assert asked.items() >= {"prompt": "p", **more, "idempotencyKey": "k", **(given | {"dependsOn": ("ns1",)})}.items()
     assert answer.structured_content == {**SPAWNED.model_dump(by_alias=True, exclude_none=True, exclude={"warnings"})}
     assert {"orchestrationTaskId", "taskId", "taskRunId", "agentName", "status"} <= answer.structured_content.keys()
@@ -144,14 +145,15 @@ async def test_spawn_batch_passes_on_all_it_was_given_and_answers_every_id(conne
     canned = Canned(spawn_batch=answers.BatchAnswer(orchestration_id="orch_1", total=2, tasks=spawned, next="Wait."))
     more = {"agentName": "shell/sh", "repo": "o/r", "branch": "main", "priority": 2, "retries": 1, "timeout": 5000}
     rest = {"onDependencyFailure": "run", "prTitle": "T", "setup": "make", "includeDirty": True, "dependsOn": ["t0"]}
+    rest |= {"verify": "make test", "stallTimeout": 600, "maxTurns": 9, "maxCostUsd": 1.5}
     tasks = [{"id": "t0", "prompt": "p", "repo": None}, {"id": "t1", "prompt": "q", **more, **rest}]
     given = {"defaults": {"agentName": "shell/bash"}, "maxConcurrent": 3, "idempotencyKey": "k"}
     async with connect(canned) as client:
         answer = await client.call_tool("spawn_batch", {"tasks": tasks, **given})
         await client.call_tool("spawn_batch", {"tasks": json.dumps(tasks), "defaults": json.dumps(given["defaults"])})
     asked = [call[1].model_dump(by_alias=True, exclude_unset=True) for call in canned.asked]
-    timeout = more.pop("timeout")
-    expected = ({"id": "t0", "prompt": "p"}, {"id": "t1", "prompt": "q", **more, **rest, "timeoutMs": timeout, "dependsOn": ("t0",)})
+    spans = {"timeoutMs": more.pop("timeout"), "stallTimeoutMs": rest.pop("stallTimeout")}
+    expected = ({"id": "t0", "prompt": "p"}, {"id": "t1", "prompt": "q", **more, **rest, **spans, "dependsOn": ("t0",)})
     assert asked == [{"tasks": expected, **given}, {"tasks": expected, "defaults": given["defaults"]}]
     shown = answer.structured_content
     assert (shown["total"], shown["next"]) == (2, "Wait.")

@@ -26,6 +26,7 @@ from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.shape import from_json
 from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reference import BASES, Refs, Repository
@@ -144,7 +145,7 @@ def whole_lines(content: bytes) -> list[Line]:
 def _is_whole(name: str, content: bytes) -> bool:
     shape: Any = rundir.Run if name == "run.json" else rundir.Outcome
     try:
-        rundir.from_json(shape, json.loads(content))
+        from_json(shape, json.loads(content))
     except ValueError:
         return False
     return True

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from devsh_memory_mcp.ports import Start
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
+from devsh_memory_mcp.shim.shape import to_json
 from tests.doubles.memory_journal import LoopClock
 
 RECOVERY = 0.5  # s that it takes to save what a dead shim left
@@ -159,7 +160,7 @@ class ScriptedBackend:
         path = f"{directory}/{rundir.RUN_FILE}"
         if not os.path.exists(path):
             with open(path, "w", encoding="utf-8") as file:
-                json.dump(rundir.to_json(run), file)
+                json.dump(to_json(run), file)
         known = self.shims.get(directory)
         if known is not None and not known.over.is_set():
             return Start.ALIVE

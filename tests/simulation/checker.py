@@ -51,6 +51,7 @@ class Seen:
     retries: int
     timeout: float
     is_script: bool
+    account: str
     open: set[str]
     status: str = "pending"
     live: int = 0
@@ -83,6 +84,7 @@ class Checker:
         self.most_live = 0
         self.at = self._free_since = self._runner_since = 0.0
         self._places = PLACES
+        self._limits: dict[str, float] = {}  # by account, until when it is used up
         self._dependents: dict[str, list[Seen]] = {}
         self._doomed: dict[str, Seen] = {}
         self._owed: dict[str, Seen] = {}  # ended with messages of which nothing is said yet
@@ -148,6 +150,7 @@ class Checker:
             retries=spec["retries"],
             timeout=timeout,
             is_script=event["agentName"].startswith("shell/"),
+            account=event["agentName"].partition("/")[0],
             open={name for name in names if not self.tasks[name].is_over},
         )
         hold("once", task.id not in self.tasks, f"{task.id} was admitted twice")
@@ -168,6 +171,7 @@ class Checker:
         hold("dependencies", task.runs_anyway or not failed, f"{task.id} starts though {failed} failed")
         hold("cancel", task.cancel_at == inf, f"{task.id} starts though it was cancelled")
         hold("back-off", at >= task.not_before - 0.001, f"{task.id} starts {task.not_before - at} s too early")
+        hold("limit", at >= self._limits.get(task.account, 0.0) - 0.001, f"{task.id} runs into the limit of {task.account}")
         hold("retries", task.attempts <= task.retries, f"{task.id} is tried once too often")
         mine = task.rank(at)
         self.ready.pop(task.id, None)
@@ -198,6 +202,12 @@ class Checker:
         hold("back-off", 0.8 * plain - 0.001 <= delay <= 1.2 * plain + 0.001 or is_limit, f"{delay} s after attempt {task.attempts}")
         hold("back-off", abs(at + delay - task.not_before) <= 0.01, f"{task.id}: notBefore is not {delay} s from now")
         self._sort(task, at)
+
+    def _provider_limited(self, event: dict[str, Any], _at: float, _task: None) -> None:
+        account = event["account"]
+        self._limits[account] = max(self._limits.get(account, 0.0), seconds(event["until"]))
+        for name in [name for name in self.ready if self.tasks[name].account == account]:
+            self.ready[name] = max(self.ready[name], self._limits[account])
 
     def _agent_completed(self, event: dict[str, Any], at: float, task: Seen) -> None:
         hold("final", task.succeeded, f"{task.id} completes without an attempt that did")
@@ -247,7 +257,7 @@ class Checker:
 
     def _sort(self, task: Seen, at: float) -> None:
         if task.status == "pending" and not task.open and task.id not in self._doomed:
-            self.ready[task.id] = max(at, task.not_before)
+            self.ready[task.id] = max(at, task.not_before, self._limits.get(task.account, 0.0))
 
     def _doom(self, task: Seen, at: float) -> None:
         task.doomed_at = min(task.doomed_at, at)

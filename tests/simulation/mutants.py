@@ -76,6 +76,10 @@ def back_off_is_overslept(patch: Patch) -> None:
     patch.setattr(dispatch, "assess", lambda state, now: replace(real(state, now), wake_at=None))
 
 
+def limits_are_run_into(patch: Patch) -> None:
+    patch.setattr(schedule, "limited_until", lambda _limits, _spec, _now: None)
+
+
 def there_is_always_another_try(patch: Patch) -> None:
     patch.setattr(endings, "_is_worth_another", lambda _task, _outcome: True)
 
@@ -194,6 +198,7 @@ MUTANTS: dict[Callable[[Patch], None], set[str]] = {
     back_off_is_nothing: {"back-off"},
     back_off_is_not_waited_for: {"back-off"},
     back_off_is_overslept: {"idle"},
+    limits_are_run_into: {"limit"},
     there_is_always_another_try: {"retries"},
     a_cancel_skips_one_dependent: {"cancel", "doomed"},
     a_cancel_is_not_passed_on: {"cancel"},
@@ -203,7 +208,7 @@ MUTANTS: dict[Callable[[Patch], None], set[str]] = {
     an_adopted_shim_that_died_is_not_missed: {"stuck"},
     an_end_is_taken_back: {"final"},
     a_failure_stays_alone: {"doomed"},
-    a_replaced_runner_goes_on: {"once", "stuck"},
+    a_replaced_runner_goes_on: {"message", "once", "stuck"},
     followers_are_not_told: {"wait"},
     a_wait_for_one_waits_for_all: {"wait"},
     a_wait_ends_too_early: {"wait"},

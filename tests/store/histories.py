@@ -51,7 +51,16 @@ def _mail(state: State, text: str) -> list[events.Event]:
 def _choices(state: State, text: str) -> list[events.Event]:
     of_tasks = [event for task in state.tasks.values() for event in _next(task, text)]
     edited = events.PlanEdited(kept=f"PLAN.json.edited-{state.seq}", unknown={"mine": text})
-    return [_spawned(state, text), *_mail(state, text), edited, events.RunnerStarted(runner_id=text, pid=1, version="0"), *of_tasks]
+    runner = events.RunnerStarted(runner_id=text, pid=1, version="0")
+    limited = events.ProviderLimited(account=text, until="2026-01-02T03:04:06.000Z")
+    return [
+        _spawned(state, text),
+        *_mail(state, text),
+        edited,
+        runner,
+        limited,
+        *of_tasks,
+    ]
 
 
 @st.composite

@@ -10,7 +10,8 @@ import pytest
 from devsh_memory_mcp.domain.answers import WaitAnswer
 from devsh_memory_mcp.domain.events import AgentCompleted, AgentFailed, AttemptEnded, AttemptStarted, PlanEdited
 from devsh_memory_mcp.domain.records import DiffStat, Totals
-from devsh_memory_mcp.shim.rundir import Outcome, to_json
+from devsh_memory_mcp.shim.rundir import Outcome
+from devsh_memory_mcp.shim.shape import to_json
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal
 from devsh_memory_mcp.store.schemas import schemas, text_of
 from devsh_memory_mcp.store.views import VIEW_FILES, Views
