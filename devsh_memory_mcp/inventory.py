@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from devsh_memory_mcp.agents.catalogue import PLANNED_PROVIDERS, SHELLS
 from devsh_memory_mcp.agents.claude import PROVIDER as CLAUDE
+from devsh_memory_mcp.agents.codex import PROVIDER as CODEX
 from devsh_memory_mcp.config import home_directory
 
 Payer = Literal["api", "subscription", "unknown"]
@@ -107,8 +108,8 @@ def _claude_login(environment: Environment) -> Login | None:
 
 
 def _codex_login(environment: Environment) -> Login | None:
-    named = environment.get("CODEX_HOME")
-    path = (Path(named) if named else home_directory(environment) / ".codex") / "auth.json"
+    named = environment.get(CODEX.home_variable)
+    path = (Path(named) if named else home_directory(environment) / CODEX.home) / CODEX.login_file
     found = _json(path)
     if found.get("tokens"):
         return Login(str(path), "subscription")
@@ -144,10 +145,10 @@ KINDS = (
         CLAUDE.login,
     ),
     Kind(
-        "codex",
+        CODEX.program,
         (_variable("CODEX_API_KEY", "api"), _codex_login, _variable("OPENAI_API_KEY", "api")),
-        "npm install -g @openai/codex",
-        "codex login",
+        CODEX.install,
+        CODEX.login,
     ),
     Kind(
         "opencode",

@@ -30,8 +30,6 @@ NOT_BUILT_YET = frozenset(
         "cli.spawn.use-env-jwt", "cli.spawn.cloud-workspace", "cli.results.use-env-jwt",
         "head.instructions", "head.environment", "pattern.leader-worker",
         "env.CMUX_IS_ORCHESTRATION_HEAD", "env.CMUX_TASK_RUN_JWT",
-        # agents that need a model
-        "agent.codex",
     }
 )  # fmt: skip
 

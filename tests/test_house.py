@@ -29,6 +29,7 @@ CATCH_ALL_NAMES = {"manager", "handler", "utils", "helpers", "common", "base", "
 
 # The hosts that files may name: reserved ones, this machine, and where the project and its specifications live.
 HOSTS = {
+    "api.openai.com",  # where Codex is told to take a key that is in a variable
     *("127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org"),
     *("modelcontextprotocol.io", "static.modelcontextprotocol.io"),
     "www.w3.org",  # the namespace of SVG

@@ -7,6 +7,8 @@ Named tuples and not dataclasses: those would double what every attempt pays for
 import types
 import typing
 
+SERVER = "devsh-memory"  # what our MCP server is called in an agent's session
+
 
 class Session(typing.NamedTuple):
     """The agent's own memory of a conversation. `resumes` is the session that this one goes on from, `cost_usd` what that had cost."""
@@ -20,7 +22,8 @@ class Assignment(typing.NamedTuple):
     """What an adapter is told. `prompt_path` is a file that holds `prompt`; all paths are absolute.
 
     `server` is the command of our MCP server, `permissions` what the agent may do unasked (acceptEdits, bypass), and
-    `allow` the repository's rules beside that.
+    `allow` the repository's rules beside that. `credentials` are the variables that it will find beside `environment`,
+    `hide` the MCP servers of its user's that it is not to see.
     """
 
     agent_name: str
@@ -35,6 +38,8 @@ class Assignment(typing.NamedTuple):
     server: tuple[str, ...] = ()
     max_turns: int | None = None
     max_cost_usd: float | None = None
+    credentials: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
 
 
 class Command(typing.NamedTuple):
@@ -113,8 +118,12 @@ class Talk(typing.Protocol):
         """What a line of its output says; nothing where it is of no known kind."""
         ...
 
+    def owed(self) -> bytes:
+        """What to write to it now, for what it said since it was last asked: answers, and what had to wait for it."""
+        ...
+
     def say(self, message_id: int, text: str, *, interrupt: bool = False) -> bytes:
-        """What to write to it for a message. Its receipt is a `delivered` fact."""
+        """What to write to it for a message, now; the rest of that is owed later. Its receipt is a `delivered` fact."""
         ...
 
     def verdict(self, ending: Ending) -> Verdict:
@@ -127,21 +136,24 @@ class Provider(typing.NamedTuple):
 
     `variables` are those that hold a credential, with who pays, in the order in which the program heeds them. Its own login is
     `login_file` in the directory that `home_variable` names, else in `home` below the user's. `trust_file` (in the former, else in the
-    user's) tells which repositories its user trusts, whose rules are in `settings_files`. `limits` are those that its
+    user's) tells which repositories its user trusts, whose rules are in `settings_files`. `many` tells what logs in many at a time.
+    `servers_file` lies beside the login and names MCP servers, of one that can only be told by name to leave them alone;
+    one that `refuses_root` lets root do nothing unasked, where nobody says that the machine is a sandbox. `limits` are those that its
     agents keep: turns, cost.
     """
 
     program: str
     install: str
     login: str
-    token: str
-    token_variable: str
     variables: tuple[tuple[str, typing.Literal["api", "subscription"]], ...]
     home_variable: str
     home: str
     login_file: str
-    trust_file: str
-    settings_files: tuple[str, ...]
+    many: str
+    trust_file: str = ""
+    settings_files: tuple[str, ...] = ()
+    servers_file: str = ""
+    refuses_root: bool = False
     limits: tuple[str, ...] = ()
 
 

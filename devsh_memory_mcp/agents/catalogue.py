@@ -1,16 +1,22 @@
 """Which agents there are: the one table from an agent's name to its adapter."""
 
 import difflib
+import typing
 
+from devsh_memory_mcp.agents import claude, claude_model, codex, codex_model
 from devsh_memory_mcp.agents.adapter import Adapter
-from devsh_memory_mcp.agents.claude import Claude
-from devsh_memory_mcp.agents.claude_model import near_miss
 from devsh_memory_mcp.agents.shell import Shell
 from devsh_memory_mcp.errors import NotAvailable, UnknownAgent
 
 DEFAULT_AGENT = "claude/haiku-4.5"
 SHELLS = ("bash", "sh")
-PLANNED_PROVIDERS = ("codex", "gemini", "opencode")
+PLANNED_PROVIDERS = ("gemini", "opencode")
+PROVIDERS = (claude.PROVIDER, codex.PROVIDER)
+_Kind = tuple[typing.Callable[[str], Adapter], typing.Callable[[str], str | None]]
+_KINDS: dict[str, _Kind] = {
+    "claude": (claude.Claude, claude_model.near_miss),
+    "codex": (codex.Codex, codex_model.near_miss),
+}
 
 
 def find_adapter(agent_name: str) -> Adapter:
@@ -18,12 +24,13 @@ def find_adapter(agent_name: str) -> Adapter:
     provider, _, model = agent_name.partition("/")
     if provider == "shell" and model in SHELLS:
         return Shell(model)
-    if provider == "claude" and model:
+    if provider in _KINDS and model:
+        make, near_miss = _KINDS[provider]
         meant = near_miss(model)
         if meant is not None:
-            raise UnknownAgent(f"There is no agent {agent_name[:80]!r}.", next_step=f"Did you mean 'claude/{meant}'?")
-        return Claude(model)
-    known = ", ".join(("claude/<model>", *(f"shell/{shell}" for shell in SHELLS)))
+            raise UnknownAgent(f"There is no agent {agent_name[:80]!r}.", next_step=f"Did you mean '{provider}/{meant}'?")
+        return make(model)
+    known = ", ".join((*(f"{name}/<model>" for name in _KINDS), *(f"shell/{shell}" for shell in SHELLS)))
     if provider in PLANNED_PROVIDERS and model:
         raise NotAvailable(f"This release cannot start {agent_name!r} yet.", next_step=f"Use one of {known}.")
     near = difflib.get_close_matches(agent_name, [DEFAULT_AGENT, *(f"shell/{shell}" for shell in SHELLS)], n=1)

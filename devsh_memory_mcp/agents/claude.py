@@ -7,19 +7,16 @@ told. It sees our MCP server alone, under the run's identity.
 import json
 import typing
 
-from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Provider, Talk, Verdict
+from devsh_memory_mcp.agents.adapter import SERVER, Assignment, Command, Ending, Provider, Talk, Verdict
 from devsh_memory_mcp.agents.claude_model import model_name
 from devsh_memory_mcp.agents.claude_talk import ClaudeTalk, user_line
 from devsh_memory_mcp.agents.claude_words import narrate
 
-SERVER = "devsh-memory"
 PERMISSION_MODES = {"acceptEdits": "acceptEdits", "bypass": "bypassPermissions"}
 PROVIDER = Provider(
     program="claude",
     install="npm install -g @anthropic-ai/claude-code",
     login="run `claude` and type /login, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN",
-    token="claude setup-token",
-    token_variable="CLAUDE_CODE_OAUTH_TOKEN",
     variables=(("ANTHROPIC_AUTH_TOKEN", "api"), ("ANTHROPIC_API_KEY", "api"), ("CLAUDE_CODE_OAUTH_TOKEN", "subscription")),
     home_variable="CLAUDE_CONFIG_DIR",
     home=".claude",
@@ -27,6 +24,8 @@ PROVIDER = Provider(
     trust_file=".claude.json",
     settings_files=(".claude/settings.json", ".claude/settings.local.json"),
     limits=("turns", "cost"),
+    many="`claude setup-token` gives a token for many: put it into CLAUDE_CODE_OAUTH_TOKEN",
+    refuses_root=True,
 )
 # What needs no asking beside edits and what the CLI itself takes for reading: to commit, and to run a project's own tests.
 ALLOWED = (

@@ -10,6 +10,7 @@ import typing
 from devsh_memory_mcp.agents.adapter import Ending, Fact, Session, Verdict
 from devsh_memory_mcp.agents.claude_failure import classify, describe_denials, login_advice
 from devsh_memory_mcp.agents.claude_words import activity
+from devsh_memory_mcp.agents.document import amount
 
 Json = dict[str, typing.Any]
 
@@ -26,7 +27,6 @@ _NO_SESSION = "00000000-0000-4000-8000-000000000000"
 _UNKNOWN_MODEL = "[claude-code:unrecognized_model]"  # on stderr; such a run is priced as another model's
 _DENIALS_TOLD = 20
 _COMMAND = "Bash"  # the tool that runs one
-_MOST = 1e12  # tokens, dollars, seconds since 1970: a figure above is none
 
 
 def line_id(session: Session | None, message_id: int) -> str:
@@ -85,6 +85,10 @@ class ClaudeTalk:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # a shape that another release gave it
             return ()
 
+    def owed(self) -> bytes:
+        """Nothing: it asks for no answers."""
+        return b""
+
     def say(self, message_id: int, text: str, *, interrupt: bool = False) -> bytes:
         """The lines that bring a message; with `interrupt` what it does is ended first."""
         self._unread[line_id(self._session, message_id)] = message_id
@@ -139,21 +143,21 @@ class ClaudeTalk:
 
     def _rate_limit(self, said: Json) -> typing.Sequence[Fact]:
         limit = said["rate_limit_info"]
-        self._resets_at = _amount(limit.get("resetsAt")) if limit["status"] == "rejected" else None
+        self._resets_at = amount(limit.get("resetsAt")) if limit["status"] == "rejected" else None
         return ()
 
     def _turn_over(self, said: Json) -> typing.Sequence[Fact]:
         self._result = self._last = {name: value for name, value in said.items() if isinstance(value, _RESULT.get(name, object))}
         for theirs, ours in _USAGE.items():
-            self._usage[ours] += int(_amount(said["usage"].get(theirs)) or 0)
-        self._usage["turns"] += int(_amount(said.get("num_turns")) or 0)
+            self._usage[ours] += int(amount(said["usage"].get(theirs)) or 0)
+        self._usage["turns"] += int(amount(said.get("num_turns")) or 0)
         for denial in said.get("permission_denials") or ():
             self._deny(activity(denial["tool_name"], denial.get("tool_input") or {}))
         return (Fact("usage", {**self._usage, "costUsd": self._cost()}),)
 
     def _cost(self) -> float | None:
         """The session's cost is told as a sum over its resumptions; ours is what came on top."""
-        total = _amount(self._last.get("total_cost_usd"))
+        total = amount(self._last.get("total_cost_usd"))
         return None if total is None else round(total - (self._session.cost_usd if self._session else 0.0), 6)
 
     # --- judging
@@ -171,7 +175,7 @@ class ClaudeTalk:
             retry_at=self._resets_at if failure == "rate_limit" else None,
             usage=self._usage if last else None,
             cost_usd=self._cost() if is_priced else None,
-            session_cost_usd=_amount(last.get("total_cost_usd")) if is_priced else None,
+            session_cost_usd=amount(last.get("total_cost_usd")) if is_priced else None,
             cost_basis=self._cost_basis if is_priced else "unknown",
             session_id=self._session_id,
             tool_calls=self._tools,
@@ -180,10 +184,3 @@ class ClaudeTalk:
             needs_input=login_advice() if failure == "auth" else describe_denials(self._denied) if self._denied else None,
             warnings=() if is_priced else ("This claude does not know the model, so what it cost is not known.",),
         )
-
-
-def _amount(value: object) -> float | None:
-    """A figure that can be reckoned with and written down; JSON as Python reads it has NaN and Infinity too."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if 0 <= value <= _MOST else None

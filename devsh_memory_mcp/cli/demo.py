@@ -95,7 +95,8 @@ def real_work(environment: Mapping[str, str]) -> str:
     agents = [agent for agent in find_agents(environment) if agent.name not in PLANNED_PROVIDERS]
     ready = next((agent for agent in agents if agent.path and agent.login), None)
     if ready is not None and ready.login is not None:
-        line = f'devsh orchestrate spawn --agent {ready.name}/haiku "Say what this repository is for, in README.md"'
+        model = "haiku" if ready.name == "claude" else "default"
+        line = f'devsh orchestrate spawn --agent {ready.name}/{model} "Say what this repository is for, in README.md"'
         return f"Found here: {ready.name}, {ready.login.payer} ({ready.login.place}). Hand it real work:\n  {line}"
     here = next((agent for agent in agents if agent.path), None)
     if here is not None:

@@ -106,7 +106,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option(
     "--permissions",
     type=click.Choice(["acceptEdits", "bypass"]),
-    help="What a coding agent may do unasked (default: acceptEdits); bypass: anything, without a sandbox; as root only with IS_SANDBOX=1.",
+    help="What an agent may do unasked (default: acceptEdits); bypass: anything, without a wall; claude as root only if IS_SANDBOX=1.",
 )
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")

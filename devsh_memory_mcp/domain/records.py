@@ -76,7 +76,8 @@ class TaskSpec(Record):
 
     `resume` is the orchestrationTaskId of the task continued, `depth` 1 for what a head spawned and one more for each agent between,
     `verify` the command that its agent's success has to pass, `keep_days` how long its output is kept, `allow` the repository's own
-    rules for what needs no asking, where the caller trusts it.
+    rules for what needs no asking, where the caller trusts it, `hide` the MCP servers of his that the agent would see if nobody kept
+    them from it.
     """
 
     prompt: str
@@ -97,6 +98,7 @@ class TaskSpec(Record):
     keep: bool = False
     permissions: Permissions | None = None
     allow: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
     credential: Credential | None = None
     resume: str | None = None
     environment: dict[str, str] = {}

@@ -58,6 +58,7 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         session=None if is_script else _session(state, task),
         permissions=spec.permissions,
         allow=spec.allow,
+        hide=spec.hide,
         cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
         server_command=() if is_script else setting.server_command,
     )

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter, Provider
-from devsh_memory_mcp.agents.claude import PROVIDER as CLAUDE
+from devsh_memory_mcp.agents.catalogue import PROVIDERS
 from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
@@ -21,7 +22,7 @@ SANDBOX_VARIABLE = "IS_SANDBOX"  # 1 is the user's word that this machine is one
 
 def lendable(environment: Mapping[str, str]) -> dict[str, str]:
     """The credentials in an environment: what a face lends to the runner."""
-    return {name: environment[name] for name, _ in CLAUDE.variables if environment.get(name)}
+    return {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
 
 
 def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:
@@ -35,7 +36,7 @@ def find_credential(provider: Provider, environment: Mapping[str, str]) -> Crede
 
 def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:
     """What the repository's own settings allow, where its user accepted them: of a checkout's path nobody was asked."""
-    if repository is None or repository.work_tree is None:
+    if repository is None or repository.work_tree is None or not provider.trust_file:
         return ()
     given = environment.get(provider.home_variable)
     places = _at(_document(Path(given or environment.get("HOME", "")) / provider.trust_file), "projects")
@@ -45,6 +46,19 @@ def trusted_rules(provider: Provider, repository: Repository | None, environment
     found = [_at(_document(tree / name), "permissions").get("allow") for name in provider.settings_files]
     rules = (rule for listed in found if isinstance(listed, list) for rule in listed)
     return tuple(rule for rule in rules if isinstance(rule, str) and _RULE.fullmatch(rule))
+
+
+def servers_of_user(provider: Provider, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The MCP servers in the program's own settings, where it can only be told by name to leave them alone."""
+    if not provider.servers_file:
+        return ()
+    given = environment.get(provider.home_variable)
+    home = Path(given) if given else Path(environment.get("HOME", "")) / provider.home
+    try:
+        found = tomllib.loads((home / provider.servers_file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    return tuple(sorted(_at(found, "mcp_servers")))
 
 
 def _document(path: Path) -> dict[str, object]:
@@ -69,7 +83,12 @@ class Standing(NamedTuple):
 
     credential: Credential | None = None
     allow: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def recorded(self) -> dict[str, object]:
+        """What its task's record holds of it."""
+        return {"credential": self.credential, "allow": self.allow, "hide": self.hide}
 
 
 def find_standing(state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str]) -> Standing:
@@ -78,7 +97,8 @@ def find_standing(state: State, adapter: Adapter, repository: Repository | None,
     if provider is None:
         return Standing()
     credential = find_credential(provider, environment)
-    return Standing(credential, trusted_rules(provider, repository, environment), login_warnings(state, provider, credential))
+    allow, hide = trusted_rules(provider, repository, environment), servers_of_user(provider, environment)
+    return Standing(credential, allow, hide, login_warnings(state, provider, credential))
 
 
 def permission_warnings(agent_name: str, permissions: Permissions | None) -> tuple[str, ...]:
@@ -103,11 +123,15 @@ def login_warnings(state: State, provider: Provider, credential: Credential | No
         return (f"No login of {provider.program} was found; if it fails: {provider.login}.",)
     if credential.variable is not None:
         return ()
-    others = [task for task in state.unfinished.values() if task.spec.credential is not None and task.spec.credential.variable is None]
+    others = [
+        task
+        for task in state.unfinished.values()
+        if task.spec.agent_name.partition("/")[0] == provider.program and task.spec.credential and task.spec.credential.variable is None
+    ]
     if not others:
         return ()
     told = f"{len(others) + 1} agents use {provider.program}'s one login at a time, which can log you out of your own session"
-    return (f"{told}; `{provider.token}` gives a token for many: put it into {provider.token_variable}.",)
+    return (f"{told}; {provider.many}.",)
 
 
 def checked_permissions(
@@ -118,7 +142,7 @@ def checked_permissions(
         if wanted is not None:
             raise InvalidRequest(f"{agent_name} runs a script, which is asked for no permission.", next_step="Leave `permissions` out.")
         return None
-    if wanted == "bypass" and os.geteuid() == 0 and environment.get(SANDBOX_VARIABLE) != "1":
+    if wanted == "bypass" and adapter.provider.refuses_root and os.geteuid() == 0 and environment.get(SANDBOX_VARIABLE) != "1":
         raise InvalidRequest(
             f"{adapter.provider.program} itself refuses to bypass permissions as root, where nothing says that this machine is a sandbox.",
             next_step=f"Run as another user, allow what it needs in .claude/settings.json, or, in a container, set {SANDBOX_VARIABLE}=1.",

@@ -147,7 +147,7 @@ class Attempt:
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
-        assignment = assignment_of(run, directory, self._environment)
+        assignment = assignment_of(run, directory, self._environment)._replace(credentials=tuple(self._place.secrets))
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
@@ -350,6 +350,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         session=Session(*run.session) if run.session else None,
         permissions=run.permissions,
         allow=run.allow,
+        hide=run.hide,
         cost_basis=run.cost_basis,
         server=run.server_command,
         max_turns=run.max_turns,

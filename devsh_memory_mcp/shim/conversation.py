@@ -58,6 +58,9 @@ class Conversation:
             else:
                 self._tell(fact)
         self._tell_due()
+        owed = self._talk.owed()
+        if owed and self._wall is not None:
+            self._wall.say(owed)
         if self._talk.is_over and self._wall is not None:
             self._wall.hush()
 

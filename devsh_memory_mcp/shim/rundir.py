@@ -125,6 +125,7 @@ class Run(typing.NamedTuple):
     session: AgentSession | None = None
     permissions: str | None = None
     allow: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
     cost_basis: str = "unknown"
     server_command: tuple[str, ...] = ()
 
@@ -341,8 +342,7 @@ def last_lines(path: str, shape: type[Shape]) -> list[Shape]:
         size = os.stat(path).st_size
     except FileNotFoundError:
         return []
-    found, _ = read_lines(path, shape, max(0, size - _GLANCE))
-    return found
+    return read_lines(path, shape, max(0, size - _GLANCE))[0]
 
 
 def _parsed(line: bytes, shape: type[Shape]) -> Shape | None:

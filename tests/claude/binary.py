@@ -17,17 +17,25 @@ HOW_TO_GET_IT = (
 
 def find_claude(environment: Mapping[str, str]) -> Path | None:
     """The one that is named, else the one on PATH; None where that is not of the version."""
-    named = environment.get("DEVSH_TEST_CLAUDE") or shutil.which("claude", path=environment.get("PATH", ""))
-    if named and _version(named, environment).startswith(f"{VERSION} "):
-        return Path(named).absolute()
-    return None
+    return find("claude", f"{VERSION} ", environment)
+
+
+def find(program: str, said: str, environment: Mapping[str, str]) -> Path | None:
+    """The one that DEVSH_TEST_… names, else the one on PATH; None where it does not begin with this when it is asked its version."""
+    named = environment.get(f"DEVSH_TEST_{program.upper()}") or shutil.which(program, path=environment.get("PATH", ""))
+    return Path(named).absolute() if named and _version(named, environment).startswith(said) else None
 
 
 def get_claude(found: Path | None, environment: Mapping[str, str]) -> Path:
     """The one that was found. Tests without it are skipped, but not in continuous integration, where nothing would be proved then."""
+    return get(found, HOW_TO_GET_IT, environment)
+
+
+def get(found: Path | None, how: str, environment: Mapping[str, str]) -> Path:
+    """The same of any program; `how` tells how to get it."""
     if found is None and environment.get("CI") == "true":
-        pytest.fail(HOW_TO_GET_IT)
-    return found or pytest.skip(HOW_TO_GET_IT)
+        pytest.fail(how)
+    return found or pytest.skip(how)
 
 
 def _version(program: str, environment: Mapping[str, str]) -> str:

@@ -53,11 +53,16 @@ async def heard(api: ModelApi, pattern: str) -> None:
 
 async def queued(orchestration: Orchestration, task_id: str, message_id: int) -> None:
     """Until claude says that it has taken the message from its stdin; its model has it with the next request."""
-    said, sign = b"", f'{message_id:012x}","state":"queued"'.encode()
-    async with aclosing(orchestration.printed(task_id, follow=True)) as printed:  # type: ignore[type-var]
-        async for each in printed:
+    await printed(orchestration, task_id, f'{message_id:012x}","state":"queued"')
+
+
+async def printed(orchestration: Orchestration, task_id: str, sign: str) -> None:
+    """Until this stands in what the agent prints."""
+    said = b""
+    async with aclosing(orchestration.printed(task_id, follow=True)) as pieces:  # type: ignore[type-var]
+        async for each in pieces:
             said += each.content
-            if sign in said:
+            if sign.encode() in said:
                 return
 
 

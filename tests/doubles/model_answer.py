@@ -28,6 +28,12 @@ def error_body(error: Error) -> dict[str, Any]:
     return {"type": "error", "error": {"type": error.type, "message": error.message}, "request_id": "req_scripted"}
 
 
+def beside(request: Request) -> tuple[int, dict[str, Any]]:
+    if request.path.startswith("/v1/messages/count_tokens"):
+        return 200, {"input_tokens": len(json.dumps(request.body)) // 4}
+    return (200, {}) if request.path == "/api/hello" else (404, error_body(Error(404, "not_found_error")))
+
+
 def message(turn: Turn, request: Request) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
     for number, tool in enumerate(turn.tools):

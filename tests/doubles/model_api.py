@@ -1,4 +1,4 @@
-"""A Messages API on loopback whose model is scripted: it answers, fails, hangs and breaks off as a test says, and keeps what was asked.
+"""A model API on loopback whose model is scripted: it answers, fails, hangs and breaks off as a test says, and keeps what was asked.
 
 with ModelApi() as api:
     api.route("TASK-A", Turn(tools=[Tool("Write", {"file_path": "/somewhere/a", "content": "x"})]), Turn("Done: {{result}}"))
@@ -9,8 +9,8 @@ import threading
 from collections import Counter, defaultdict
 from typing import Self
 
-from tests.doubles.model_answer import refusal
 from tests.doubles.model_book import Book
+from tests.doubles.model_dialect import MESSAGES, Dialect
 from tests.doubles.model_line import Line
 from tests.doubles.model_request import Request
 from tests.doubles.model_script import Error, Route, Turn, Unscripted
@@ -19,8 +19,9 @@ from tests.doubles.model_script import Error, Route, Turn, Unscripted
 class ModelApi(Book):
     """Serves from its making to the end of its block. `refused` are the kinds of credentials that are answered 401 from now on."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect = MESSAGES) -> None:
         super().__init__()
+        self.dialect = dialect
         self.refused: set[str] = set()  # of "api key", "bearer"
         self._routes: list[Route] = []
         self._served: Counter[tuple[str, int]] = Counter()
@@ -43,7 +44,7 @@ class ModelApi(Book):
         """The turn for a request, once its gate is open: with its mishap as long as that is due."""
         kind, _ = request.credential
         if kind in self.refused or kind == "none":
-            return Turn(error=refusal(kind))
+            return Turn(error=self.dialect.refusal(kind))
         try:
             route = self._get_route(request)
             turn = route.turn(request)

@@ -5,12 +5,14 @@ import json
 import socket
 from typing import Any, Protocol
 
-from tests.doubles.model_answer import error_body, frames, message
+from tests.doubles.model_dialect import Dialect
 from tests.doubles.model_request import Request
-from tests.doubles.model_script import Error, Turn
+from tests.doubles.model_script import Turn
 
 
 class Model(Protocol):
+    dialect: Dialect
+
     def heard(self, request: Request) -> None: ...
     def answer(self, request: Request) -> Turn: ...
     def complain(self, of: str) -> None: ...
@@ -31,33 +33,34 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             self.server.model.complain(f"{self.command} {self.path}: {error!r}")
             raise
 
+    @property
+    def _dialect(self) -> Dialect:
+        model: Model = self.server.model
+        return model.dialect
+
     do_GET = do_HEAD = do_CONNECT = do_POST
 
     def _answer(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         content = self.rfile.read(int(headers.get("content-length", 0)))
         body = json.loads(content) if content and "json" in headers.get("content-type", "") else {}
-        request = Request(self.command, self.path, headers, body)
+        request = self._dialect.request(self.command, self.path, headers, body)
         self.server.model.heard(request)
         if request.is_turn:
             self._send_turn(self.server.model.answer(request), request)
-        elif self.path.startswith("/v1/messages/count_tokens"):
-            self._send(200, {"input_tokens": len(content) // 4})
-        elif self.path == "/api/hello":
-            self._send(200, {})
         else:
-            self._send(404, error_body(Error(404, "not_found_error")))
+            self._send(*self._dialect.beside(request))
 
     def _send_turn(self, turn: Turn, request: Request) -> None:
         if turn.hang:
             self.server.ended.wait()
             self.close_connection = True
         elif turn.error:
-            self._send(turn.error.status, error_body(turn.error), turn.error.headers)
+            self._send(turn.error.status, self._dialect.error_body(turn.error), turn.error.headers)
         elif request.body.get("stream"):
-            self._stream(list(frames(message(turn, request))), turn)
+            self._stream(list(self._dialect.frames(self._dialect.message(turn, request))), turn)
         else:
-            self._send(200, message(turn, request), turn.headers)
+            self._send(200, self._dialect.message(turn, request), turn.headers)
 
     def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()

@@ -36,13 +36,13 @@ class Request(NamedTuple):
 
     @property
     def system(self) -> str:
-        return _text(self.body.get("system", ""))
+        return strings_of(self.body.get("system", ""))
 
     @property
     def opening(self) -> str:
         """What says who asks: the first thing that the user said, and the system prompt. Later turns do not change it."""
         first = next((message for message in self._messages if message["role"] == "user"), {"content": ""})
-        return f"{_text(first['content'])}\n{self.system}"
+        return f"{strings_of(first['content'])}\n{self.system}"
 
     @property
     def turn(self) -> int:
@@ -52,14 +52,14 @@ class Request(NamedTuple):
     @property
     def conversation(self) -> str:
         """Everything that was said, called and answered so far."""
-        return _text([message["content"] for message in self._messages])
+        return strings_of([message["content"] for message in self._messages])
 
     @property
     def results(self) -> list[str]:
         """What the tools of the last turn answered, in their order."""
         last = max((at for at, message in enumerate(self._messages) if message["role"] == "assistant"), default=-1)
         blocks = [block for message in self._messages[last + 1 :] for block in message["content"] if isinstance(block, dict)]
-        return [_text(block.get("content", "")) for block in blocks if block.get("type") == "tool_result"]
+        return [strings_of(block.get("content", "")) for block in blocks if block.get("type") == "tool_result"]
 
     @property
     def _messages(self) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ class Request(NamedTuple):
         return re.search(pattern, f"{self.conversation}\n{self.system}") is not None
 
 
-def _text(value: object) -> str:
+def strings_of(value: object) -> str:
     """All strings in it that carry content, a line each; what only labels them is left out."""
     return "\n".join(_strings(value))
 

@@ -15,11 +15,11 @@ LARGE = 10 * 1024 * 1024
 
 
 REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
-    ({"agent_name": "shell/zsh"}, "unknown_agent", "Known are claude/<model>, shell/bash, shell/sh"),
+    ({"agent_name": "shell/zsh"}, "unknown_agent", "Known are claude/<model>, codex/<model>, shell/bash, shell/sh"),
     ({"agent_name": "shel/bash"}, "unknown_agent", "Did you mean 'shell/bash'?"),
     ({"agent_name": "a" * LARGE}, "unknown_agent", "There is no agent 'aaa"),
     ({"agent_name": "claude/sonet-4.5"}, "unknown_agent", "Did you mean 'claude/sonnet-4.5'?"),
-    ({"agent_name": "codex/gpt-5"}, "not_available", "cannot start 'codex/gpt-5' yet"),
+    ({"agent_name": "gemini/pro"}, "not_available", "cannot start 'gemini/pro' yet"),
     ({"permissions": "bypass"}, "invalid_request", "is asked for no permission"),
     ({"depends_on": ("nope",)}, "unknown_dependency", "There is no task 'nope'"),
     ({"depends_on": ("../../etc/passwd",)}, "invalid_id", "is not a valid task id"),

@@ -165,6 +165,21 @@ def test_the_logins_that_clis_keep_are_found(user: User, name: str, text: str, l
 
 
 @pytest.mark.promise("doctor.report")
+def test_codex_is_found_or_it_is_told_how_to_get_it_and_how_to_log_in(user: User) -> None:
+    default = {"CMUX_DEFAULT_CODING_AGENT": "codex/gpt-5.5"}
+    said = user.types("doctor", **default)
+    assert (said.code, "codex/gpt-5.5 needs codex, which is not on your PATH" in said.out) == (1, True)
+    assert "→ npm install -g @openai/codex" in said.out
+    program(user, "codex", "echo codex-cli 0.169.0")
+    said = user.types("doctor", **default)
+    assert (said.code, "→ run `codex login`, or set OPENAI_API_KEY" in said.out) == (1, True)
+    said = user.types("doctor", "--json", **default, CODEX_API_KEY="hush")
+    codex = next(agent for agent in json.loads(said.out)["agents"] if agent["name"] == "codex")
+    assert (said.code, codex["version"], codex["usable"], "hush" in said.out) == (0, "0.169.0", True, False)
+    assert checks(said.out)["default agent"]["message"] == "codex/gpt-5.5, paid by the token (CODEX_API_KEY)"
+
+
+@pytest.mark.promise("doctor.report")
 def test_whose_word_it_is_that_claude_code_knows_the_server_is_told(user: User) -> None:
     program(user, "claude", "echo 2.1.330")
     file = user.project / ".mcp.json"

@@ -1,0 +1,274 @@
+"""The conversation with a running Codex: what its app-server says in JSON-RPC, what it is told, and what it came to.
+
+A thread has one turn at a time. What is said while one goes on is handed to it and stands in its next request; else it begins the
+next. Every letter carries an id that comes back when the model is about to read it: that is its receipt. The conversation is over
+when a turn is, and nothing that was said is unread.
+"""
+
+import json
+import typing
+
+from devsh_memory_mcp.agents.adapter import Assignment, Ending, Fact, Verdict
+from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall
+from devsh_memory_mcp.agents.codex_thread import CLIENT, probe_parameters, thread_parameters
+from devsh_memory_mcp.agents.codex_usage import Usage
+from devsh_memory_mcp.agents.codex_words import activity
+from devsh_memory_mcp.agents.document import Document, mapping, parsed, text
+from devsh_memory_mcp.agents.plain import shortened
+
+_DENIALS_TOLD = 20
+_REASON = 100  # characters of what it says it wants something for
+_UNKNOWN_MODEL = "Model metadata"
+_NO_METHOD = {"code": -32601, "message": "Nobody is there to answer; go on without."}
+# How a request of its own is refused, so that the turn goes on.
+_REFUSALS = {
+    "item/commandExecution/requestApproval": {"decision": "decline"},
+    "item/fileChange/requestApproval": {"decision": "decline"},
+    "mcpServer/elicitation/request": {"action": "decline"},
+}
+_CALLS = ("commandExecution", "fileChange", "mcpToolCall", "dynamicToolCall", "webSearch", "imageView", "collabAgentToolCall")
+
+State = typing.Literal["opening", "idle", "starting", "working", "stopping", "over"]
+
+
+class CodexTalk:
+    """See `adapter.Talk`."""
+
+    def __init__(self, model: str, assignment: Assignment) -> None:
+        self._model = model
+        self._assignment = assignment
+        self._state: State = "opening"
+        self._thread: str | None = None
+        self._turn: str | None = None
+        self._is_steerable = True
+        self._stops_next = False  # an interrupt came before the turn had a name
+        self._waiting = {0: assignment.prompt}  # letters that it was not handed yet, in their order
+        self._handed: dict[int, str] = {}  # those that it was, and that its model has not had
+        self._begun = 0  # turns
+        self._owed = b""
+        self._error: Document | None = None
+        self._has_answered = False
+        self._answer: str | None = None
+        self._items: dict[str, Document] = {}  # that have begun, until they are completed
+        self._worked = 0
+        self._denied: list[str] = []
+        self._warnings: list[str] = []
+        self._usage = Usage()
+        self._hearing: dict[str, typing.Callable[[Document], typing.Sequence[Fact]]] = {
+            "turn/started": self._turn_started,
+            "turn/completed": self._turn_over,
+            "item/started": self._item_started,
+            "item/completed": self._item_completed,
+            "thread/tokenUsage/updated": self._used,
+            "account/rateLimits/updated": self._limits,
+            "error": self._trouble,
+            "warning": self._warning,
+        }
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a turn is over and nothing that was said is unread, or nothing more can come."""
+        return self._state == "over" or (self._state == "idle" and not self._waiting)
+
+    def opening(self) -> bytes:
+        """What it reads first: who we are, and a try of its sandbox, or at once what begins the thread where none is wanted."""
+        is_free = self._assignment.permissions == "bypass"
+        begun = self._thread_request() if is_free else _request("wall", "command/exec", probe_parameters(self._assignment))
+        return _request("initialize", "initialize", CLIENT) + _line({"method": "initialized"}) + begun
+
+    def hear(self, line: bytes) -> typing.Sequence[Fact]:
+        """What a line says; nothing where it is of no known kind."""
+        try:
+            facts = self._heard(mapping(parsed(line)))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # a shape that another release gave it
+            facts = ()
+        self._proceed()
+        return facts
+
+    def _heard(self, said: Document) -> typing.Sequence[Fact]:
+        if "method" not in said:
+            return self._answered(said) if "id" in said else ()
+        if "id" in said:
+            return self._asked(said)
+        params = mapping(said.get("params"))
+        hearing = self._hearing.get(said["method"])
+        is_ours = params.get("threadId", self._thread) in (self._thread, None)  # it has threads for sub-agents of its own
+        return hearing(params) if hearing and is_ours else ()
+
+    def owed(self) -> bytes:
+        """What has come due since: answers to it, the thread, turns, and letters that waited for one."""
+        owed, self._owed = self._owed, b""
+        return owed
+
+    def say(self, message_id: int, text: str, *, interrupt: bool = False) -> bytes:
+        """The request that brings a message; with `interrupt` the turn is ended first, and the message begins the next."""
+        self._waiting[message_id] = text
+        if interrupt and self._state == "working":
+            self._stop()
+        elif interrupt and self._state == "starting":
+            self._stops_next = True
+        self._proceed()
+        return self.owed()
+
+    def _stop(self) -> None:
+        self._state = "stopping"
+        self._owed += _request(f"interrupt-{self._begun}", "turn/interrupt", {"threadId": self._thread, "turnId": self._turn})
+
+    def _proceed(self) -> None:
+        """Hands over what waits, as far as it can be taken now."""
+        if self._state == "idle" and self._waiting:
+            self._state, self._is_steerable, self._has_answered = "starting", True, False
+            self._begun += 1
+            self._owed += _request(f"turn-{self._begun}", "turn/start", self._letter(next(iter(self._waiting))))
+        while self._state == "working" and self._is_steerable and self._waiting:
+            number = next(iter(self._waiting))
+            letter = self._letter(number) | {"expectedTurnId": self._turn}
+            self._owed += _request(f"steer-{number}", "turn/steer", letter)
+
+    def _letter(self, number: int) -> Document:
+        said = self._handed[number] = self._waiting.pop(number)
+        return {"threadId": self._thread, "clientUserMessageId": str(number), "input": [{"type": "text", "text": said}]}
+
+    # --- answers and questions
+
+    def _answered(self, said: Document) -> typing.Sequence[Fact]:
+        what, _, number = str(said["id"]).partition("-")
+        result = mapping(said.get("result"))
+        if "error" in said:
+            return self._failed(what, number, mapping(said["error"]))
+        if what == "wall" and result.get("exitCode") != 0:
+            self._error, self._state = no_wall(text(result, "stderr")), "over"
+        elif what == "wall":
+            self._owed += self._thread_request()
+        elif what == "thread":
+            self._thread, self._state = str(result["thread"]["id"]), "idle"
+            return (Fact("session", {"sessionId": self._thread, "model": result.get("model")}),)
+        elif what == "turn":
+            return self._turn_started(result)
+        return ()
+
+    def _thread_request(self) -> bytes:
+        """Begins the thread, or one that goes on from another."""
+        parameters = thread_parameters(self._model, self._assignment)
+        resumes = self._assignment.session.resumes if self._assignment.session else None
+        told = parameters | {"threadId": resumes, "excludeTurns": True} if resumes else parameters
+        return _request("thread", "thread/fork" if resumes else "thread/start", told)
+
+    def _failed(self, what: str, number: str, error: Document) -> typing.Sequence[Fact]:
+        if what == "steer":  # the turn is about to be over, or of a kind that takes nothing: the next one will
+            if int(number) in self._handed:
+                self._waiting = {int(number): self._handed.pop(int(number)), **self._waiting}
+            self._is_steerable = False
+        elif what != "interrupt":
+            self._error, self._state = error, "over"
+        return ()
+
+    def _asked(self, said: Document) -> typing.Sequence[Fact]:
+        """It wants to know something: nobody is there, so it is refused."""
+        refusal = _REFUSALS.get(said["method"])
+        self._owed += _line({"id": said["id"]} | ({"result": refusal} if refusal else {"error": _NO_METHOD}))
+        params = mapping(said.get("params"))
+        item = self._items.pop(text(params, "itemId"), {})
+        why = shortened(text(params, "reason"), _REASON)
+        return self._deny(f"{activity(item)}{f' ({why})' if why else ''}") if item else ()
+
+    def _deny(self, what: str) -> typing.Sequence[Fact]:
+        if what in self._denied or len(self._denied) >= _DENIALS_TOLD:
+            return ()
+        self._denied.append(what)
+        return (Fact("needs_input", {"kind": "permission", "message": describe_denials([what])}),)
+
+    # --- hearing
+
+    def _turn_started(self, params: Document) -> typing.Sequence[Fact]:
+        if self._state in ("starting", "idle"):  # idle where what was written to it is not known: its output is read once more
+            self._state, self._turn, self._error, self._answer = "working", str(params["turn"]["id"]), None, None
+            if self._stops_next:
+                self._stops_next = False
+                self._stop()
+        return ()
+
+    def _turn_over(self, params: Document) -> typing.Sequence[Fact]:
+        turn = mapping(params["turn"])
+        if turn["id"] != self._turn or self._state not in ("working", "stopping"):
+            return ()
+        self._waiting, self._handed = {**self._handed, **self._waiting}, {}
+        self._has_answered = turn["status"] == "completed"
+        if not self._has_answered:
+            self._error = mapping(turn.get("error")) or {"message": "its turn was interrupted"}
+        self._state = "over" if turn["status"] == "failed" else "idle"
+        return ()
+
+    def _item_started(self, params: Document) -> typing.Sequence[Fact]:
+        item = mapping(params["item"])
+        if item["type"] == "userMessage":
+            number = int(item.get("clientId") or 0)
+            self._handed.pop(number, None)
+            return (Fact("delivered", {"messageId": number}),) if number else ()
+        if item["type"] not in _CALLS:
+            return ()
+        self._items[item["id"]] = item
+        return (Fact("activity", {"words": activity(item)}),)
+
+    def _item_completed(self, params: Document) -> typing.Sequence[Fact]:
+        item = mapping(params["item"])
+        begun = self._items.pop(text(item, "id"), None)
+        if item["type"] == "agentMessage" and text(item, "text").strip():
+            self._answer = text(item, "text")
+            return (Fact("activity", {"words": f"says: {self._answer.strip().partition(chr(10))[0][:120]}"}),)
+        if item["type"] not in _CALLS:
+            return ()
+        if item.get("status") == "declined":
+            return self._deny(activity(item)) if begun else ()  # else it was we who declined it
+        self._worked += 1
+        return ()
+
+    def _used(self, params: Document) -> typing.Sequence[Fact]:
+        self._usage.hear(mapping(params["tokenUsage"]))
+        return (Fact("usage", {**self._usage.figures(), "costUsd": None}),)
+
+    def _limits(self, params: Document) -> typing.Sequence[Fact]:
+        self._usage.hear_limits(mapping(params["rateLimits"]))
+        return ()
+
+    def _trouble(self, params: Document) -> typing.Sequence[Fact]:
+        if not params.get("willRetry"):
+            return ()
+        return (Fact("activity", {"words": f"waits for the API ({text(mapping(params['error']), 'message')})"}),)
+
+    def _warning(self, params: Document) -> typing.Sequence[Fact]:
+        if text(params, "message").startswith(_UNKNOWN_MODEL):
+            self._warnings = [f"This codex does not know the model {self._model}."]
+        return ()
+
+    # --- judging
+
+    def verdict(self, ending: Ending) -> Verdict:
+        """Success needs an exit with 0, a completed turn as the last one, and at least one tool that was not refused, if any was."""
+        is_failed = self._error is not None and not self._has_answered
+        failure, why = classify(
+            self._error if is_failed else None, ending, has_answered=self._has_answered, denied=self._denied, worked=self._worked
+        )
+        return Verdict(
+            succeeded=failure is None,
+            result=self._answer if self._has_answered else None,
+            error_message=why,
+            failure=failure,
+            retry_at=self._usage.resets_at if failure == "rate_limit" else None,
+            usage=self._usage.figures() if self._usage.turns else None,
+            cost_basis="unknown",
+            session_id=self._thread,
+            needs_input=login_advice() if failure == "auth" else self._needs() or (why if failure == "permission" else None),
+            warnings=tuple(self._warnings),
+        )
+
+    def _needs(self) -> str | None:
+        return describe_denials(self._denied) if self._denied else None
+
+
+def _request(request_id: str, method: str, params: Document) -> bytes:
+    return _line({"id": request_id, "method": method, "params": params})
+
+
+def _line(document: Document) -> bytes:
+    return json.dumps(document).encode() + b"\n"
