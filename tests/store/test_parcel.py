@@ -150,5 +150,5 @@ async def test_a_parcel_is_played_back_as_the_journal_that_it_was_made_of(direct
 def test_the_files_that_are_packed_are_those_of_run_directories() -> None:
     files = {value for name, value in vars(rundir).items() if name.endswith("_FILE")}
     assert {name for name in files if parcel._kind(name)} == {
-        "run.json", "report.jsonl", "inbox.jsonl", "outcome.json", "stdout.log", "stderr.log", "shim.log", "setup.log",
+        "run.json", "report.jsonl", "inbox.jsonl", "outcome.json", "stdout.log", "stderr.log", "shim.log", "setup.log", "verify.log",
     }  # fmt: skip
