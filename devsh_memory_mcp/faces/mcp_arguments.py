@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from devsh_memory_mcp.domain import requests
-from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, StatusName
+from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, SandboxMode, StatusName
 from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import InvalidRequest
 
@@ -75,6 +75,8 @@ class SpawnArguments(Arguments):
     max_turns: Annotated[requests.Turns | None, Field(description="Ends it after so many turns.")] = None
     max_cost_usd: Annotated[requests.Dollars | None, Field(description="Ends it when it has cost so much.")] = None
     include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
+    sandbox: Annotated[SandboxMode | None, Field(description="auto: where the machine has one.")] = None
+    network: Annotated[requests.NetworkName | None, Field(description="on or off, in a sandbox.")] = None
     resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None
     idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
 
@@ -103,6 +105,8 @@ class BatchItem(Arguments):
     max_turns: requests.Turns | None = None
     max_cost_usd: requests.Dollars | None = None
     include_dirty: bool = False
+    sandbox: SandboxMode | None = None
+    network: requests.NetworkName | None = None
 
     def task(self) -> requests.BatchTask:
         """The same as the engine takes it."""
