@@ -242,6 +242,13 @@ def test_what_an_agent_configures_is_not_run_outside_when_its_commits_are_taken(
     assert warden.repository.git("show", f"{outcome.branch}:link") == "/etc/passwd"
 
 
+def test_the_verification_is_behind_the_same_walls(warden: Warden) -> None:
+    check = f'cat made && test "$DEVSH_ISOLATION" = bubblewrap && ! test -e {warden.home}/.gitconfig'
+    outcome = warden.run("echo new >made", has_code=True, verify=check)
+    assert (outcome.verified, outcome.cause, outcome.isolation) == (True, "exit", "bubblewrap")
+    assert warden.repository.git("show", f"{outcome.branch}:made") == "new"
+
+
 def test_a_fork_bomb_comes_to_an_end(warden: Warden) -> None:
     script = """python3 - <<'END'
 import os, resource, signal
