@@ -53,7 +53,7 @@ class Arguments(Request):
 class SpawnArguments(Arguments):
     """Arguments of spawn_agent."""
 
-    prompt: Annotated[str, Field(min_length=1, description="The whole task. It must stand alone: the agent sees nothing else of yours.")]
+    prompt: Annotated[str, Field(min_length=1, description="The whole task: the agent sees nothing else of yours.")]
     agent_name: Annotated[str | None, Field(description="provider/model.")] = None
     repo: Annotated[str | None, Field(description="owner/repo, URL, path, or none for an empty directory. Default: this project.")] = None
     branch: Annotated[str | None, Field(description="Base branch. Default: main, for a path what is checked out.")] = None
@@ -74,11 +74,10 @@ class SpawnArguments(Arguments):
     stall_timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends it when it prints nothing for so many ms.")] = None
     max_turns: Annotated[requests.Turns | None, Field(description="Ends it after so many turns.")] = None
     max_cost_usd: Annotated[requests.Dollars | None, Field(description="Ends it when it has cost so much.")] = None
-    include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
-    sandbox: Annotated[SandboxMode | None, Field(description="auto: where the machine has one.")] = None
-    network: Annotated[requests.NetworkName | None, Field(description="on or off, in a sandbox.")] = None
-    resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    include_dirty: Annotated[bool, Field(description="With uncommitted changes.")] = False
+    sandbox: Annotated[SandboxMode | None, Field(description="bubblewrap.")] = None
+    resume: Annotated[requests.AnyId | None, Field(description="An ended agent: go on with its session and branch.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.SpawnRequest:
         """The same as the engine takes it."""
@@ -105,8 +104,6 @@ class BatchItem(Arguments):
     max_turns: requests.Turns | None = None
     max_cost_usd: requests.Dollars | None = None
     include_dirty: bool = False
-    sandbox: SandboxMode | None = None
-    network: requests.NetworkName | None = None
 
     def task(self) -> requests.BatchTask:
         """The same as the engine takes it."""
@@ -131,7 +128,7 @@ class BatchArguments(Arguments):
     ]
     defaults: Annotated[BatchDefaults | None, BeforeValidator(_read), Field(description="For tasks that say nothing themselves.")] = None
     max_concurrent: Annotated[requests.Places | None, Field(description="At most so many run at once.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.BatchRequest:
         """The same as the engine takes it."""
@@ -195,7 +192,7 @@ class SendArguments(Arguments):
     priority: Annotated[Literal["high", "normal", "low"] | None, Field(description="How urgent it is.")] = None
     metadata: Annotated[requests.Metadata, Field(description="Anything else, as an object.")] = {}
     interrupt: Annotated[bool, Field(description="Stop what the agent does now, so that it reads this at once.")] = False
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.MessageRequest:
         """The same as the engine takes it."""
