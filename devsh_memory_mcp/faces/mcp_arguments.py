@@ -65,7 +65,7 @@ class SpawnArguments(Arguments):
     priority: Annotated[int, Field(ge=0, le=10, description="0 = highest, 10 = lowest.")] = DEFAULT_PRIORITY
     name: Annotated[requests.AnyId | None, Field(description="Short id of your own, for dependsOn and lists.")] = None
     on_dependency_failure: Annotated[Literal["fail", "run"], Field(description="When a dependency fails.")] = "fail"
-    retries: Annotated[requests.Retries, Field(description="Further attempts after a failure.")] = 0
+    retries: Annotated[requests.Retries, Field(description="Attempts after a failure.")] = 0
     timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends the agent after so many ms.")] = None
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
     open_pr: Annotated[bool | None, Field(description="Open it at the end (owner/repo or URL).")] = None
