@@ -33,7 +33,7 @@ def main() -> None:
 
 async def measure(scratch: Path, rounds: int) -> None:
     memory = scratch / "memory"
-    caller = Caller(scratch, os.environ)
+    caller = Caller(scratch, {**os.environ, "DEVSH_SANDBOX": "none"})
     async with open_orchestrations(memory, caller) as orchestrations:
         orchestration = await orchestrations.begin("benchmark")
         answer = await orchestration.spawn(SpawnRequest(prompt="sleep 60", agent_name="shell/bash", repo="none"))

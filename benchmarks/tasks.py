@@ -32,7 +32,7 @@ def main() -> None:
 
 async def measure(scratch: Path, rounds: int) -> None:
     repository = make_repository(scratch / "repository")
-    caller = Caller(repository, {**os.environ, "DEVSH_MAX_TASKS": "200"})
+    caller = Caller(repository, {**os.environ, "DEVSH_MAX_TASKS": "200", "DEVSH_SANDBOX": "none"})
     async with open_orchestrations(scratch / "memory", caller) as orchestrations:
         orchestration = await orchestrations.begin("benchmark", max_concurrent=8)
         await one_task(orchestration, "none")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.errors import MemoryRootUnusable
-from devsh_memory_mcp.shim.rundir import sync_directory
+from devsh_memory_mcp.shim.rundir import ISOLATION_VARIABLE, sync_directory
 
 VERSION = "0.1.0"
 SANDBOX_ROOT = Path("/root/lifecycle/memory")
@@ -84,8 +84,11 @@ def identity_of(environment: Mapping[str, str]) -> str:
 def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
     """`--dir`, else DEVSH_MEMORY_DIR, else the sandbox's path where it can be written, else `~/.local/state/devsh`; made if missing.
 
-    Raises MemoryRootUnusable where it cannot be made or written.
+    Raises MemoryRootUnusable where it cannot be made or written, or is outside of the sandbox that this process is in.
     """
+    if environment.get(ISOLATION_VARIABLE):
+        told = "This process is in the sandbox of an agent, where no memory root is."
+        raise MemoryRootUnusable(told, next_step="Spawn the agent with `--sandbox none` if it is to use devsh itself.")
     named = given or environment.get("DEVSH_MEMORY_DIR")
     root = Path(named).expanduser() if named else _default_root(environment)
     root = Path(os.path.abspath(root))

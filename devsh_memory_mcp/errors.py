@@ -22,6 +22,7 @@ DevshError
 │   ├── CommitUnknown         commit_unknown         may have been done; repeat with the same idempotency key
 │   ├── MemoryRootUnusable    memory_root_unusable
 │   ├── RemoteFileSystem      remote_file_system
+│   ├── NoSandbox             no_sandbox             this machine has none, and one is required
 │   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
     └── NotAllowed            not_allowed            only the head may do that
@@ -180,6 +181,12 @@ class RemoteFileSystem(MemoryRootUnusable):
 
     code = "remote_file_system"
     next_step = "Put it on a local disk (--dir), or set DEVSH_ALLOW_REMOTE_FS=1 if only one machine uses it."
+
+
+class NoSandbox(Unavailable):
+    """This machine has no sandbox, and one is required."""
+
+    code = "no_sandbox"
 
 
 class FormatTooNew(Unavailable):

@@ -22,7 +22,7 @@ from devsh_memory_mcp.agents.catalogue import DEFAULT_AGENT
 from devsh_memory_mcp.config import config_directory
 from devsh_memory_mcp.domain.durations import duration_text, parse_duration
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, is_branch_prefix
-from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES
+from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES, Network, SandboxMode
 from devsh_memory_mcp.domain.requests import Places, Script, fault_in_words
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.trust import is_trusted
@@ -31,9 +31,6 @@ USER_FILE = "config.toml"
 REPOSITORY_FILE = ".devsh.toml"
 DEFAULT_AGENT_VARIABLE = "CMUX_DEFAULT_CODING_AGENT"
 LARGEST_FILE = 64 * 1024  # bytes
-
-# Known names of what this release cannot do: ignoring them would let a user believe that they hold.
-NOT_YET = {"network": "this release has no sandbox, so no network can be restricted"}
 
 Source = Literal["environment", "repository", "user", "built in"]
 
@@ -85,6 +82,10 @@ class Values(BaseModel):
         BeforeValidator(_listed),
         Field(max_length=100, description="Ignored files that are copied into checkouts, as .gitignore would name them."),
     ] = ()
+    sandbox: Annotated[
+        SandboxMode | None, Field(description="Whether agents run in a sandbox; without it scripts do where there is one, claude does not.")
+    ] = None
+    network: Annotated[Network, Field(description="Whether agents in a sandbox have the network.")] = "on"
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
 
@@ -164,6 +165,10 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
         return _exceeds(value, own.get(key, Values.model_fields[key].default))
     if key == "default_agent":
         return str(value).startswith("shell/")
+    if key == "sandbox":
+        return value == "none" or (value == "auto" and own.get(key) == "required")
+    if key == "network":
+        return value == "on" and own.get(key) == "off"
     return key in ("setup", "verify") or (key in ("auto_pr", "include") and bool(value))
 
 
@@ -256,14 +261,12 @@ def _sentence(key: str, fault: Mapping[str, object], document: Mapping[str, obje
     if fault["type"] != "extra_forbidden":
         found = "" if fault["type"] == "value_error" else f" (it is {str(document[key])[:60]!r})"
         return f"{key}: {fault_in_words(fault)}{found}."
-    if key in NOT_YET:
-        return f"{key} is a setting that means nothing yet: {NOT_YET[key]}."
     near = difflib.get_close_matches(key.lower().replace("-", "_"), list(Values.model_fields), n=1, cutoff=0.5)
     return f"there is no setting {key[:60]!r}{f', did you mean {near[0]!r}?' if near else '.'}"
 
 
 def _help(key: str) -> str:
-    return "Take it out." if key in NOT_YET else "`devsh config --help` lists the settings."
+    return "`devsh config --help` lists the settings."
 
 
 def line_of(text: str, key: str) -> int:

@@ -32,6 +32,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("DEVSH_MEMORY_DIR", str(home / "memory"))
+    monkeypatch.setenv("DEVSH_SANDBOX", "none")  # most tests watch their agents through files of this machine's
     yield home
     _forget_callers(monkeypatch)  # a test may have played one
     if (home / "memory" / "orchestrations").is_dir():

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from devsh_memory_mcp.config import Caller, identity_of
+from devsh_memory_mcp.config import Caller, identity_of, memory_root
+from devsh_memory_mcp.errors import MemoryRootUnusable
 from devsh_memory_mcp.shim.address import has_secret, without_secrets
 
 
@@ -84,3 +85,10 @@ def test_a_plain_address_holds_no_secret_and_is_shown_as_it_is(address: str) -> 
 )
 def test_secrets_are_not_shown(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
+
+
+def test_inside_of_an_agents_sandbox_there_is_no_memory_root_and_none_is_made(tmp_path: Path) -> None:
+    with pytest.raises(MemoryRootUnusable, match="in the sandbox of an agent") as refused:
+        memory_root(str(tmp_path / "new"), {"DEVSH_ISOLATION": "bubblewrap"})
+    assert "--sandbox none" in refused.value.next_step
+    assert not (tmp_path / "new").exists()

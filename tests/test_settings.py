@@ -111,7 +111,8 @@ def test_the_users_file_is_where_xdg_says(tmp_path: Path) -> None:
         ("include = ['.env',\n 3]\n", r"line 1: include: "),
         ("keep_days = \n", r"config\.toml is not TOML: .*line 1"),
         ("keep_days = 1\nkeep_days = 2\n", r"config\.toml is not TOML: .*line 2"),
-        ("network = 'off'\n", r"line 1: network is a setting that means nothing yet: this release has no sandbox"),
+        ("network = 'some'\n", r"line 1: network: input should be 'on' or 'off' \(it is 'some'\)"),
+        ("sandbox = 'strong'\n", r"line 1: sandbox: input should be 'auto', 'required' or 'none'"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(place: Place, text: str, said: str) -> None:
@@ -209,6 +210,26 @@ def test_a_repository_narrows_limits_and_widens_none_until_the_user_allowed_it(
     assert (getattr(place.load(), key), place.load().ignored) == (before, (key,))
     place.allow()
     assert getattr(place.load(), key) > before
+
+
+@pytest.mark.parametrize(
+    ("key", "own", "narrower", "wider"),
+    [
+        ("sandbox", "", "'required'", "'none'"),
+        ("sandbox", "", "'auto'", "'none'"),
+        ("sandbox", "sandbox = 'required'", "'required'", "'auto'"),
+        ("network", "network = 'off'", "'off'", "'on'"),
+        ("network", "", "'off'", None),
+    ],
+)
+def test_a_repository_may_ask_for_more_walls_and_not_for_fewer(place: Place, key: str, own: str, narrower: str, wider: str | None) -> None:
+    place.own.write_text(f"{own}\n", encoding="utf-8")
+    before = getattr(place.load(), key)
+    place.theirs.write_text(f"{key} = {narrower}\n", encoding="utf-8")
+    assert (getattr(place.load(), key), place.load().ignored) == (narrower.strip("'"), ())
+    if wider is not None:
+        place.theirs.write_text(f"{key} = {wider}\n", encoding="utf-8")
+        assert (getattr(place.load(), key), place.load().ignored) == (before, (key,))
 
 
 def test_the_users_own_file_names_commands_freely(place: Place) -> None:

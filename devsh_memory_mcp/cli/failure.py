@@ -34,6 +34,7 @@ EXIT_CODES: dict[type[DevshError], int] = {
     errors.CommitUnknown: UNAVAILABLE,
     errors.MemoryRootUnusable: UNAVAILABLE,
     errors.RemoteFileSystem: UNAVAILABLE,
+    errors.NoSandbox: UNAVAILABLE,
     errors.FormatTooNew: UNAVAILABLE,
     errors.Refused: REFUSED,
     errors.NotAllowed: REFUSED,

@@ -108,6 +108,13 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     type=click.Choice(["acceptEdits", "bypass"]),
     help="What an agent may do unasked (default: acceptEdits); bypass: anything, without a wall; claude as root only if IS_SANDBOX=1.",
 )
+@click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "required", "none"]),
+    help="bubblewrap around the agent; auto: where it works (default for shell/…); none: default for the others, which need your home.",
+)
+@click.option("--network", metavar="on|off", help="Whether an agent in a sandbox has the network (default: on).")
+@click.option("--mount", "mounts", multiple=True, metavar="PATH[:rw]", help="Show it to an agent in a sandbox, too (can repeat).")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
 @click.option(

@@ -108,6 +108,7 @@ class AgentStarted(Event):
     attempt: int
     n: int
     agent_name: str
+    isolation: str | None = None
 
 
 class TaskHeld(Event):

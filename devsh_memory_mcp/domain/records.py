@@ -23,6 +23,8 @@ Reason = Literal["exit", "timeout", "lost", "dependency", "cancelled", "setup", 
 Permissions = Literal["acceptEdits", "bypass"]
 CostBasis = Literal["api", "subscription", "unknown"]
 Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "cost", "api", "crash"]
+SandboxMode = Literal["auto", "required", "none"]
+Network = Literal["on", "off"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
@@ -71,6 +73,13 @@ class Credential(Record):
     cost_basis: CostBasis = "unknown"
 
 
+class Mount(Record):
+    """A path of this machine that an agent in a sandbox sees at the same place."""
+
+    path: str
+    writable: bool = False
+
+
 class TaskSpec(Record):
     """What was asked for, with all that depends on the caller resolved.
 
@@ -106,6 +115,9 @@ class TaskSpec(Record):
     parent: str | None = None
     depth: int = 1
     keep_days: int = DEFAULT_KEEP_DAYS
+    sandbox: SandboxMode = "none"
+    network: Network = "on"
+    mounts: tuple[Mount, ...] = ()
 
 
 class MergeConflict(Record):

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MAX_TIMEOUT_MS, MessageType, Permissions, Priority, Request
+from devsh_memory_mcp.domain.records import (
+    DEFAULT_PRIORITY,
+    DEFAULT_WAIT_MS,
+    MAX_TIMEOUT_MS,
+    MessageType,
+    Permissions,
+    Priority,
+    Request,
+    SandboxMode,
+)
 
 TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
@@ -22,6 +31,8 @@ CorrelationId = Annotated[str, Field(min_length=1, max_length=200)]
 MessageId = Annotated[int, Field(ge=1, le=2**53)]
 Cursor = Annotated[str, Field(max_length=20)]
 AnyId = Annotated[str, Field(min_length=1, max_length=64)]
+NetworkName = Annotated[str, Field(max_length=4096, pattern=r"^(on|off|allow:.+)$")]
+Mounts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(max_length=50)]
 Dependencies = Annotated[tuple[AnyId, ...], Field(max_length=500)]
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -69,7 +80,8 @@ def fault_in_words(fault: Mapping[str, object]) -> str:
 class SpawnRequest(Request):
     """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository.
 
-    `resume` is an ended task whose session and work this one continues. `openPr` None leaves it to the settings.
+    `resume` is an ended task whose session and work this one continues. What is None is left to the settings. `mounts` are absolute paths
+    that an agent in a sandbox sees, with `:rw` behind them those that it may write.
     """
 
     prompt: Annotated[str, Field(min_length=1)]
@@ -93,6 +105,9 @@ class SpawnRequest(Request):
     permissions: Permissions | None = None
     open_pr: bool | None = None
     resume: AnyId | None = None
+    sandbox: SandboxMode | None = None
+    network: NetworkName | None = None
+    mounts: Mounts = ()
     max_concurrent: Places | None = None
     idempotency_key: Key | None = None
 
@@ -120,6 +135,9 @@ class BatchTask(Request):
     keep: bool = False
     permissions: Permissions | None = None
     open_pr: bool | None = None
+    sandbox: SandboxMode | None = None
+    network: NetworkName | None = None
+    mounts: Mounts = ()
 
 
 class BatchDefaults(Request):
@@ -128,6 +146,8 @@ class BatchDefaults(Request):
     agent_name: str | None = None
     repo: str | None = None
     branch: str | None = None
+    sandbox: SandboxMode | None = None
+    network: NetworkName | None = None
 
 
 class BatchRequest(Request):

@@ -11,9 +11,11 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.domain.lineage import base_of, dependencies, followed, sources
 from devsh_memory_mcp.domain.names import session_id as session_id_of
+from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.summary import cut
+from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Identity, Merge, Run
 
 _RESULT_LENGTH = 4000
@@ -61,7 +63,15 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         hide=spec.hide,
         cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
         server_command=() if is_script else setting.server_command,
+        sandbox=_confinement(spec),
     )
+
+
+def _confinement(spec: TaskSpec) -> Confinement | None:
+    if spec.sandbox == "none":
+        return None
+    mounts = tuple(Mount(mount.path, mount.writable) for mount in spec.mounts)
+    return Confinement(spec.sandbox == "required", spec.network == "on", mounts)
 
 
 def _session(state: State, task: Task) -> AgentSession:

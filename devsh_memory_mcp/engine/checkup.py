@@ -26,6 +26,8 @@ from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.inventory import AgentCli, find_agents
 from devsh_memory_mcp.settings import load_settings
+from devsh_memory_mcp.shim.cell import search_path
+from devsh_memory_mcp.shim.probe import Missing, probe
 from devsh_memory_mcp.store.lock import is_held
 from devsh_memory_mcp.store.mount import demand_local
 
@@ -207,9 +209,13 @@ def _billing(agents: tuple[AgentCli, ...]) -> list[Check]:
 
 
 def _isolation(environment: Mapping[str, str]) -> Check:
-    there = shutil.which("bwrap", path=environment.get("PATH", os.defpath))
-    wall = f"bubblewrap is there ({there}) and is not used yet" if there else "bubblewrap is not installed, and would not be used yet"
-    return Check("isolation", "note", f"there is no sandbox in this release: agents run as you, with your rights; {wall}")
+    """By running a sandbox, since having bubblewrap says little."""
+    found = probe(search_path(environment))
+    if isinstance(found, Missing):
+        return Check("isolation", "note", f"agents run as you, with your rights: {found.why}", found.remedy)
+    told = f"bubblewrap works ({found.program}): scripts run in a sandbox, claude with `--sandbox required` and a token in a variable"
+    as_root = "; as root agents run as another user" if found.setpriv else ""
+    return Check("isolation", "ok", told + as_root)
 
 
 def _programs(environment: Mapping[str, str]) -> list[Check]:

@@ -135,13 +135,18 @@ def login_warnings(state: State, provider: Provider, credential: Credential | No
 
 
 def checked_permissions(
-    adapter: Adapter, agent_name: str, wanted: Permissions | None, environment: Mapping[str, str]
+    adapter: Adapter, agent_name: str, wanted: Permissions | None, environment: Mapping[str, str], *, is_walled: bool = False
 ) -> Permissions | None:
-    """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for."""
+    """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for.
+
+    Behind walls that are sure to stand (`is_walled`) it may do anything, and is not root there.
+    """
     if adapter.provider is None:
         if wanted is not None:
             raise InvalidRequest(f"{agent_name} runs a script, which is asked for no permission.", next_step="Leave `permissions` out.")
         return None
+    if is_walled:
+        return wanted or "bypass"
     if wanted == "bypass" and adapter.provider.refuses_root and os.geteuid() == 0 and environment.get(SANDBOX_VARIABLE) != "1":
         raise InvalidRequest(
             f"{adapter.provider.program} itself refuses to bypass permissions as root, where nothing says that this machine is a sandbox.",

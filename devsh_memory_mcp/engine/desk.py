@@ -23,6 +23,7 @@ from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine.correspondence import mark_read, message_text
 from devsh_memory_mcp.engine.vault import missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
+from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.rundir import Letter, Report, Run, sweep
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.views import Views
@@ -156,7 +157,8 @@ def tell_reports(state: State, attempt: Attempt, reports: list[Report]) -> Decis
     for report in reports:
         if report.type == "agent_started" and not task.agent_started:
             names = {"orchestration_task_id": attempt.task_id, "task_run_id": task.task_run_id, "agent_name": task.spec.agent_name}
-            events.append(AgentStarted(attempt=attempt.number, n=report.n, **names))
+            isolation = str(report.facts.get("isolation") or GUARD)
+            events.append(AgentStarted(attempt=attempt.number, n=report.n, isolation=isolation, **names))
         elif report.type == "needs_input" and report.n > task.last_report:
             kind, message = str(report.facts.get("kind")), str(report.facts.get("message"))
             events.append(

@@ -25,9 +25,9 @@ KEEP_CHECKOUT = timedelta(hours=24)
 
 _TREES = (rundir.GIT_DIRECTORY, rundir.WORKSPACE_DIRECTORY)
 _BUNDLE = "bundle"  # the agent's commits on their way; while they have not arrived it may be the only copy outside of the checkout
-_SCRATCH = (rundir.RESERVE_FILE, rundir.PROMPT_FILE, "bundle.log")
+_SCRATCH = (rundir.RESERVE_FILE, rundir.PROMPT_FILE, "bundle.log", rundir.SANDBOX_DIRECTORY)
 _OUTPUT = (rundir.STDOUT_FILE, rundir.RESULT_FILE, rundir.STDERR_FILE, rundir.SHIM_LOG_FILE, rundir.SETUP_FILE, rundir.VERIFY_FILE)
-_RESTS = tuple(f"{name}{GOING}" for name in _TREES)
+_RESTS = tuple(f"{name}{GOING}" for name in (*_TREES, rundir.SANDBOX_DIRECTORY))
 
 
 @dataclass(frozen=True, slots=True)

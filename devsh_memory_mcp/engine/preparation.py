@@ -16,6 +16,7 @@ from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Repository, TaskSp
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
+from devsh_memory_mcp.engine.confinement import confine, login_warnings
 from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
 from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
@@ -83,7 +84,10 @@ class Preparation:
         old = resumed_task(state, request)
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
-        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment)
+        handed_on = self.caller.handed_on()
+        confined = await to_thread.run_sync(confine, request, adapter, here, handed_on, self.mirrors.parent)
+        is_walled = confined.sandbox == "required"
+        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=is_walled)
         check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
@@ -100,22 +104,17 @@ class Preparation:
                 "permissions": permissions,
                 **standing.recorded(),
                 "resume": old.orchestration_task_id if old else None,
-                "environment": self.caller.handed_on(),
+                "environment": handed_on,
                 "head_agent": self.caller.head_agent,
                 "parent": _parent(state, self.caller),
                 "depth": self.caller.depth + 1,
+                **confined.fields(),
             }
         )
-        told = dict.fromkeys(
-            (
-                *warnings,
-                *standing.warnings,
-                *permission_warnings(agent_name, permissions),
-                *here.warnings,
-                *(there.warnings if there else ()),
-            )
-        )
-        return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(told)
+        allowed = () if is_walled else permission_warnings(agent_name, permissions)
+        walls = (*confined.warnings, *login_warnings(confined, adapter, standing.credential))
+        told = (*warnings, *standing.warnings, *allowed, *walls, *here.warnings, *(there.warnings if there else ()))
+        return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))
 
     def _check_depth(self, settings: Settings) -> None:
         if self.caller.depth >= settings.max_depth:
@@ -244,4 +243,7 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         keep=task.keep,
         permissions=task.permissions,
         open_pr=task.open_pr,
+        sandbox=task.sandbox or request.defaults.sandbox,
+        network=task.network or request.defaults.network,
+        mounts=task.mounts,
     )

@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, branches, endings, radar, reading, work
+from devsh_memory_mcp.engine.confinement import expected
 from devsh_memory_mcp.engine.correspondence import decide_message, does_interrupt, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing
@@ -146,7 +147,7 @@ class LocalOrchestration:
             base_branch=base.branch,
             base_commit=base.commit,
             branch=repository.branch if repository else None,
-            isolation="guard",
+            isolation=expected(task.spec),
             permissions=task.spec.permissions,
             cost_basis=task.spec.credential.cost_basis if task.spec.credential else None,
             waiting_for=reading.waiting(state, self.directory, self.site.clock.now()).get(task_id),

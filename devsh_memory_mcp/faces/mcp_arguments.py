@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from devsh_memory_mcp.domain import requests
-from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, StatusName
+from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, SandboxMode, StatusName
 from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import InvalidRequest
 
@@ -53,7 +53,7 @@ class Arguments(Request):
 class SpawnArguments(Arguments):
     """Arguments of spawn_agent."""
 
-    prompt: Annotated[str, Field(min_length=1, description="The whole task. It must stand alone: the agent sees nothing else of yours.")]
+    prompt: Annotated[str, Field(min_length=1, description="The whole task: the agent sees nothing else of yours.")]
     agent_name: Annotated[str | None, Field(description="provider/model.")] = None
     repo: Annotated[str | None, Field(description="owner/repo, URL, path, or none for an empty directory. Default: this project.")] = None
     branch: Annotated[str | None, Field(description="Base branch. Default: main, for a path what is checked out.")] = None
@@ -65,7 +65,7 @@ class SpawnArguments(Arguments):
     priority: Annotated[int, Field(ge=0, le=10, description="0 = highest, 10 = lowest.")] = DEFAULT_PRIORITY
     name: Annotated[requests.AnyId | None, Field(description="Short id of your own, for dependsOn and lists.")] = None
     on_dependency_failure: Annotated[Literal["fail", "run"], Field(description="When a dependency fails.")] = "fail"
-    retries: Annotated[requests.Retries, Field(description="Further attempts after a failure.")] = 0
+    retries: Annotated[requests.Retries, Field(description="Attempts after a failure.")] = 0
     timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends the agent after so many ms.")] = None
     pr_title: Annotated[requests.Title | None, Field(description="Title for a later pull request.")] = None
     open_pr: Annotated[bool | None, Field(description="Open it at the end (owner/repo or URL).")] = None
@@ -74,9 +74,10 @@ class SpawnArguments(Arguments):
     stall_timeout: Annotated[requests.TimeoutMs | None, Field(description="Ends it when it prints nothing for so many ms.")] = None
     max_turns: Annotated[requests.Turns | None, Field(description="Ends it after so many turns.")] = None
     max_cost_usd: Annotated[requests.Dollars | None, Field(description="Ends it when it has cost so much.")] = None
-    include_dirty: Annotated[bool, Field(description="With your uncommitted changes.")] = False
-    resume: Annotated[requests.AnyId | None, Field(description="An ended agent's id: go on with its session, work and branch.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    include_dirty: Annotated[bool, Field(description="With uncommitted changes.")] = False
+    sandbox: Annotated[SandboxMode | None, Field(description="bubblewrap.")] = None
+    resume: Annotated[requests.AnyId | None, Field(description="An ended agent: go on with its session and branch.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.SpawnRequest:
         """The same as the engine takes it."""
@@ -127,7 +128,7 @@ class BatchArguments(Arguments):
     ]
     defaults: Annotated[BatchDefaults | None, BeforeValidator(_read), Field(description="For tasks that say nothing themselves.")] = None
     max_concurrent: Annotated[requests.Places | None, Field(description="At most so many run at once.")] = None
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.BatchRequest:
         """The same as the engine takes it."""
@@ -191,7 +192,7 @@ class SendArguments(Arguments):
     priority: Annotated[Literal["high", "normal", "low"] | None, Field(description="How urgent it is.")] = None
     metadata: Annotated[requests.Metadata, Field(description="Anything else, as an object.")] = {}
     interrupt: Annotated[bool, Field(description="Stop what the agent does now, so that it reads this at once.")] = False
-    idempotency_key: Annotated[requests.Key | None, Field(description="Makes it safe to repeat the call.")] = None
+    idempotency_key: Annotated[requests.Key | None, Field(description="For a safe repeat of the call.")] = None
 
     def request(self) -> requests.MessageRequest:
         """The same as the engine takes it."""

@@ -15,6 +15,7 @@ from devsh_memory_mcp.shim.attempt import Attempt, Place
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.process import Door
 from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.sandbox import Bubblewrap
 
 DONE, USAGE, BEGUN, LOCKED, UNFINISHED = 0, 2, 3, 4, 5
 
@@ -27,25 +28,32 @@ class Refusal(Exception):
         self.code = code
 
 
-def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.MappingProxyType({})) -> int:
-    """The whole process; its exit code. `secrets` are variables that the agent gets beside those in run.json."""
+def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.MappingProxyType({}), bubblewrap: Bubblewrap | None = None) -> int:
+    """The whole process; its exit code. `secrets` are variables that the agent gets beside those in run.json.
+
+    `bubblewrap` is one that was seen to work here; without it each attempt tries for itself.
+    """
     try:
         directory, is_recovery, inherited = _parse(arguments)
         lock = _hold(f"{directory}/{rundir.LOCK_FILE}", inherited)
         if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}"):
             return DONE if is_recovery else BEGUN
-        return _work(_load(directory), directory, lock, secrets, is_recovery=is_recovery)
+        run = _load(directory)
+        return _work(run, _place(directory, lock, secrets, bubblewrap), is_recovery=is_recovery)
     except Refusal as refusal:
         os.write(2, f"{refusal}\n".encode(errors="replace"))
         return refusal.code
 
 
-def _work(run: Run, directory: str, lock: int, secrets: typing.Mapping[str, str], *, is_recovery: bool) -> int:
-    os.umask(0o022)  # what git and the agent make is the user's; the run directory itself is private
-    kernel.adopt_orphans()
+def _place(directory: str, lock: int, secrets: typing.Mapping[str, str], bubblewrap: Bubblewrap | None) -> Place:
     loop = Loop()
     log = os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    place = Place(directory, lock, loop, Door(loop, log), rundir.VERSION, secrets)
+    return Place(directory, lock, loop, Door(loop, log), rundir.VERSION, secrets, bubblewrap)
+
+
+def _work(run: Run, place: Place, *, is_recovery: bool) -> int:
+    os.umask(0o022)  # what git and the agent make is the user's; the run directory itself is private
+    kernel.adopt_orphans()
     try:
         done = recovery.recover(run, place) if is_recovery else Attempt(run, place).conduct()
     except FileExistsError as error:

@@ -12,6 +12,8 @@ from devsh_memory_mcp.agents.adapter import Adapter, Assignment, Ending, Session
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
+from devsh_memory_mcp.shim.cell import Cell, find_cell
+from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
@@ -23,6 +25,7 @@ from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, Reports, now
 from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.sandbox import Bubblewrap
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.surroundings import agent_environment
 from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
@@ -46,6 +49,7 @@ class Place(typing.NamedTuple):
     door: Door
     version: str
     secrets: typing.Mapping[str, str] = types.MappingProxyType({})
+    bubblewrap: Bubblewrap | None = None  # one that is known to work here
 
 
 class Attempt:
@@ -68,6 +72,8 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
+        self._cell: Cell | None = None
+        self._isolation = GUARD
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
         self._active_ms: int | None = None
@@ -118,21 +124,35 @@ class Attempt:
         os.makedirs(self._workspace, exist_ok=True)
         if checkout is None:
             self._prepared = Prepared("")
+            self._cell = self._make_cell()
         else:
             mirror.refresh(self._loop, place.door, self._run, checkout)
             tool = Git(place.door, self._run, checkout, place.directory)
             self._prepared = workspace.prepare(tool, self._run.task_run_id)
-            bundler = Bundler(self._loop, place.directory, self._environment, place.lock)
+            self._cell = self._make_cell()
+            bundler = Bundler(self._loop, place.directory, self._environment, place.lock, self._cell)
             self._saving = Saving(tool, self._run, self._prepared, bundler)
         self._reports.add("workspace", facts=self._prepared.facts())
         if checkout is not None:
             self._pulse.ring()  # the next one may be made
+
+    def _make_cell(self) -> Cell | None:
+        """The agent's sandbox, with the checkout handed over to it; None where it has none, and then a warning says why."""
+        cell, warning = find_cell(self._run, self._place.directory, self._place.bubblewrap)
+        if cell is not None:
+            cell.furnish()
+            self._isolation = BUBBLEWRAP
+        if warning is not None and self._prepared is not None:
+            self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, warning))
+        return cell
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
         output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit)
         wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
         self._supervise(wall)
+        if wall.failure is not None:
+            return _failure(_why_not_started(wall, "The setup", output.tail))
         code, number = decode_status(wall.status)
         if self._cause is None and code != 0:
             self._note_cause("setup")
@@ -162,7 +182,7 @@ class Attempt:
         if self._agent_began:
             self._active_ms = round((time.monotonic() - self._agent_began) * 1000)
         if wall.failure is not None:
-            return _failure(f"{command.argv[0]} cannot be started: {os.strerror(wall.failure)}")
+            return _failure(_why_not_started(wall, command.argv[0], error.tail))
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
         self._has_answer = talk is not None and verdict.result is not None
@@ -177,10 +197,10 @@ class Attempt:
 
     def _stand(self, task: Task) -> Wall:
         """A guard, on disk before anything can run behind it."""
-        wall = Wall(self._loop, task, self._place.lock)
+        wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task), self._place.lock)
         self._wall = wall
         try:
-            self._reports.add("guard", process=wall.process)
+            self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation})
         except OSError:
             wall.end(0.0)
             raise
@@ -222,8 +242,9 @@ class Attempt:
         patience.end()
 
     def _tell_start(self, wall: Wall) -> None:
+        facts = {"monotonic": time.monotonic(), "isolation": self._isolation}
         try:
-            self._reports.add("agent_started", process=census.identify(wall.command or 0), facts={"monotonic": time.monotonic()})
+            self._reports.add("agent_started", process=census.identify(wall.command or 0), facts=facts)
         except OSError as error:  # the agent runs; a full disk is no reason to end it
             self._place.door.note(f"the start is not in the report: {error}")
         self._pulse.ring()
@@ -316,10 +337,12 @@ class Attempt:
             saved, failure = end.save(saving, publish=publish)
         elif publish:
             saved, failure = end.publish(saving, saved)
+        if self._cell is not None:
+            self._cell.take_back()
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(
             ended.cause, self._started_at, ended.duration_ms, self._reports.last, ended.exit_code, ended.signal, out, error,
-            ended.active_ms, ended.verified,
+            ended.active_ms, ended.verified, self._isolation,
         )  # fmt: skip
         written = end.write(facts, verdict.despite(failure), self._prepared, saved)
         self._pulse.leave()
@@ -352,10 +375,17 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         allow=run.allow,
         hide=run.hide,
         cost_basis=run.cost_basis,
-        server=run.server_command,
+        server=() if run.sandbox else run.server_command,  # inside it would find neither the memory root nor the runner
         max_turns=run.max_turns,
         max_cost_usd=run.max_cost_usd,
     )
+
+
+def _why_not_started(wall: Wall, name: str, said: str) -> str:
+    if not wall.is_barred:
+        return f"{name} cannot be started: {os.strerror(wall.failure or 0)}"
+    words = said.strip().rpartition("\n")[2][:500] or os.strerror(wall.failure or 0)
+    return f"Its sandbox could not be made: {words}. `--sandbox none` is without one."
 
 
 def _failure(why: str) -> Verdict:

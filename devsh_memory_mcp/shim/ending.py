@@ -7,6 +7,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief
 from devsh_memory_mcp.shim.process import CommandFailed
@@ -37,6 +38,7 @@ class Facts(typing.NamedTuple):
     stderr_bytes: int = 0
     active_ms: int | None = None
     verified: bool | None = None
+    isolation: str = GUARD
 
 
 class Ended(typing.NamedTuple):

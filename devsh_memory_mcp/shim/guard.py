@@ -4,10 +4,15 @@ It is forked and never executes anything itself. It reads orders from a pipe who
 is the shim's death, upon which it kills everything below it and leaves. It holds the run's lock too, so that the lock is free
 only after the tree has gone. What it says goes up the status pipe, a line at a time:
 
-    started PID · failed ERRNO · ended STATUS (of the command's own process, as wait gives it) · empty (nobody is left; it leaves)
+    started PID · failed ERRNO · barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
+    empty (nobody is left; it leaves)
+
+Where the command runs in a sandbox, `started` tells bubblewrap's pid: what is inside ends with it.
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import select
 import signal
@@ -15,14 +20,16 @@ import sys
 import typing
 
 from devsh_memory_mcp.shim import kernel, tree
+from devsh_memory_mcp.shim.gate import Gate
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
+from devsh_memory_mcp.shim.sandbox import GATE_MISSING, GATE_UP
 
 GO, ASK, KILL = b"g", b"t", b"k"
 _SLOWEST = 0.1  # seconds between sweeps where a killed process does not go, in the middle of a disk's failure for example
 
 
 class Errand(typing.NamedTuple):
-    """What a guard starts: the command, its place, its three descriptors."""
+    """What a guard starts: the command, its place, its three descriptors; with `options`, a descriptor too, it is bubblewrap."""
 
     program: str
     argv: tuple[str, ...]
@@ -31,6 +38,12 @@ class Errand(typing.NamedTuple):
     stdin: int
     stdout: int
     stderr: int
+    options: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that the command is given."""
+        return (self.stdin, self.stdout, self.stderr, *(() if self.options is None else (self.options,)))
 
 
 class Line(typing.NamedTuple):
@@ -62,7 +75,8 @@ class _Guard:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # only the shim's orders count, or its death
-        _close_all_but({0, 1, 2, *errand[4:], line.orders, line.status, *line.kept})
+        self._gate: Gate | None = None
+        _close_all_but({0, 1, 2, *errand.descriptors, line.orders, line.status, *line.kept})
         self._children, wakeup = os.pipe()
         for descriptor in (self._children, wakeup):
             os.set_blocking(descriptor, False)
@@ -80,6 +94,8 @@ class _Guard:
                 self._drain()
                 if self._is_empty() and self._command is not None:
                     self._leave()
+            if self._gate is not None and self._gate.word in ready and not self._gate.has_spoken:
+                self._hear_gate(self._gate)
             if self._line.orders in ready:
                 self._obey(os.read(self._line.orders, 1))
 
@@ -87,19 +103,37 @@ class _Guard:
         if order == GO:
             self._start()
         elif order == ASK:
-            tree.ask(os.getpid(), self._marker)
+            # bubblewrap would die of it, and what is inside with it, unasked.
+            tree.ask(os.getpid(), self._marker, () if self._gate is None else (self._command,))
         else:  # KILL, or the end of the pipe: the shim is dead
             self._end_tree()
             self._leave()
 
     def _start(self) -> None:
         guard = os.getpid()
+        gate = None if self._errand.options is None else Gate()
         pid = os.fork()
         if pid == 0:
-            _become(self._errand, self._line.status, guard)
+            _become(self._errand, self._line.status, guard, gate)
         self._command = pid
-        for descriptor in set(self._errand[4:]):
+        for descriptor in set(self._errand.descriptors):
             os.close(descriptor)  # or the shim would never see the end of the output
+        if gate is not None:
+            gate.stand()
+            self._gate = gate
+            self._poll.register(gate.word, select.POLLIN)
+
+    def _hear_gate(self, gate: Gate) -> None:
+        """The sandbox stands and the command may begin, or it cannot be found there; or there was no sandbox to say so."""
+        word = gate.hear()
+        self._poll.unregister(gate.word)
+        if word == GATE_UP and self._command is not None:
+            gate.open(self._command)
+            self._say(f"started {self._command}")
+        elif word == GATE_MISSING:
+            self._say(f"failed {errno.ENOENT}")
+        else:
+            self._say("barred")
 
     def _is_empty(self) -> bool:
         """Buries the dead; whether nobody is left. Orphans come to us, so no child means no descendant."""
@@ -111,6 +145,10 @@ class _Guard:
             if not pid:
                 return False
             if pid == self._command:
+                if self._gate is not None:
+                    if not self._gate.has_spoken:
+                        self._hear_gate(self._gate)
+                    status = self._gate.true_status(status)
                 self._say(f"ended {status}")
 
     def _end_tree(self) -> None:
@@ -144,7 +182,7 @@ def _close_all_but(kept: set[int]) -> None:
     os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
 
 
-def _become(errand: Errand, status: int, guard: int) -> typing.NoReturn:
+def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typing.NoReturn:
     """Turns the process just forked into the command: its own session, the default signals, nothing inherited.
 
     Until it dies with its guard it is of the guard's session, by which it is found if the guard is killed over it.
@@ -160,18 +198,25 @@ def _become(errand: Errand, status: int, guard: int) -> typing.NoReturn:
             with contextlib.suppress(OSError, ValueError):  # two belong to the C library
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        # Twice, since one of the three may stand where another has to go.
-        high = [os.dup(descriptor) for descriptor in errand[4:]]
+        # Twice, since one of them may stand where another has to go.
+        given = (*errand.descriptors, *(() if gate is None else gate.inside))
+        status, *high = [_dup_high(descriptor) for descriptor in (status, *given)]
         for target, descriptor in enumerate(high):
             os.dup2(descriptor, target)
         os.chdir(errand.directory)
         # Said here and not by the guard, which what comes next may stop before it gets to a word.
-        os.write(status, f"started {os.getpid()}\n".encode())
+        if gate is None:
+            os.write(status, f"started {os.getpid()}\n".encode())
         os.execve(errand.program, errand.argv, errand.environment)
     except OSError as error:
         os.write(status, f"failed {error.errno}\n".encode())
     finally:
         os._exit(127)
+
+
+def _dup_high(descriptor: int) -> int:
+    """A copy, with a number behind those that the command is given."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
 
 
 def _raise_oom_score() -> None:

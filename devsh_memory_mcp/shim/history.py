@@ -10,6 +10,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.cell import Cell
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
@@ -30,30 +31,39 @@ class Made(typing.NamedTuple):
 
 
 class Bundler:
-    """Makes bundles in the workspace, behind a guard of its own."""
+    """Makes bundles in the workspace, behind a guard of its own and, where the agent was in one, in its sandbox without network."""
 
-    def __init__(self, loop: Loop, directory: str, environment: dict[str, str], lock: int) -> None:
+    def __init__(
+        self, loop: Loop, directory: str, environment: dict[str, str], lock: int, cell: Cell | None, *, is_barred: bool = False
+    ) -> None:
         self._loop = loop
         self._path = f"{directory}/{rundir.BUNDLE_FILE}"
         self._log = f"{directory}/{rundir.BUNDLE_LOG_FILE}"
         self._environment = environment
         self._lock = lock
+        self._cell = cell
+        self._is_barred = is_barred  # the agent was in a sandbox that cannot be had any more, and nothing of his runs outside
 
     def make(self, script: str, workspace: str, *arguments: str) -> Made:
         """Runs `script` with the path of the bundle to make and `arguments`. It has to say a word at once."""
         for path in (self._path, self._log):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        if self._is_barred:
+            return Made("", None)
         said, complaint = Stream(self._log, 8192), Stream(self._log, 8192)
-        argv = ("sh", "-c", script, "sh", self._path, *arguments)
-        wall = Wall(self._loop, Task(argv, self._environment, workspace, said, complaint), self._lock)
+        path = self._path if self._cell is None else f"{self._cell.empty_out()}/{rundir.BUNDLE_FILE}"
+        task = Task(("sh", "-c", script, "sh", path, *arguments), self._environment, workspace, said, complaint)
+        wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task, network=False), self._lock)
         if wall.go():
             began = time.monotonic()
             # HEAD is told at once, or it is a pipe or worse; the bundle of a long history takes its time.
             if self._loop.wait(lambda: wall.has_ended or said.total > 0, began + _HEAD_SECONDS):
                 self._loop.wait(lambda: wall.has_ended, began + _BUNDLE_SECONDS)
         wall.end(0.0)
-        made = wall.status == 0 and is_file(self._path)
+        made = wall.status == 0 and is_file(path)
+        if made and path != self._path:
+            os.rename(path, self._path)
         return Made(said.tail, self._path if made else None)
 
 

@@ -9,9 +9,11 @@ import time
 
 from devsh_memory_mcp.agents.adapter import Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
 from devsh_memory_mcp.shim.attempt import Place, assignment_of
+from devsh_memory_mcp.shim.cell import Cell, find_cell
+from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
@@ -39,22 +41,39 @@ def recover(run: Run, place: Place) -> bool:
     prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)
-    unverified = Unverified.from_reports(reports)
+    unverified, isolation = Unverified.from_reports(reports), isolation_of(reports)
+    cell = _cell(run, place) if isolation == BUBBLEWRAP else None
     ended = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
-    publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared) if began else None
+    publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared, cell, isolation) if began else None
     if unverified is None:
         saved, failure = end.save(saving, publish=publish)
     else:  # what the verification left in the checkout is not the agent's work
         saved, failure = end.publish(saving, unverified.saved) if publish else (unverified.saved, None)
+    if cell is not None:
+        cell.take_back()
     verdict = ended.verdict.despite(failure)
     started_at = reports[0].at if reports else now()
     facts = Facts(
         ended.cause, started_at, ended.duration_ms, max((report.n for report in reports), default=0), ended.exit_code, ended.signal,
         _size(f"{place.directory}/{rundir.STDOUT_FILE}"), _size(f"{place.directory}/{rundir.STDERR_FILE}"), ended.active_ms, ended.verified,
+        isolation,
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
     pulse.leave()
     return written
+
+
+def _cell(run: Run, place: Place) -> Cell | None:
+    """The sandbox that the agent was in; None where the machine has none any more."""
+    with contextlib.suppress(NoSandbox):
+        return find_cell(run, place.directory, place.bubblewrap)[0]
+    return None
+
+
+def isolation_of(reports: list[Report]) -> str:
+    """What the last guard that stood was told to be in force."""
+    told = [report.facts.get("isolation") for report in reports if report.type == "guard"]
+    return str(told[-1]) if told and told[-1] else GUARD
 
 
 def _end_tree(run: Run, place: Place, reports: list[Report]) -> None:
@@ -79,11 +98,11 @@ def _is_of_here(process: Process) -> bool:
     return (process.boot_id, process.pid_namespace) == (census.boot_id(), census.pid_namespace())
 
 
-def _saving(run: Run, place: Place, prepared: Prepared | None) -> Saving | None:
+def _saving(run: Run, place: Place, prepared: Prepared | None, cell: Cell | None, isolation: str) -> Saving | None:
     if run.checkout is None or prepared is None:
         return None
     environment = agent_environment(run, f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}")
-    bundler = Bundler(place.loop, place.directory, environment, place.lock)
+    bundler = Bundler(place.loop, place.directory, environment, place.lock, cell, is_barred=isolation == BUBBLEWRAP and cell is None)
     return Saving(Git(place.door, run, run.checkout, place.directory), run, prepared, bundler)
 
 

@@ -1,9 +1,8 @@
 """The run directory of one attempt: the shapes of its files and how they are read and written.
 
 Standard library only, and imported by the engine and the backends too: both ends of every file here are this one definition.
-The shapes are named tuples and not dataclasses since every attempt pays for its imports: dataclasses more than doubled them.
-A file is complete or absent (`write_file`), a stream is whole lines (`append_line`, `read_lines`); unknown keys are ignored,
-so a newer writer does not stop an older reader of the same `format`.
+Named tuples and not dataclasses since every attempt pays for its imports. A file is complete or absent (`write_file`), a stream is
+whole lines (`append_line`, `read_lines`); unknown keys are ignored, so a newer writer does not stop an older reader of one `format`.
 An agent without a sandbox can put anything into its run directory: nothing but a regular file of bounded size is read here.
 """
 
@@ -14,6 +13,7 @@ import os
 import stat
 import typing
 
+from devsh_memory_mcp.shim.confinement import GUARD, Confinement
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 
 FORMAT = 1
@@ -39,12 +39,14 @@ BUNDLE_LOG_FILE = "bundle.log"
 BEGAN_FILE = "began-with"  # in the shim's own git directory: the refs of the checkout when the agent started
 GIT_DIRECTORY = "git"
 WORKSPACE_DIRECTORY = "workspace"
+SANDBOX_DIRECTORY = "sandbox"  # the private directories of an agent in a sandbox
 
 BRIEFING_VARIABLE = "DEVSH_BRIEFING"  # the path of BRIEFING_FILE, where there is one
 _GLANCE = 32 * 1024
 MOST_BYTES = 16 * 1024 * 1024  # of a file, or of a stream at a time
 
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
+ISOLATION_VARIABLE = "DEVSH_ISOLATION"  # in the environment of whatever is in a sandbox: which one
 RUN_ROOT = "DEVSH_RUN_ROOT"  # in the agent's environment: the memory root that its shim sees to a runner of
 
 
@@ -128,6 +130,7 @@ class Run(typing.NamedTuple):
     hide: tuple[str, ...] = ()
     cost_basis: str = "unknown"
     server_command: tuple[str, ...] = ()
+    sandbox: Confinement | None = None
 
 
 class Process(typing.NamedTuple):
@@ -142,7 +145,7 @@ class Process(typing.NamedTuple):
 class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
-    started: process · workspace: facts · guard: process · agent_started: process · delivered: message_id ·
+    started: process · workspace: facts · guard: process, facts (isolation) · agent_started: process · delivered: message_id ·
     activity, session, usage, needs_input: facts, see `agents.adapter.Fact` · verifying: facts, see `ending.Unverified` ·
     ended: facts, see `ending.Ended`.
     """
@@ -180,7 +183,8 @@ class Outcome(typing.NamedTuple):
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
     `head` is what the agent began on, the base or the merge of its dependencies into it: commits and changes are counted from there.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
-    `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds. `active_ms` is how long the agent ran.
+    `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds. `active_ms` is how long the agent ran,
+    `isolation` what was really in force.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -209,7 +213,7 @@ class Outcome(typing.NamedTuple):
     changed_files: tuple[str, ...] = ()
     changed_file_count: int = 0
     merge_conflicts: tuple[Conflict, ...] = ()
-    isolation: str = "guard"
+    isolation: str = GUARD
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     warnings: tuple[str, ...] = ()
@@ -230,10 +234,7 @@ class Outcome(typing.NamedTuple):
 
 
 def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.Callable[[], object] = lambda: None) -> None:
-    """Puts `content` at `path`, whole and durable or not at all (temporary file, fsync, rename, fsync of the directory).
-
-    `before` is called when the content has its room on the disk and is not in place yet.
-    """
+    """Puts `content` at `path`, whole and durable or not at all; `before` is called when it has its room and is not in place yet."""
     temporary = f"{path}.{os.getpid()}.tmp"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -282,10 +283,7 @@ def write_json(path: str, value: Run | Outcome, *, before: typing.Callable[[], o
 
 
 def open_regular(path: str) -> typing.BinaryIO:
-    """A regular file for reading. FileNotFoundError where there is nothing, ValueError where it is a link, a pipe or the like:
-
-    opening or reading one of those may take for ever, or end somewhere else.
-    """
+    """A regular file for reading; ValueError where it is a link or a pipe, which may take for ever or end somewhere else."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -13,9 +13,11 @@ from devsh_memory_mcp.shim import census, kernel
 _ROUNDS = 20  # sweeps of SIGSTOP until nobody new is found; a fork loop that outruns them is met by the next kill
 
 
-def ask(root: int, marker: str) -> None:
-    """Sends SIGTERM to everything below `root`; SIGCONT too, since a stopped process would not hear it."""
+def ask(root: int, marker: str, unasked: typing.Container[int | None] = ()) -> None:
+    """Sends SIGTERM to everything below `root` but those `unasked`; SIGCONT too, since a stopped process would not hear it."""
     for entry in members(root, marker):
+        if entry.pid in unasked:
+            continue
         send(entry.pid, signal.SIGTERM)
         send(entry.pid, signal.SIGCONT)
 

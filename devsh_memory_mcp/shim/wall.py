@@ -1,6 +1,7 @@
 """The shim's end of a guard: start a command behind it, let it go, end its tree, and hear how it ended."""
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -14,11 +15,15 @@ from devsh_memory_mcp.shim.output import Stream
 from devsh_memory_mcp.shim.rundir import RUN_MARKER, Process
 
 _OBEYS_WITHIN = 1.0  # seconds for a guard to end its tree
+_STANDS_WITHIN = 20.0  # seconds for a sandbox to be made, on a machine that is busy
 _DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tree may stay open for ever
 
 
 class Task(typing.NamedTuple):
-    """A command of the agent's, and where its input comes from and its output goes. With `is_spoken_to` more input can follow."""
+    """A command of the agent's, and where its input comes from and its output goes. With `is_spoken_to` more input can follow.
+
+    `options` are bubblewrap's, where the command is that.
+    """
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -27,6 +32,7 @@ class Task(typing.NamedTuple):
     stderr: Stream
     stdin: bytes | None = None
     is_spoken_to: bool = False
+    options: bytes | None = None
 
 
 class Wall:
@@ -36,10 +42,12 @@ class Wall:
         self._loop = loop
         self._streams = {task.stdout, task.stderr}
         self._spoken = b""
+        self._is_enclosed = task.options is not None
         self._marker = task.environment[RUN_MARKER]
         self.command: int | None = None  # the pid of the command's own process
         self.status: int | None = None  # how it ended, as wait gives it
         self.failure: int | None = None  # the errno for which it could not be started
+        self.is_barred = False  # there was no sandbox to start it in
         self.is_empty = False  # nobody is left behind the guard
         self.is_gone = False  # the guard itself has ended
         self._feed: Feed | None = None
@@ -52,15 +60,16 @@ class Wall:
         self._status, status = os.pipe()
         stdin, feed = _open_input(task.stdin)
         pipes = {stream: os.pipe() for stream in self._streams}
+        options = None if task.options is None else _laid_out(task.options)
         errand = guard.Errand(
             find_program(task.argv[0], task.environment), task.argv, task.environment, task.directory,
-            stdin, pipes[task.stdout][1], pipes[task.stderr][1],
+            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options,
         )  # fmt: skip
         gc.freeze()  # or the collector would touch, and so copy, every page that the two share
         pid = os.fork()
         if pid == 0:
             guard.stand(errand, guard.Line(orders, status, (lock,)))
-        for descriptor in {orders, status, stdin, *(writing for _, writing in pipes.values())}:
+        for descriptor in {orders, status, *errand.descriptors}:
             os.close(descriptor)
         for stream, (reading, _) in pipes.items():
             stream.attach(self._loop, reading)
@@ -92,7 +101,9 @@ class Wall:
     def go(self) -> bool:
         """Lets the command start and waits until it has, or could not; whether it has."""
         self._order(guard.GO)
-        self._loop.wait(lambda: self.command is not None or self.failure is not None or self.is_gone)
+        until = time.monotonic() + _STANDS_WITHIN if self._is_enclosed else None
+        if not self._loop.wait(lambda: self.command is not None or self.failure is not None or self.is_gone, until):
+            self.is_barred, self.failure = True, errno.ETIMEDOUT
         return self.command is not None and self.failure is None
 
     def end(self, grace: float, spared: typing.Container[int] = ()) -> None:
@@ -148,6 +159,8 @@ class Wall:
                 self.command = int(number)
             elif word == b"failed":
                 self.failure = int(number)
+            elif word == b"barred":
+                self.is_barred, self.failure = True, errno.EPERM
             elif word == b"ended":
                 self.status = int(number)
             elif word == b"empty":
@@ -185,3 +198,12 @@ def _open_input(content: bytes | None) -> tuple[int, int | None]:
     if content is None:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), None
     return os.pipe()
+
+
+def _laid_out(content: bytes) -> int:
+    """A descriptor to read it from, which has no name."""
+    descriptor = os.memfd_create("options")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -57,6 +57,7 @@ def claude_environment(claude: Path, claude_home: Path, model_api: ModelApi) -> 
         "CLAUDE_CODE_TMPDIR": str(temporary),
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_ERROR_REPORTING": "1",
+        "DEVSH_SANDBOX": "none",
         "DISABLE_TELEMETRY": "1",
         "HTTP_PROXY": model_api.address,
         "HTTPS_PROXY": model_api.address,

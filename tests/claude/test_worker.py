@@ -12,6 +12,7 @@ from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
 from devsh_memory_mcp.ports import Orchestration
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
+from tests.doubles.walls import has_sandbox
 from tests.engine.house import House, ended, events_of, git, until_event
 
 
@@ -88,6 +89,29 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
     assert (record.usage["outputTokens"] >= 70, record.cost_basis, (record.cost_usd or 0) > 0) == (True, "api", True)
     assert model_api.turns()[0].session_id == record.session_id
     assert model_api.turns()[0].body["model"] == "claude-haiku-4-5"
+
+
+@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+async def test_in_a_sandbox_it_may_do_anything_and_reaches_nothing_of_the_users(
+    team: Team, model_api: ModelApi, repository: Path, claude_home: Path
+) -> None:
+    (claude_home / "key").write_text("sentinel-of-una")
+    look = f"cat {claude_home}/key ~/.claude/settings.json; id -u; printenv DEVSH_ISOLATION"
+    model_api.route(
+        "TASK-A",
+        Turn("I look.", [Tool("Bash", {"command": look})]),
+        Turn("", [Tool("Bash", {"command": "echo made > made.txt && git add made.txt && git commit -qm made"})], expect="bubblewrap"),
+        Turn("All done."),
+    )
+    allow(claude_home / ".claude", "Bash(sentinel-of-una)")
+    async with team.opened() as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A: make it", sandbox="required"))
+        assert (spawned.permissions, spawned.isolation, spawned.warnings) == ("bypass", "bubblewrap", ())
+        await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+    assert (record.status, record.result, record.isolation) == ("completed", "All done.", "bubblewrap")
+    assert git(repository, "show", f"{record.branch}:made.txt") == "made"
+    assert not any("sentinel-of-una" in json.dumps(turn.body) for turn in model_api.turns())
 
 
 async def test_a_message_is_in_the_next_request_of_the_same_turn_and_its_receipt_in_the_journal(

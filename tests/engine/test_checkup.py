@@ -15,6 +15,7 @@ from devsh_memory_mcp.engine.checkup import Checkup, answer_of, examine
 from devsh_memory_mcp.inventory import find_agents, in_words
 from tests.doubles.processes import await_end
 from tests.doubles.user import User
+from tests.doubles.walls import has_sandbox
 
 SECRETS = {"ANTHROPIC_API_KEY": "hush-key", "CLAUDE_CODE_OAUTH_TOKEN": "hush-token"}
 
@@ -58,7 +59,8 @@ def test_with_claude_and_a_login_all_is_well(user: User) -> None:
     assert found["git"]["message"].endswith("commits by A Tester <tester@example.org>")
     assert found["default agent"]["message"].startswith("claude/haiku-4.5, paid by the max subscription")
     assert (found["MCP server"]["state"], found["MCP server"]["next"]) == ("note", "devsh setup claude")
-    assert "there is no sandbox in this release: agents run as you" in found["isolation"]["message"]
+    told = found["isolation"]["message"]
+    assert "bubblewrap works" in told if has_sandbox() else "agents run as you, with your rights" in told
 
 
 @pytest.mark.promise("doctor.report")

@@ -47,7 +47,7 @@ class Tools:
 @asynccontextmanager
 async def tools_in(project: Path, mode: str, **environment: str) -> AsyncIterator[Tools]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    known = {name: os.environ[name] for name in ("HOME", "PATH", "DEVSH_MEMORY_DIR", "GIT_CONFIG_NOSYSTEM")}
+    known = {name: os.environ[name] for name in ("HOME", "PATH", "DEVSH_MEMORY_DIR", "DEVSH_SANDBOX", "GIT_CONFIG_NOSYSTEM")}
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "devsh_memory_mcp"],

@@ -53,13 +53,14 @@ class Tether:
 class Launched:
     """A shim that was started the way a runner does it."""
 
-    def __init__(self, directory: pathlib.Path, *arguments: str) -> None:
+    def __init__(self, directory: pathlib.Path, *arguments: str, boot: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        boot = boot or (os.path.realpath(sys.executable), "-I", "-S", "-c", BOOT, PACKAGES)
         lock = os.open(directory / rundir.LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.process = subprocess.Popen(
-                [os.path.realpath(sys.executable), "-I", "-S", "-c", BOOT, PACKAGES, str(directory), "--lock-fd", str(lock), *arguments],
+                [*boot, str(directory), "--lock-fd", str(lock), *arguments],
                 pass_fds=[lock], cwd=directory, start_new_session=True, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         finally:
@@ -113,8 +114,9 @@ def outcome_of(directory: pathlib.Path) -> Outcome:
 class Stage:
     """Makes run directories below `root` and starts shims in them."""
 
-    def __init__(self, root: pathlib.Path, bell: Bell) -> None:
+    def __init__(self, root: pathlib.Path, bell: Bell, boot: tuple[str, ...] = ()) -> None:
         self.root = root
+        self._boot = boot
         self.bell = bell
         self._count = 0
         self.launched: list[Launched] = []
@@ -138,7 +140,7 @@ class Stage:
         return self.start(self.directory(prompt, **fields))
 
     def start(self, directory: pathlib.Path, *arguments: str) -> Launched:
-        self.launched.append(Launched(directory, *arguments))
+        self.launched.append(Launched(directory, *arguments, boot=self._boot))
         return self.launched[-1]
 
     def close(self) -> None:

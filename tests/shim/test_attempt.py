@@ -40,7 +40,17 @@ def test_the_agent_gets_the_recorded_environment_and_nothing_else(stage: Stage) 
     run = stage.launch("env; umask; ls /proc/self/fd | wc -l; cat /proc/self/oom_score_adj; grep SigIgn /proc/self/status")
     result = run.end().result or ""
     names = {line.partition("=")[0] for line in result.splitlines() if "=" in line}
-    assert names == {"PATH", "HOME", "PWD", "CMUX_ORCHESTRATION_ID", "CMUX_TASK_RUN_ID", "CMUX_AGENT_NAME", "DEVSH_RUN", "DEVSH_RUN_ROOT"}
+    assert names == {
+        "PATH",
+        "HOME",
+        "PWD",
+        "PORT",
+        "CMUX_ORCHESTRATION_ID",
+        "CMUX_TASK_RUN_ID",
+        "CMUX_AGENT_NAME",
+        "DEVSH_RUN",
+        "DEVSH_RUN_ROOT",
+    }
     assert result.splitlines()[-4:] == ["0022", "4", "500", "SigIgn:\t0000000000000000"]
 
 

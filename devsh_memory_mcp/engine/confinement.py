@@ -1,0 +1,122 @@
+"""Which sandbox a task is to have, decided where it is spawned: by what was asked for, the settings, and what this machine can do."""
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from devsh_memory_mcp.agents.adapter import Adapter
+from devsh_memory_mcp.domain.records import Credential, Mount, Network, SandboxMode, TaskSpec
+from devsh_memory_mcp.domain.requests import SpawnRequest
+from devsh_memory_mcp.errors import InvalidRequest, NoSandbox, NotAvailable
+from devsh_memory_mcp.settings import Settings
+from devsh_memory_mcp.shim import confinement, probe
+from devsh_memory_mcp.shim.cell import search_path
+from devsh_memory_mcp.shim.probe import Missing
+from devsh_memory_mcp.shim.sandbox import Bubblewrap
+
+Look = Callable[[str], Bubblewrap | Missing]
+
+
+class Confined(NamedTuple):
+    """As the task's record has it, and what its caller should know."""
+
+    sandbox: SandboxMode
+    network: Network
+    mounts: tuple[Mount, ...]
+    warnings: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, object]:
+        """What of it the task's record has."""
+        return {"sandbox": self.sandbox, "network": self.network, "mounts": self.mounts}
+
+
+def confine(
+    request: SpawnRequest, adapter: Adapter, settings: Settings, environment: dict[str, str], memory: Path, *, look: Look | None = None
+) -> Confined:
+    """NoSandbox where one is required and this machine has none; InvalidRequest for what only a sandbox can do, without one."""
+    network = _network(request.network or settings.network)
+    sandbox = request.sandbox or settings.sandbox or _built_in(adapter)
+    if sandbox == "none":
+        _demand_nothing(request, network)
+        return Confined("none", "on", ())
+    if network == "off":
+        sandbox = "required"  # without one it would have the network
+    mounts = tuple(_mount(text, memory) for text in request.mounts)
+    found = (look or look_here)(search_path(environment))
+    if isinstance(found, Bubblewrap):
+        return Confined(sandbox, network, mounts)
+    if sandbox == "required":
+        raise NoSandbox(f"There is no sandbox on this machine: {found.why}.", next_step=f"What gets one: {found.remedy}.")
+    told = f"It runs without a sandbox, with your rights: {found.why}. What gets one: {found.remedy}; `--sandbox required` refuses instead."
+    return Confined(sandbox, network, mounts, (told,))
+
+
+def login_warnings(confined: Confined, adapter: Adapter, credential: Credential | None) -> tuple[str, ...]:
+    """What there is to say of an agent whose login stays outside."""
+    provider = adapter.provider
+    if confined.sandbox == "none" or provider is None or (credential is not None and credential.variable is not None):
+        return ()
+    variables = " or ".join(name for name, _ in provider.variables)
+    return (f"{provider.program}'s own login is in your home, which is not there in a sandbox; put one into {variables}.",)
+
+
+def expected(spec: TaskSpec) -> str:
+    """The isolation that a task will have here; what it had is told by its outcome."""
+    if spec.sandbox == "none" or isinstance(look_here(search_path(spec.environment)), Missing):
+        return confinement.GUARD
+    return confinement.BUBBLEWRAP
+
+
+def look_here(search: str) -> Bubblewrap | Missing:
+    """As `probe` finds it. What works goes on working; what does not is tried again each time, since it may have been installed."""
+    try:
+        return _working(search)
+    except _NothingWorks as error:
+        return error.missing
+
+
+class _NothingWorks(Exception):
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing.why)
+        self.missing = missing
+
+
+@lru_cache(maxsize=8)
+def _working(search: str) -> Bubblewrap:
+    found = probe.probe(search)
+    if isinstance(found, Missing):
+        raise _NothingWorks(found)
+    return found
+
+
+def _built_in(adapter: Adapter) -> SandboxMode:
+    """An agent with a login of its own in the user's home could not get at it from inside."""
+    return "auto" if adapter.provider is None else "none"
+
+
+def _network(wanted: str) -> Network:
+    if wanted in ("on", "off"):
+        return "on" if wanted == "on" else "off"
+    next_step = "Use --network off, or on."
+    raise NotAvailable("This release cannot yet let an agent reach some hosts and not others (network allow:…).", next_step=next_step)
+
+
+def _demand_nothing(request: SpawnRequest, network: Network) -> None:
+    asked = "network off" if network == "off" else "a mount" if request.mounts else None
+    if asked is not None:
+        next_step = "Ask for one (--sandbox required), or leave that out."
+        raise InvalidRequest(f"The agent would run without a sandbox, where {asked} means nothing.", next_step=next_step)
+
+
+def _mount(text: str, memory: Path) -> Mount:
+    """`PATH`, or `PATH:rw`."""
+    path, writable = (text.removesuffix(":rw"), True) if text.endswith(":rw") else (text.removesuffix(":ro"), False)
+    if not os.path.isabs(path) or not os.path.exists(path):
+        raise InvalidRequest(f"{path[:200]!r} cannot be shown to the agent: it is no absolute path of something that is there.")
+    real, own = Path(os.path.realpath(path)), Path(os.path.realpath(memory))
+    if real == own or own in real.parents or real in own.parents:
+        next_step = "Name a directory beside it."
+        raise InvalidRequest(f"{path} cannot be shown to an agent: the memory root {memory} is there.", next_step=next_step)
+    return Mount(path=os.path.normpath(path), writable=writable)

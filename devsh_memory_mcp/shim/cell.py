@@ -1,0 +1,189 @@
+"""One attempt's sandbox: its private directories are made here, and its commands put behind the walls.
+
+For root the agent is a user whom the machine does not know, and who owns the checkout as long as it works there.
+"""
+
+import functools
+import os
+import typing
+import zlib
+
+from devsh_memory_mcp.errors import NoSandbox
+from devsh_memory_mcp.shim import probe, rundir, sandbox
+from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
+from devsh_memory_mcp.shim.probe import Missing
+from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
+from devsh_memory_mcp.shim.toolchain import find_toolchains, is_shown
+from devsh_memory_mcp.shim.wall import Task, find_program
+
+_HOME = "/home/agent"  # of a caller that has none
+_FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
+# What leads to sockets, keys and settings that are not inside.
+_LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR"})
+_BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
+_ALTERNATES = 5
+
+
+class Cell:
+    """Where the commands of one attempt run."""
+
+    def __init__(self, run: Run, directory: str, bubblewrap: Bubblewrap) -> None:
+        self._run = run
+        self._asked = run.sandbox or Confinement()
+        self._directory = directory
+        self._bubblewrap = bubblewrap
+        self._private = f"{directory}/{rundir.SANDBOX_DIRECTORY}"
+        self._workspace = f"{directory}/{rundir.WORKSPACE_DIRECTORY}"
+        home = os.path.normpath(run.environment.get("HOME") or "/")
+        self._home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
+        self._user = _FIRST_USER + zlib.crc32(run.task_run_id.encode()) % _USERS if bubblewrap.setpriv else None
+        self._out = f"{self._private}/out"
+
+    def furnish(self) -> None:
+        """Makes the private directories and hands over what is the agent's; before anything of his has run."""
+        for name in ("home", "tmp", "etc", "out"):
+            os.makedirs(f"{self._private}/{name}", exist_ok=True)
+        for bind in self._binds():
+            if bind.target.startswith(f"{self._home}/"):  # made by bubblewrap they would be root's
+                os.makedirs(os.path.dirname(f"{self._private}/home{bind.target.removeprefix(self._home)}"), exist_ok=True)
+        os.chmod(f"{self._private}/tmp", 0o1777)
+        for name, content in self._accounts().items():
+            with open(f"{self._private}/etc/{name}", "w", encoding="utf-8", errors="replace") as file:
+                file.write(content)
+        for path in (self._workspace, f"{self._private}/home", self._out):
+            self._give(path, self._user)
+
+    def closed(self) -> str | None:
+        """What the checkout needs and only root can read, who the agent is not."""
+        if self._user is None:
+            return None
+        wanted = (place for path in self._objects() for place in (path, f"{path}/pack") if os.path.isdir(place))
+        return next((path for path in wanted if os.stat(path).st_mode & 0o005 != 0o005), None)
+
+    def empty_out(self) -> str:
+        """Where a command may leave a file for us: a directory with nothing in it."""
+        for name in os.listdir(self._out):
+            os.unlink(f"{self._out}/{name}")
+        return self._out
+
+    def take_back(self) -> None:
+        """The checkout is ours again, when nothing runs in it any more: git would call it somebody else's."""
+        self._give(self._workspace, None if self._user is None else os.geteuid())
+
+    def enclose(self, task: Task, *, network: bool = True) -> Task:
+        """The same command behind the walls."""
+        for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE):
+            self._give(f"{self._directory}/{name}", self._user)
+        environment = self._environment(task.environment)
+        out = [] if network else [Bind(self._out, self._out, writable=True)]  # for what is made after the agent's end
+        binds = (*self._binds(), *out, *_of_program(task.argv[0], environment, self._home))
+        layout = Layout(binds, probe.roots()[1], environment, task.directory, network and self._asked.network, self._user)
+        return task._replace(
+            argv=sandbox.command(self._bubblewrap, layout, task.argv),
+            environment={rundir.RUN_MARKER: task.environment[rundir.RUN_MARKER], "PATH": os.defpath},
+            directory="/",
+            options=sandbox.packed(sandbox.options(self._bubblewrap, layout)),
+        )
+
+    def _environment(self, given: typing.Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in given.items() if name not in _LEFT_OUT}
+        for name in _BELOW_HOME & kept.keys():
+            if not kept[name].startswith(f"{self._home}/"):
+                del kept[name]
+        if self._user is not None:
+            kept |= {name: "agent" for name in ("USER", "LOGNAME") if name in kept}
+        return {**kept, "HOME": self._home, rundir.ISOLATION_VARIABLE: BUBBLEWRAP}
+
+    def _binds(self) -> tuple[Bind, ...]:
+        own = [f"{self._directory}/{name}" for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE)]
+        return (*self._lasting, *(Bind(path, path) for path in own if os.path.exists(path)))
+
+    @functools.cached_property
+    def _lasting(self) -> tuple[Bind, ...]:
+        """What every command of the attempt is shown."""
+        private = self._private
+        return (
+            *probe.roots()[0],
+            *(Bind(f"/etc/{name}", f"/etc/{name}") for name in os.listdir("/etc") if _is_wanted(name)),
+            Bind(f"{private}/etc/passwd", "/etc/passwd"),
+            Bind(f"{private}/etc/group", "/etc/group"),
+            Bind(f"{private}/tmp", "/tmp", writable=True),
+            Bind(f"{private}/home", self._home, writable=True),
+            *find_toolchains(self._run.environment, self._home, (self._run.memory_root, self._directory)),
+            *(Bind(path, path) for path in self._objects()),
+            *(Bind(mount.path, mount.path, mount.writable) for mount in self._asked.mounts),
+            Bind(self._workspace, self._workspace, writable=True),
+        )
+
+    def _objects(self) -> list[str]:
+        """Where git's objects are that the checkout borrows: the user's, those that he borrows himself, and our merges."""
+        checkout = self._run.checkout
+        if checkout is None:
+            return []
+        found = [f"{checkout.repository}/objects"]
+        for path in found[:_ALTERNATES]:
+            found += _alternates(path)
+        merged = f"{self._directory}/{rundir.GIT_DIRECTORY}/objects"
+        return [path for path in dict.fromkeys([*found, *([merged] if checkout.merges else [])]) if os.path.isdir(path)]
+
+    def _accounts(self) -> dict[str, str]:
+        user, group = (self._user, self._user) if self._user is not None else (os.getuid(), os.getgid())
+        name = "agent" if self._user is not None else self._run.environment.get("USER") or "agent"
+        shown = name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else "agent"
+        root = [] if user == 0 else ["root:x:0:0:root:/root:/bin/sh"]
+        people = [*root, f"{shown}:x:{user}:{group}::{self._home}:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"]
+        groups = ["root:x:0:", *([] if group == 0 else [f"{shown}:x:{group}:"]), "nogroup:x:65534:"]
+        return {"passwd": "\n".join(people) + "\n", "group": "\n".join(groups) + "\n"}
+
+    def _give(self, path: str, user: int | None) -> None:
+        """Links are given themselves, never what they point at."""
+        if user is None or not os.path.lexists(path):
+            return
+        os.chown(path, user, user, follow_symlinks=False)
+        for directory, names, files in os.walk(path):
+            for name in (*names, *files):
+                os.chown(f"{directory}/{name}", user, user, follow_symlinks=False)
+
+
+def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, str | None]:
+    """The sandbox for the run, or None and the warning that there is none. NoSandbox where it is required."""
+    if run.sandbox is None:
+        return None, None
+    found = known or probe.probe(search_path(run.environment))
+    if isinstance(found, Bubblewrap):
+        cell = Cell(run, directory, found)
+        closed = cell.closed()
+        if closed is None:
+            return cell, None
+        found = Missing(f"{closed} can be read by root alone, who no agent in a sandbox is", f"chmod -R o+rX {closed}")
+    if run.sandbox.required:
+        raise NoSandbox(found.why, next_step=found.remedy)
+    return None, f"It ran without a sandbox: {found.why}. What gets one: {found.remedy}."
+
+
+def _is_wanted(name: str) -> bool:
+    """Of what is in /etc; a link that leads nowhere is nothing."""
+    return (name in sandbox.ETC or name.startswith(sandbox.ETC_BEGINS)) and os.path.exists(f"/etc/{name}")
+
+
+def search_path(environment: typing.Mapping[str, str]) -> str:
+    """Where bubblewrap is looked for: where the system has it, then on the caller's PATH."""
+    return os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", environment.get("PATH", "")))
+
+
+def _of_program(name: str, environment: typing.Mapping[str, str], home: str) -> tuple[Bind, ...]:
+    """The command itself, where it lies in a directory of its own that PATH does not name."""
+    path = find_program(name, environment)
+    if not path.startswith("/") or not os.path.exists(path):
+        return ()
+    return find_toolchains({"PATH": os.path.dirname(path)}, home, ())
+
+
+def _alternates(objects: str) -> list[str]:
+    try:
+        with open(f"{objects}/info/alternates", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    return [os.path.normpath(os.path.join(objects, line)) for line in lines if line and line[0] not in '#"']

@@ -1,0 +1,129 @@
+"""Whether this machine has a sandbox: found out by running one, since having the program says little.
+
+User namespaces may be switched off, forbidden by AppArmor or by the container around us, and root needs more than its name.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+import typing
+
+from devsh_memory_mcp.shim import sandbox
+from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
+
+_SECONDS = 5.0
+_INSTALL = "install bubblewrap: apt-get install bubblewrap (or dnf, pacman, apk, zypper)"
+_SWITCHES = (
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
+        "an AppArmor profile that lets bwrap have user namespaces, or sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000"),
+)  # fmt: skip
+_CONTAINER = "in a container: start it with --privileged, or with --security-opt seccomp=unconfined and CAP_SYS_ADMIN"
+
+
+class Missing(typing.NamedTuple):
+    """Why there is no sandbox here, and what gets one."""
+
+    why: str
+    remedy: str
+
+
+def probe(search: str) -> Bubblewrap | Missing:
+    """Runs what is found in these directories (as PATH has them) once; some 7 ms."""
+    if sys.platform != "linux":
+        return Missing("bubblewrap is for Linux, and nothing else is used yet", "run the work on Linux, in a virtual machine for example")
+    program = find("bwrap", search)
+    if program is None:
+        return Missing("bubblewrap is not installed", _INSTALL)
+    setpriv = find("setpriv", search) if os.geteuid() == 0 else None
+    if os.geteuid() == 0 and setpriv is None:
+        return Missing("setpriv is not installed, and as root nothing runs in a sandbox without it", "apt-get install util-linux")
+    said = ""
+    for disables_userns in (True, False) if setpriv is None else (False,):
+        found = Bubblewrap(program, setpriv, disables_userns)
+        code, said = _run(found)
+        if code == 0:
+            return found
+    words = said.strip().partition("\n")[0][:200] or "it does not answer"
+    return Missing(f"bubblewrap is installed and does not work here: {words}", _remedy())
+
+
+def find(name: str, search: str) -> str | None:
+    """The program in one of these directories."""
+    paths = (os.path.join(directory, name) for directory in search.split(os.pathsep) if directory.startswith("/"))
+    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
+
+
+def roots() -> tuple[tuple[Bind, ...], tuple[tuple[str, str], ...]]:
+    """The system's own directories, and those that are links to them, with where these point."""
+    links = tuple((os.readlink(path), path) for path in sandbox.SYSTEM if os.path.islink(path))
+    binds = tuple(Bind(path, path) for path in sandbox.SYSTEM if os.path.isdir(path) and not os.path.islink(path))
+    return binds, links
+
+
+def _remedy() -> str:
+    for path, bad, remedy in _SWITCHES:
+        try:
+            with open(path, encoding="ascii") as file:
+                if file.read().strip() == bad:
+                    return remedy
+        except OSError:
+            continue
+    return _CONTAINER
+
+
+def _run(bubblewrap: Bubblewrap) -> tuple[int, str]:
+    """A whole sandbox around nothing, without network, since that is what fails first; its exit code and what it said."""
+    layout = Layout(*roots(), environment={}, directory="/", network=False, user=60599)
+    given = os.memfd_create("options")
+    os.write(given, sandbox.packed(sandbox.options(bubblewrap, layout)))
+    os.lseek(given, 0, os.SEEK_SET)
+    reading, writing = os.pipe()
+    try:
+        pid = os.posix_spawn(
+            bubblewrap.program, sandbox.command(bubblewrap, layout, ("true",)), {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                *_moved({given: sandbox.OPTIONS, writing: 2}),
+                (os.POSIX_SPAWN_OPEN, sandbox.UP, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, sandbox.HOLD, os.devnull, os.O_RDONLY, 0),
+            ],
+            setpgroup=0,
+        )  # fmt: skip
+    except OSError as error:
+        os.close(reading)
+        return 127, str(error)
+    finally:
+        os.close(given)
+        os.close(writing)
+    said = _read(reading)
+    os.close(reading)
+    if said is None:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), (said or b"").decode(errors="replace")
+
+
+def _moved(wanted: dict[int, int]) -> list[tuple[int, ...]]:
+    """Where one of them stands where another has to go, it goes by a number that nobody wants."""
+    high = {source: 100 + count for count, source in enumerate(wanted)}
+    up: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, source, number) for source, number in high.items()]
+    down: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, high[source], target) for source, target in wanted.items()]
+    return [*up, *down, *((os.POSIX_SPAWN_CLOSE, number) for number in high.values())]
+
+
+def _read(reading: int) -> bytes | None:
+    """All that it says, until it has closed its end; None where it takes too long."""
+    said, until = b"", time.monotonic() + _SECONDS
+    while select.select([reading], [], [], max(0.0, until - time.monotonic()))[0]:
+        content = os.read(reading, 4096)
+        if not content:
+            return said
+        said += content
+    return None

@@ -1,0 +1,19 @@
+"""What this machine can do, and machines that can do something else."""
+
+import os
+
+from devsh_memory_mcp.shim.cell import search_path
+from devsh_memory_mcp.shim.probe import Missing, probe
+from devsh_memory_mcp.shim.sandbox import Bubblewrap
+
+
+def has_sandbox() -> bool:
+    return isinstance(probe(search_path(os.environ)), Bubblewrap)
+
+
+def with_one(search: str) -> Bubblewrap | Missing:
+    return Bubblewrap("/usr/bin/bwrap")
+
+
+def without_one(search: str) -> Bubblewrap | Missing:
+    return Missing("bubblewrap is not installed", "apt-get install bubblewrap")

@@ -1,0 +1,110 @@
+"""Which sandbox a task is given, and what is told of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.domain.records import Credential, Mount
+from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
+from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings
+from devsh_memory_mcp.errors import InvalidRequest, NoSandbox, NotAvailable
+from devsh_memory_mcp.settings import Settings
+from tests.doubles.walls import has_sandbox, with_one, without_one
+from tests.engine.house import House, ended, run_directory, shell
+
+needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+
+
+def decided(tmp_path: Path, agent: str = "shell/sh", look: Look = with_one, settings: Settings | None = None, **fields: object) -> Confined:
+    request = SpawnRequest.model_validate({"prompt": "true", "agent_name": agent} | fields)
+    return confine(request, find_adapter(agent), settings or Settings(), {"PATH": "/bin"}, tmp_path / "memory", look=look)
+
+
+@pytest.mark.parametrize(
+    ("agent", "setting", "asked", "sandbox"),
+    [
+        ("shell/sh", None, None, "auto"),
+        ("claude/haiku-4.5", None, None, "none"),
+        ("shell/sh", "required", None, "required"),
+        ("claude/haiku-4.5", "auto", None, "auto"),
+        ("shell/sh", "required", "none", "none"),
+        ("claude/haiku-4.5", None, "required", "required"),
+    ],
+)
+def test_what_is_asked_for_beats_the_setting_which_beats_the_kind_of_agent(
+    tmp_path: Path, agent: str, setting: str | None, asked: str | None, sandbox: str
+) -> None:
+    settings = Settings().model_copy(update={"sandbox": setting})
+    assert decided(tmp_path, agent, settings=settings, sandbox=asked).sandbox == sandbox
+
+
+def test_without_any_auto_warns_with_what_gets_one_and_required_is_refused(tmp_path: Path) -> None:
+    told = decided(tmp_path, look=without_one)
+    assert told.sandbox == "auto"
+    assert "bubblewrap is not installed. What gets one: apt-get install bubblewrap" in told.warnings[0]
+    with pytest.raises(NoSandbox, match="bubblewrap is not installed") as refused:
+        decided(tmp_path, look=without_one, sandbox="required")
+    assert "apt-get install bubblewrap" in refused.value.next_step
+    assert decided(tmp_path, look=without_one, sandbox="none").warnings == ()
+
+
+def test_without_network_means_a_sandbox_for_certain(tmp_path: Path) -> None:
+    assert decided(tmp_path, network="off")[:2] == ("required", "off")
+    with pytest.raises(NoSandbox):
+        decided(tmp_path, look=without_one, network="off")
+    with pytest.raises(InvalidRequest, match="network off means nothing"):
+        decided(tmp_path, network="off", sandbox="none")
+    with pytest.raises(NotAvailable, match="some hosts"):
+        decided(tmp_path, network="allow:example.org")
+
+
+def test_a_login_that_stays_outside_is_told(tmp_path: Path) -> None:
+    claude = find_adapter("claude/haiku-4.5")
+    walled, plain = decided(tmp_path, "claude/haiku-4.5", sandbox="required"), decided(tmp_path, "claude/haiku-4.5")
+    assert "CLAUDE_CODE_OAUTH_TOKEN" in login_warnings(walled, claude, Credential())[0]
+    assert login_warnings(walled, claude, Credential(variable="ANTHROPIC_API_KEY")) == login_warnings(plain, claude, None) == ()
+
+
+def test_mounts_are_paths_that_are_there_and_never_the_memory_root(tmp_path: Path) -> None:
+    (tmp_path / "memory/runs").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "memory")
+    found = decided(tmp_path, mounts=[f"{tmp_path}/data", f"{tmp_path}/data/../data:rw"]).mounts
+    assert found == (Mount(path=f"{tmp_path}/data"), Mount(path=f"{tmp_path}/data", writable=True))
+    for path in ("data", f"{tmp_path}/missing", f"{tmp_path}/memory", f"{tmp_path}/memory/runs", f"{tmp_path}/link", str(tmp_path), "/"):
+        with pytest.raises(InvalidRequest):
+            decided(tmp_path, mounts=[path])
+    with pytest.raises(InvalidRequest, match="a mount means nothing"):
+        decided(tmp_path, sandbox="none", mounts=["/usr"])
+
+
+@needs_sandbox
+async def test_the_isolation_is_told_by_the_spawn_while_it_runs_and_at_the_end(house: House) -> None:
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell("echo $DEVSH_ISOLATION; ls -A ~", sandbox="required"))
+        await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+        assert (spawned.isolation, record.isolation, record.result) == ("bubblewrap", "bubblewrap", "bubblewrap\n")
+        run = await run_directory(orchestration, spawned.orchestration_task_id)
+        assert json.loads((run / "run.json").read_text())["sandbox"] == {"required": True, "network": True, "mounts": []}
+        plain = await orchestration.spawn(shell("echo $DEVSH_ISOLATION", sandbox="none"))
+        await ended(orchestration, plain.orchestration_task_id)
+        record = await orchestration.status(plain.orchestration_task_id)
+        assert (plain.isolation, record.isolation, record.result) == ("guard", "guard", "\n")
+        await orchestration.pull()
+        assert orchestration.directory is not None
+        agents = json.loads((orchestration.directory / "AGENTS.json").read_text())["agents"]
+        assert [agent["isolation"] for agent in agents] == ["bubblewrap", "guard"]
+
+
+@needs_sandbox
+async def test_a_batch_says_it_for_all_or_for_one(house: House) -> None:
+    tasks = [{"id": "a", "prompt": "true"}, {"id": "b", "prompt": "true", "sandbox": "none"}]
+    defaults = {"agentName": "shell/sh", "repo": "none", "sandbox": "required"}
+    async with house.opened() as orchestration:
+        answer = await orchestration.spawn_batch(BatchRequest.model_validate({"tasks": tasks, "defaults": defaults}))
+        assert [task.isolation for task in answer.tasks] == ["bubblewrap", "guard"]
+        for task in answer.tasks:
+            assert (await ended(orchestration, task.orchestration_task_id)).status == "completed"
