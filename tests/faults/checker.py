@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.faults import files, letters, repository
+from tests.faults import causes, files, letters, places, repository
 from tests.faults.evidence import TERMINAL, Asked, Evidence, Journal, Line, read_marks, started
 
 _KILL = 9
@@ -21,6 +21,8 @@ def check(evidence: Evidence) -> list[str]:
         *(finding for journal in journals for finding in journal.findings()),
         *_asked(evidence, journals),
         *(finding for journal in journals for finding in _truth(evidence, journal)),
+        *causes.judged(evidence, journals),
+        *places.judged(evidence, journals),
         *letters.judged(evidence, journals),
         *files.judged(evidence, journals),
         *_marks(evidence),
@@ -54,12 +56,6 @@ def _truth(evidence: Evidence, journal: Journal) -> Iterator[str]:
     """Whether each end says what happened."""
     asked = {one.key: one for one in evidence.asked if one.kind == "spawn"}
     marks = read_marks(evidence.marks)
-    running, most = 0, 0
-    for event in journal.events:
-        running += {"attempt_started": 1, "attempt_ended": -1}.get(event["event"], 0)
-        most = max(most, running)
-    if most > evidence.places:
-        yield f"{journal.path}: {most} attempts at once, and {evidence.places} places"
     for task, spawned in journal.spawned.items():
         one = asked.get(spawned.get("idempotencyKey", ""))
         end = next((event for event in journal.tasks[task] if event["event"] in TERMINAL), None)
@@ -69,42 +65,33 @@ def _truth(evidence: Evidence, journal: Journal) -> Iterator[str]:
         run = f"{spawned['taskRunId']}.{last['attempt']}" if last else ""
         reached_end = ("end", one.name, run) in marks
         was_killed = bool(last) and last.get("totals", {}).get("signal") == _KILL and started(evidence.marks).get(run) in evidence.killed
-        told = _told(evidence, journal, one, end, reached_end=reached_end, was_killed=was_killed)
+        told = _told(evidence, journal, one, end, run, reached_end=reached_end, was_killed=was_killed)
         yield from (f"{one.name}: {finding}" for finding in told)
 
 
-def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, *, reached_end: bool, was_killed: bool) -> Iterator[str]:
+def _told(evidence: Evidence, journal: Journal, one: Asked, end: Line, run: str, *, reached_end: bool, was_killed: bool) -> Iterator[str]:
     """`was_killed`: that attempt's own agent ended by the kill that it was dealt, which may be between its last mark and its exit."""
     status, reason = TERMINAL[end["event"]], end.get("reason")
     dependencies = [journal.status(task) for task in journal.spawned[end["orchestrationTaskId"]]["spec"]["dependsOn"]]
-    # Who was killed as one of an agent's processes may have been what the script waited for, or the agent before it was one.
-    touched = bool(evidence.faults & {"agent", "guard"})
-    is_cut_short = one.expected == "exceed" and "agent" in evidence.faults
+    # Who was killed as one of an agent's processes may have been what the script waited for.
+    is_cut_short = one.expected == "exceed" and causes.was_struck(evidence, run, "agent")
     if status == "completed" and not (reached_end and (one.expected == "succeed" or is_cut_short)):
         yield f"it is called completed, and its script {'was to ' + one.expected if reached_end else 'did not get to its end'}"
     if status == "completed" and not _is_verified(journal, end["orchestrationTaskId"]):
         yield "it is called completed, and was not verified"
-    if status == "cancelled" and not any(other.kind == "cancel" for other in evidence.asked):
+    if status == "cancelled" and not causes.was_cancelled(evidence, one.name):
         yield "it was cancelled, and nobody asked for that"
     if status != "failed":
         return
-    is_told = "error" in evidence.faults and "could not be saved" in end.get("errorMessage", "")
+    is_told = causes.was_refused(evidence, run) and "could not be saved" in end.get("errorMessage", "")
     if reason == "exit" and reached_end and one.expected == "succeed" and not is_told and not was_killed:
         yield f"it is called failed by its exit, and its script succeeded: {end.get('errorMessage')}"
-    if reason == "exit" and not reached_end and not touched:
-        yield "it is called failed by its exit, and nothing touched its agent"
     if reason == "timeout" and one.expected != "exceed":
         yield "it is called failed by its time, and had enough"
     if reason == "dependency" and not set(dependencies) & {"failed", "cancelled"}:
         yield "it is called failed by a dependency, and none failed"
     if reason == "lost" and reached_end and _had_succeeded(journal, end["orchestrationTaskId"]):
         yield "it is called lost, and its shim had told of its success"
-    if reason == "lost" and not evidence.faults & {"shim", "guard", "recovery", "error", "agent"}:
-        yield "it is called lost, and no shim of its died"
-    if reason == "verify" and not touched:
-        yield "it is called failed by its verification, and nothing touched that"
-    if reason in ("spawn", "setup", "disk") and not evidence.faults & {"error", "agent"}:  # a git of the shim's counts as an agent
-        yield f"it is called failed for {reason}, and no call was refused"
 
 
 def _is_verified(journal: Journal, task: str) -> bool:

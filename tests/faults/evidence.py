@@ -28,11 +28,22 @@ class Asked:
     is_acknowledged: bool = False
 
 
+class Fault(NamedTuple):
+    """Something that was done to a process of the role, or a call that was refused to it; `root` is everybody's.
+
+    `run` is the attempt that it worked for, `<taskRunId>.<attempt>`; empty where it worked for none, or for many.
+    """
+
+    role: str
+    run: str = ""
+    is_refusal: bool = False
+
+
 @dataclass
 class Evidence:
     """Where to look, what was asked, what was done to the processes, and the repository as it was before.
 
-    `faults` are the roles that were struck, `killed` the pids that were killed from outside.
+    `places` is how many attempts there may be at once, `killed` the pids that were killed from outside.
     """
 
     root: Path
@@ -40,8 +51,8 @@ class Evidence:
     marks: Path
     asked: list[Asked]
     before: dict[str, str]
-    places: int = 1000
-    faults: set[str] = field(default_factory=set)
+    places: int = 8
+    faults: list[Fault] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
 
 

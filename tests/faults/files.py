@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.faults import causes
 from tests.faults.evidence import Evidence, Journal, Line, git, read_marks
 from tests.faults.repository import salvaged
 
@@ -56,7 +57,7 @@ def _work(evidence: Evidence, journals: list[Journal]) -> Iterator[str]:
             continue
         kept = [found for journal in journals for found in journal.path.parent.glob(f"runs/{task_run}/{attempt}/workspace/{path}")]
         told = any(_is_kept(event) for journal in journals for event in journal.events if event.get("taskRunId") == task_run)
-        if not (kept and told and evidence.faults):
+        if not (kept and told and causes.has_fault(evidence, run)):
             yield f"{path} was written by {name} and is not in {ref}"
 
 

@@ -57,6 +57,10 @@ class Hooks:
         if "subprocess" in sys.modules:  # which has a name of its own for it
             sys.modules["subprocess"]._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined]
         builtins.open = io.open = self._opening(builtins.open)  # type: ignore[assignment]
+        sys.addaudithook(self._script.heed)
+        for name in ("stat", "lstat"):
+            setattr(os, name, self._looking(getattr(os, name)))
+        sys.stderr = _Log(sys.stderr, self)  # type: ignore[assignment]
         real_time = time.time
         time.time = lambda: real_time() + self._script.clock()
         os.register_at_fork(after_in_child=self._become_child)
@@ -119,6 +123,19 @@ class Hooks:
 
         return spoken
 
+    def _looking(self, original: Callable[..., object]) -> Callable[..., object]:
+        """For the two of which Python tells no audit hook."""
+
+        def looked(place: object, *arguments: object, **named: object) -> object:
+            if isinstance(place, str | bytes | os.PathLike) and self._script.is_hidden(os.fsdecode(place)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
+            return original(place, *arguments, **named)
+
+        for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if original in known:
+                known.add(looked)
+        return looked
+
     def _opening(self, original: Callable[..., io.IOBase]) -> Callable[..., object]:
         def opened(file: object, mode: str = "r", *arguments: object, **named: object) -> object:
             if not _WRITING & set(mode):
@@ -159,6 +176,23 @@ class _Written:
                 _die()
             raise OSError(act.number, os.strerror(act.number))
         return self._file.write(content)  # type: ignore[attr-defined]
+
+
+class _Log:
+    """The error stream of a process, which is a file of the root's for most of ours: what is refused to others is refused to it."""
+
+    def __init__(self, stream: io.TextIOBase, hooks: Hooks) -> None:
+        self._stream = stream
+        self._hooks = hooks
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> object:
+        act = self._hooks.refused("write", 2)
+        if act is not None:
+            raise OSError(act.number, os.strerror(act.number))
+        return self._stream.write(text)
 
 
 def _half_write(original: Callable[..., object], descriptor: int, content: bytes, *rest: object) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.faults import causes
 from tests.faults.evidence import Evidence, Journal, Line
 
 
@@ -49,5 +50,14 @@ def _receipt(evidence: Evidence, journal: Journal, sent: Line, marked: list[Hear
         yield f"{key} has {had} receipts, and is called undeliverable {lost} times"
     if had and not was_heard:
         yield f"{key} is called delivered, and its agent has not heard it"
-    if lost and was_heard and journal.status(reader) == "completed" and "error" not in evidence.faults:
+    if (
+        lost
+        and was_heard
+        and journal.status(reader) == "completed"
+        and not any(
+            causes.was_refused(evidence, f"{journal.spawned[reader]['taskRunId']}.{event['attempt']}")
+            for event in journal.tasks[reader]
+            if event["event"] == "attempt_started"
+        )
+    ):
         yield f"{key} is called undeliverable, and its agent had heard it"

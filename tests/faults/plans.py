@@ -5,6 +5,7 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from tests.faults.evidence import Asked
+from tests.faults.world import World
 
 _WORK = {
     "quick": "echo done",
@@ -48,22 +49,23 @@ def begin(task: Asked) -> str:
     return f"begin {task.name}"
 
 
-def request(asked: Asked, chance: random.Random, marks: Path, repository: Path) -> SpawnRequest:
+def request(asked: Asked, chance: random.Random, world: World, places: int | None) -> SpawnRequest:
     """The task of a spawn. What its agent does it marks, so that others can tell what really happened."""
     kind = asked.key.partition("-")[0]
     talks = kind == "talks"
-    script = f"storm {asked.name} {'writes' if asked.has_repository else 'reads'}" if talks else _script(asked, _WORK[kind], marks)
+    script = f"storm {asked.name} {'writes' if asked.has_repository else 'reads'}" if talks else _script(asked, _WORK[kind], world.marks)
     return SpawnRequest(
         prompt=script,
         agent_name="claude/haiku-4.5" if talks else "shell/bash",
         name=asked.name,
-        repo=str(repository) if asked.has_repository else "none",
+        repo=str(world.repository) if asked.has_repository else "none",
         depends_on=asked.depends_on,
         priority=chance.randint(0, 10),
         retries=1 if asked.key.startswith("dies") else chance.choice((0, 0, 0, 1)),
         verify="sleep 0.1; ls; touch by-product" if kind == "verified" else None,
         timeout_ms=400 if asked.expected == "exceed" else None,
         on_dependency_failure=chance.choice(("fail", "fail", "fail", "run")),
+        max_concurrent=places,
         idempotency_key=asked.key,
     )
 

@@ -7,19 +7,20 @@ import random
 import select
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import anyio
+
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
-from devsh_memory_mcp.engine.garbage import forget_bases
 from devsh_memory_mcp.ports import Orchestration
-from devsh_memory_mcp.store.reader import fold_file
 from tests.doubles.aftermath import end_processes, findings
+from tests.doubles.processes import await_end
 from tests.faults import plans, victims
 from tests.faults.checker import check
-from tests.faults.evidence import Asked, Evidence, Journal
+from tests.faults.evidence import Asked, Evidence, Fault, Journal
 from tests.faults.recovery import Stopwatch
-from tests.faults.repository import snapshot
+from tests.faults.repository import is_pinned, snapshot
 from tests.faults.world import World
 
 # Errors after which a client asks again; every other one is a refusal. A refused system call is the last one of them.
@@ -27,6 +28,7 @@ _TRANSIENT = {"Unavailable", "CommitUnknown", "JournalBusy", "DiskFull", "Memory
 _TRANSIENT |= {"OSError", "Died"}
 _AT_ONCE = 3  # clients
 _SILENCE = 1.5  # seconds without a boundary, after which whoever is stopped may go on
+_LOOKS_WITHIN = 20.0  # seconds for the command that comes after all
 _BOUND = 120.0  # seconds for a round; what takes longer is stuck
 
 
@@ -44,10 +46,12 @@ class Outcome:
 class Round:
     """`asked` is what is asked for, in this order where it depends on another; a subclass disturbs it."""
 
-    def __init__(self, directory: Path, name: str, script: dict[str, object], asked: list[Asked]) -> None:
+    def __init__(self, directory: Path, name: str, script: dict[str, object], asked: list[Asked], places: int | None = None) -> None:
         self.world = World(directory, script)
+        self.places = places  # as every spawn asks for them; None for as many as there are usually
         self.ticks = 0  # boundaries that were met
         self.strikes: dict[str, int] = {}
+        self._faults: list[Fault] = []
         self.killed: set[int] = set()
         self.stopwatch = Stopwatch(self.world.root, self.world.marks)
         self._name = name
@@ -86,28 +90,49 @@ class Round:
         """Another client, to which nothing happens and whose answer does not matter."""
         self._start(Asked("look", "look"), ask, is_hooked=False)
 
-    def struck(self, role: str) -> None:
-        """Counts a fault."""
-        self.strikes[role] = self.strikes.get(role, 0) + 1
+    def struck(self, fault: Fault) -> None:
+        """Counts it."""
+        self._faults.append(fault)
+        self.strikes[fault.role] = self.strikes.get(fault.role, 0) + 1
+
+    def faces(self) -> list[victims.Victim]:
+        """The clients that are asking for something."""
+        return [victims.Victim(pid, "face") for asked, pid, _ in self._clients.values() if asked is None or asked.kind != "look"]
+
+    def evidence(self) -> Evidence:
+        """What there is to be judged, at the end."""
+        world = self.world
+        evidence = Evidence(world.root, world.repository, world.marks, self._asked, self._before, faults=self._faults, killed=self.killed)
+        return evidence if self.places is None else replace(evidence, places=self.places)
 
     def _judged(self) -> list[str]:
-        world = self.world
-        faults = self._faults()
-        left = [f"{words} did not end by itself" for words in end_processes(world.root).values()]
-        if faults & {"runner", "error"}:
-            _collect(world.root)
-        evidence = Evidence(world.root, world.repository, world.marks, self._asked, self._before, faults=faults, killed=self.killed)
-        return left + check(evidence) + [f"fsck: {code}" for code in sorted(findings(world.root))]
-
-    def _faults(self) -> set[str]:
-        """Whom something happened to; what was done from inside stands in `done`."""
-        outside = set(self.strikes)
-        inside = set()
+        root = self.world.root
+        self.world.write_script({})  # who starts now has nothing happen to it
+        left = [f"{words} did not end by itself" for words in end_processes(root).values()]
         for line in self._done():
-            role, act = line.split()[1], line.split()[-2]
-            self.struck(role)
-            inside.add("error" if act == "error" else role)
-        return outside | inside
+            _, role, run, *_, act, _ = line.split()
+            self.struck(Fault(role, run.strip("-"), act == "error"))
+        if self._faults:
+            self._look_in()
+            left += [f"{words} did not end by itself, after a look" for words in end_processes(root).values()]
+        return left + check(self.evidence()) + [f"fsck: {code}" for code in sorted(findings(root))]
+
+    def _look_in(self) -> None:
+        """A person's next command: the runner that it starts finds what others left, and puts it in order."""
+
+        async def look(orchestration: Orchestration) -> object:
+            answer = await orchestration.pull()
+            with anyio.move_on_after(_LOOKS_WITHIN / 2):
+                while is_pinned(self.world.repository):
+                    await anyio.sleep(0.05)
+            return answer.ok
+
+        for directory in self.world.root.glob("orchestrations/*"):
+            pid, pipe = self.world.face(look, directory.name, is_hooked=False)
+            if not await_end(pid, _LOOKS_WITHIN):
+                victims.strike(pid)
+            os.waitpid(pid, 0)
+            os.close(pipe)
 
     def _done(self) -> list[str]:
         done = self.world.plan / "done"
@@ -154,7 +179,7 @@ class Round:
 
         async def wish(orchestration: Orchestration) -> object:
             if asked.kind == "spawn":
-                request = plans.request(asked, chance, self.world.marks, self.world.repository)
+                request = plans.request(asked, chance, self.world, self.places)
                 return (await orchestration.spawn(request)).orchestration_task_id
             if asked.kind == "message":
                 to, words = self._tasks.get(asked.name, "head"), f"for you ({asked.key})"
@@ -218,9 +243,3 @@ class Round:
     def _last_lines(self) -> str:
         journals = sorted(self.world.root.glob("orchestrations/*/EVENTS.jsonl"))
         return "; ".join(journal.read_text(encoding="utf-8").splitlines()[-1][:300] for journal in journals)
-
-
-def _collect(root: Path) -> None:
-    """What the next runner does for one that was killed at a task's end: whatever pins a base after that is left for good."""
-    for path in root.glob("orchestrations/*/EVENTS.jsonl"):
-        forget_bases(fold_file(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import victims
-from tests.faults.evidence import Asked
+from tests.faults.evidence import Asked, Fault
 from tests.faults.rounds import Outcome, Round
 
 LIST = Path(__file__).parent / "boundaries.txt"
@@ -78,7 +78,7 @@ class Enacted(Round):
         for victim in victims.find(self.world.root):
             if victim.role == scenario.role:
                 victims.strike(victim.pid)
-                self.struck(victim.role)
+                self.struck(Fault(victim.role, victim.run))
 
     def _spoil(self) -> None:
         """What a writer leaves that was killed in the middle of a write, and what a person does to a plan."""

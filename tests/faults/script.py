@@ -7,16 +7,20 @@ on the root's files to `log`, see `tests/power/recorder.py`.
 """
 
 import errno
+import io
 import json
 import os
 import random
 from typing import NamedTuple
 
 _BY_PATH = frozenset(f"os.{name}" for name in ("open", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir"))
+# What Python itself says of every such call, whoever makes it: for the others there are no events, and `os` has hooks for them.
+_LOOKS = frozenset({"open", "os.listdir", "os.scandir", "os.chmod", "os.utime", "os.truncate"})
 _TAKES_ROOM = frozenset({"open", "write", *(f"os.{name}" for name in ("open", "write", "writev", "pwrite", "mkdir", "link", "symlink"))})
-_open, _write, _close, _stat, _exists = os.open, os.write, os.close, os.stat, os.path.exists
-_LINE = 160  # bytes of a line in `done`, so that its size says how many there are
+_open, _write, _close, _stat, _listdir = os.open, os.write, os.close, os.stat, os.listdir
+_LINE = 240  # bytes of a line in `done`, so that its size says how many there are
 _POLLS = 20  # of a lock that are boundaries
+_OF_NO_RUN = ("face", "runner", "starter")
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -48,16 +52,27 @@ class Script:
 
     def refusal(self, call: str, place: object, flags: object = 0) -> int:
         """The number of the error that the call ends with, as the memory root is at the moment: unreadable, or without room; else 0."""
-        is_full = call in _TAKES_ROOM and _exists(f"{self._plan}/full")
-        if not is_full and not (call in _BY_PATH and _exists(f"{self._plan}/unreadable")):
+        is_full = call in _TAKES_ROOM and _is_there(f"{self._plan}/full")
+        if not is_full and not (call in _BY_PATH and _is_there(f"{self._plan}/unreadable")):
             return 0
         path = _path(place)
         if not path.startswith(self._given["root"]):
             return 0
         if not is_full:
             return errno.EACCES
-        is_there = call == "os.open" and (not isinstance(flags, int) or not flags & os.O_CREAT or _exists(path))
+        is_there = call == "os.open" and (not isinstance(flags, int) or not flags & os.O_CREAT or _is_there(path))
         return 0 if is_there else errno.ENOSPC
+
+    def heed(self, event: str, arguments: tuple[object, ...]) -> None:
+        """An audit hook: whoever looks below a root that cannot be read is refused, however he asks."""
+        if event in _LOOKS and arguments and isinstance(arguments[0], str | bytes | os.PathLike):
+            path = os.fsdecode(arguments[0])
+            if self.is_hidden(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    def is_hidden(self, path: str) -> bool:
+        """Whether it is below the root, and the root cannot be read at the moment."""
+        return path.startswith(self._given["root"]) and _is_there(f"{self._plan}/unreadable")
 
     def clock(self) -> float:
         """How many seconds the wall clock is ahead."""
@@ -79,9 +94,10 @@ class Script:
         if self._given.get("trace"):
             self._append("trace", f"{self._role} {point} {nth}\n")
         act = self._drawn(point) if "seed" in self._given else self._enumerated(point, nth)
-        if act is not None and not self._claimed(f"{self._role} {point} {nth} {act.name} {act.number}"):
+        if act is None:
             return None
-        return act
+        run = "" if self._role in _OF_NO_RUN else run_of("self")
+        return act if self._claimed(f"{self._role} {run or '-'} {point} {nth} {act.name} {act.number}") else None
 
     def _enumerated(self, point: str, nth: int) -> Act | None:
         given = self._given
@@ -141,6 +157,39 @@ class Script:
         descriptor = _open(f"{self._plan}/{name}", _APPEND, 0o600)
         _write(descriptor, line.encode())
         _close(descriptor)
+
+
+def run_of(pid: str) -> str:
+    """The attempt that a shim, a guard, or what stands below them works for; a fork server only while it holds that one's lock.
+
+    `<taskRunId>.<attempt>`, and nothing where there is none: an agent may go where it likes, so its mark is asked first.
+    """
+    try:
+        with io.FileIO(_open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)) as file:
+            for variable in file.readall().split(b"\0"):
+                if variable.startswith(b"DEVSH_RUN="):
+                    return variable.partition(b"=")[2].decode()
+        held = [f"/proc/{pid}/fd/{name}" for name in _listdir(f"/proc/{pid}/fd")]
+    except OSError:  # it has gone, or is about to
+        return ""
+    for link in (f"/proc/{pid}/cwd", *held):
+        try:
+            words = os.readlink(link).split("/")
+        except OSError:
+            continue
+        if "orchestrations" in words and "runs" in words[:-2]:
+            at = words.index("runs")
+            return f"{words[at + 1]}.{words[at + 2]}"
+    return ""
+
+
+def _is_there(path: str) -> bool:
+    """By a call that cannot be refused itself."""
+    try:
+        _stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _path(place: object) -> str:

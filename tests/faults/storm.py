@@ -10,7 +10,7 @@ from pathlib import Path
 from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.shim.doorbell import socket_path
 from tests.faults import plans, victims
-from tests.faults.evidence import Asked
+from tests.faults.evidence import Asked, Fault
 from tests.faults.rounds import Outcome, Round
 
 RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.006, "starter": 0.02}
@@ -35,7 +35,8 @@ class Storm(Round):
     def __init__(self, directory: Path, seed: str, *, budget: int = 12, most_tasks: int = 8) -> None:
         self._chance = random.Random(seed)
         script: dict[str, object] = {"seed": seed, "rates": RATES, "weights": _WEIGHTS, "budget": budget}
-        super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks))
+        places = random.Random(f"{seed} places").choice((1, 2, 3, None))  # not of the one that draws all else
+        super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks), places)
         self._left = budget
         self._stopped: list[int] = []
         self._is_lurking = False
@@ -58,7 +59,7 @@ class Storm(Round):
 
     def _strike(self) -> None:
         """One fault from outside, after that of the last one is over."""
-        there = victims.find(self.world.root)
+        there = [*victims.find(self.world.root), *self.faces()]
         if not there:
             return
         kind = self._chance.choices(list(_KINDS), list(_KINDS.values()))[0]
@@ -75,10 +76,10 @@ class Storm(Round):
             self._stop(chosen)
         elif kind == "clock":
             self.world.step_clock(self._chance.choice((-3600, -60, 3600, 0)))
-            self._count("clock")
+            self._count(Fault("clock"))
         elif kind in ("unreadable", "full"):
             self.world.spoil(kind)
-            self._count("error")
+            self._count(Fault("root", is_refusal=True))
         elif kind == "halt":
             self._halt(there)
         elif kind == "handover":
@@ -90,12 +91,12 @@ class Storm(Round):
         for victim in chosen:
             victims.strike(victim.pid)
             self.killed.add(victim.pid)
-            self._count(victim.role)
+            self._count(Fault(victim.role, victim.run))
 
     def _stop(self, victim: victims.Victim) -> None:
         victims.strike(victim.pid, signal.SIGSTOP)
         self._stopped.append(victim.pid)
-        self._count(victim.role)
+        self._count(Fault(victim.role, victim.run))
 
     def _halt(self, there: list[victims.Victim]) -> None:
         """A runner that serves or a guard stops and never goes on; somebody cancels what stands behind the latter.
@@ -112,7 +113,7 @@ class Storm(Round):
         victims.strike(victim.pid, signal.SIGSTOP)
         if name := tasks.get(victim):
             self._asked.append(Asked("cancel", f"cancel-of-{victim.pid}", name))
-        self._count(victim.role)
+        self._count(Fault(victim.role, victim.run))
 
     def _hand_over(self) -> None:
         """The runner is killed when a task is about to begin."""
@@ -130,11 +131,11 @@ class Storm(Round):
         for path in (Path(socket_path(str(self.world.root))), self.world.root / "runner.lock"):
             path.unlink(missing_ok=True)
         self.look_with(_look)
-        self._count("runner")
+        self._count(Fault("runner"))
 
-    def _count(self, role: str) -> None:
+    def _count(self, fault: Fault) -> None:
         self._left -= 1
-        self.struck(role)
+        self.struck(fault)
 
 
 async def _look(orchestration: Orchestration) -> object:

@@ -3,16 +3,20 @@
 import errno
 import json
 import os
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.faults.hooks import Hooks
 from tests.faults.recovery import Stopwatch
 from tests.faults.rounds import Outcome
 from tests.faults.script import Script
 from tests.faults.sites import calls
 from tests.faults.test_boundaries import BY_TIMING, judged
+from tests.faults.world import World
 
 FOUND = {
     "path.write_text('x')": "open",
@@ -103,3 +107,55 @@ def test_what_a_killed_runner_costs_is_told_of_tasks_that_could_have_begun(tmp_p
         watch.look(faults)
         assert len(watch.seconds) == seconds
         watch.seconds.clear()
+
+
+LOOKS: dict[str, Callable[[Path], object]] = {
+    "open": lambda path: open(path / "there", "rb").close(),
+    "os.open": lambda path: os.close(os.open(path / "there", os.O_RDONLY)),
+    "read_bytes": lambda path: (path / "there").read_bytes(),
+    "stat": lambda path: (path / "there").stat(),
+    "lstat": lambda path: (path / "there").lstat(),
+    "listdir": lambda path: os.listdir(path),
+    "iterdir": lambda path: list(path.iterdir()),
+    "scandir": lambda path: os.scandir(path).close(),
+    "unlink": lambda path: (path / "there").unlink(),
+    "mkdir": lambda path: (path / "new").mkdir(),
+}
+
+
+def tried(root: Path) -> dict[str, int]:
+    """The error of each look below the root, and of a word to the error stream, which is a file there."""
+    found = {}
+    for name, look in {**LOOKS, "stderr": lambda _: print("word", file=sys.stderr, flush=True)}.items():
+        try:
+            look(root)
+            found[name] = 0
+        except OSError as error:
+            found[name] = error.errno or -1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("how", "refused"), [("unreadable", dict.fromkeys(LOOKS, errno.EACCES)), ("full", {"stderr": errno.ENOSPC, "mkdir": errno.ENOSPC})]
+)
+def test_while_it_lasts_nobody_looks_below_the_root_and_a_log_takes_nothing(tmp_path: Path, how: str, refused: dict[str, int]) -> None:
+    world = World(tmp_path / "world", {})
+    (world.root / "there").touch()
+    log = os.open(world.root / "log", os.O_WRONLY | os.O_CREAT)
+    world.spoil(how)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(log, 2)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            Hooks(str(world.plan), "runner").install()
+            os.write(writing, json.dumps(tried(world.root)).encode())
+        finally:
+            os._exit(0)
+    os.close(log)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as answers:
+        found = json.load(answers)
+    os.waitpid(child, 0)
+    assert {name: number for name, number in found.items() if number} == refused

@@ -15,7 +15,8 @@ import pytest
 
 from tests.doubles.processes import await_end
 from tests.faults.checker import check
-from tests.faults.evidence import Asked, Evidence, starts
+from tests.faults.evidence import Asked, Evidence, Fault, read_marks, starts
+from tests.faults.places import most_marked
 from tests.faults.repository import snapshot
 from tests.faults.rounds import Round
 
@@ -31,16 +32,9 @@ ASKED = (
 )
 
 
-class Finished(Round):
-    """A round to which nothing happened, and what it left."""
-
-    def evidence(self) -> Evidence:
-        return Evidence(self.world.root, self.world.repository, self.world.marks, self._asked, self._before)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    played = Finished(tmp_path_factory.mktemp("faults") / "round", "checked", {}, [Asked(**vars(one)) for one in ASKED])
+    played = Round(tmp_path_factory.mktemp("faults") / "round", "checked", {}, [Asked(**vars(one)) for one in ASKED])
     assert played.run().wrong == []
     return played.evidence()
 
@@ -52,7 +46,7 @@ def evidence(finished: Evidence) -> Iterator[Evidence]:
     kept = [place.with_name(f"{place.name}.kept") for place in places]
     for place, copy in zip(places, kept, strict=True):
         shutil.copytree(place, copy, symlinks=True) if place.is_dir() else shutil.copy(place, copy)
-    yield replace(finished, asked=list(finished.asked), killed=set())
+    yield replace(finished, asked=list(finished.asked), faults=[], killed=set())
     for place, copy in zip(places, kept, strict=True):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
         copy.rename(place)
@@ -140,17 +134,64 @@ def undeliverable(line: dict[str, object]) -> list[dict[str, object]]:
 def fail(evidence: Evidence, name: str, number: int | None) -> None:
     """Its attempt ended by that signal, and it is called failed by its exit."""
     end = named(evidence, name, "attempt_ended")
-    changed(evidence, name, "attempt_ended", totals=end["totals"] | {"signal": number, "branch": None})  # type: ignore[operator]
+    changed(evidence, name, "attempt_ended", succeeded=False, totals=end["totals"] | {"signal": number, "branch": None})  # type: ignore[operator]
     changed(evidence, name, "agent_completed", event="agent_failed", reason="exit", errorMessage="killed")
     git(evidence, "branch", "-D", str(end["totals"]["branch"]))  # type: ignore[index]
-    for view, key in (("PLAN.json", "tasks"), ("AGENTS.json", "agents")):
-        edit_view(evidence, view, partial(show_failed, key, end["orchestrationTaskId"]))
+    show(evidence, name, "failed")
 
 
-def show_failed(key: str, task: object, document: dict[str, Any]) -> None:
+def show_as(status: str, key: str, task: object, document: dict[str, Any]) -> None:
     for one in document[key]:
         if one["orchestrationTaskId"] == task:
-            one["status"] = "failed"
+            one["status"] = status
+
+
+def lose(evidence: Evidence, name: str, reason: str = "lost") -> None:
+    """Its success or failure, made into another one; the shim's report no longer tells of an end."""
+    unmake(evidence, name, reason)
+    what = "agent_completed" if any(is_end_of(evidence, line, name, "agent_completed") for line in events(evidence)) else "agent_failed"
+    changed(evidence, name, what, event="agent_failed", reason=reason, errorMessage="It is gone.")
+    for report in evidence.root.glob(f"orchestrations/*/runs/{named(evidence, name, 'agent_spawned')['taskRunId']}/1/report.jsonl"):
+        lines = report.read_bytes().splitlines(keepends=True)
+        report.write_bytes(b"".join(line for line in lines if json.loads(line)["type"] != "ended"))
+    show(evidence, name, "failed")
+
+
+def cancel(evidence: Evidence, name: str) -> None:
+    """Its success, made into a cancellation."""
+    unmake(evidence, name, "cancelled")
+    changed(evidence, name, "agent_completed", event="agent_cancelled")
+    show(evidence, name, "cancelled")
+
+
+def unmake(evidence: Evidence, name: str, reason: str) -> None:
+    """Its attempt has ended for that reason, and has no branch."""
+    totals: dict[str, Any] = dict(named(evidence, name, "attempt_ended")["totals"])  # type: ignore[call-overload]
+    branch = totals.pop("branch", None)
+    changed(evidence, name, "attempt_ended", reason=reason, succeeded=False, totals=totals)
+    if branch:
+        git(evidence, "branch", "-qD", branch)
+
+
+def is_end_of(evidence: Evidence, line: dict[str, object], name: str, what: str) -> bool:
+    return line["event"] == what and line["orchestrationTaskId"] == named(evidence, name, "agent_spawned")["orchestrationTaskId"]
+
+
+def show(evidence: Evidence, name: str, status: str) -> None:
+    """In the views as well."""
+    task = named(evidence, name, "agent_spawned")["orchestrationTaskId"]
+    for view, key in (("PLAN.json", "tasks"), ("AGENTS.json", "agents")):
+        edit_view(evidence, view, partial(show_as, status, key, task))
+
+
+def strike(evidence: Evidence, role: str, name: str = "", *, is_refusal: bool = False) -> None:
+    """A fault at that task's attempt, or one that nobody can assign."""
+    run = f"{named(evidence, name, 'agent_spawned')['taskRunId']}.1" if name else ""
+    evidence.faults.append(Fault(role, run, is_refusal))
+
+
+def ask_cancel(evidence: Evidence, name: str, *, cascade: bool) -> None:
+    evidence.asked.append(Asked("cancel", f"cancel-of-{name}", name, cascade=cascade))
 
 
 DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
@@ -170,7 +211,24 @@ DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
         lambda it: changed(it, "t1", "agent_failed", event="agent_completed"), "called completed, and its script was to fail",
     ),
     "a false reason": (lambda it: changed(it, "t1", "agent_failed", reason="timeout"), "failed by its time, and had enough"),
-    "lost without a death": (lambda it: changed(it, "t1", "agent_failed", reason="lost"), "no shim of its died"),
+    "lost without a death": (lambda it: lose(it, "t1"), "no shim of its died"),
+    "lost by another one's death": (lambda it: (lose(it, "t0"), strike(it, "shim", "t1")), "no shim of its died"),
+    "lost by a refusal to another one": (lambda it: (lose(it, "t0"), strike(it, "shim", "t1", is_refusal=True)), "no shim of its died"),
+    "lost by a runner": (lambda it: (lose(it, "t0"), strike(it, "runner"), strike(it, "runner", is_refusal=True)), "no shim of its died"),
+    "lost by a face": (lambda it: (lose(it, "t0"), strike(it, "face", is_refusal=True)), "no shim of its died"),
+    "two lost by one death": (lambda it: (lose(it, "t0"), lose(it, "t1"), strike(it, "shim")), "no shim of its died"),
+    "another reason than its attempt's": (lambda it: changed(it, "t1", "agent_failed", reason="lost"), "its last attempt exit"),
+    "a reason that there is not": (lambda it: lose(it, "t1", "oom"), "nothing here ends so"),
+    "an exit by another agent's death": (
+        lambda it: (lose(it, "t0", "exit"), unmark(it, "end t0"), strike(it, "agent", "t1")), "nothing touched its agent",
+    ),
+    "not started, and another's call refused": (
+        lambda it: (lose(it, "t0", "spawn"), strike(it, "guard", "t1", is_refusal=True)), "no call was refused",
+    ),
+    "cancelled, and another one was meant": (lambda it: cancel(it, "t0"), "nobody asked for that"),
+    "cancelled below what was cancelled alone": (
+        lambda it: (ask_cancel(it, "t0", cascade=False), cancel(it, "t2")), "nobody asked for that",
+    ),
     "a cancel nobody asked for": (
         lambda it: it.asked.__setitem__(slice(None), [one for one in it.asked if one.kind != "cancel"]), "nobody asked for that",
     ),
@@ -223,6 +281,39 @@ def test_a_defect_is_found(evidence: Evidence, defect: str) -> None:
     plant(evidence)
     found = check(evidence)
     assert any(part in finding for finding in found for part in said.split("|")), found
+
+
+EXCUSED: dict[str, Callable[[Evidence], object]] = {
+    "lost by its own shim": lambda it: (lose(it, "t0"), strike(it, "shim", "t0")),
+    "lost by a root that nobody could read": lambda it: (lose(it, "t0"), strike(it, "root", is_refusal=True)),
+    "lost by a shim that was nobody's yet": lambda it: (lose(it, "t0"), strike(it, "shim")),
+    "not started for a runner's refused call": lambda it: (lose(it, "t0", "spawn"), strike(it, "runner", is_refusal=True)),
+    "cancelled as asked": lambda it: (ask_cancel(it, "t2", cascade=False), cancel(it, "t2")),
+    "cancelled with what it depends on": lambda it: (ask_cancel(it, "t0", cascade=True), cancel(it, "t2")),
+}
+
+
+@pytest.mark.parametrize("reason", EXCUSED)
+def test_a_true_reason_is_none(evidence: Evidence, reason: str) -> None:
+    EXCUSED[reason](evidence)
+    assert [finding for finding in check(evidence) if "before its dependency" not in finding] == []
+
+
+def test_agents_that_were_there_at_once_are_counted_whatever_the_journal_says(evidence: Evidence) -> None:
+    lines = evidence.marks.read_text(encoding="utf-8").splitlines()
+    last = [line for line in lines if line.startswith("end ")]
+    evidence.marks.write_text("".join(f"{line}\n" for line in [*(line for line in lines if line not in last), *last]), encoding="utf-8")
+    evidence.places = len(last) - 1
+    assert any("agents at once by their marks" in finding for finding in check(evidence))
+
+
+def test_a_round_with_one_place_has_one_agent_at_a_time_and_is_judged_by_that(tmp_path: Path) -> None:
+    asked = [Asked("spawn", f"busy-t{number}", f"t{number}") for number in range(3)]
+    played = Round(tmp_path / "round", "narrow", {}, asked, 1)
+    assert played.run().wrong == []
+    left = played.evidence()
+    assert left.places == 1
+    assert most_marked(left.marks, {run.rpartition(".")[0] for _, _, run in read_marks(left.marks)}) == 1
 
 
 def test_an_agent_that_was_killed_behind_its_last_mark_has_failed_by_its_exit(evidence: Evidence) -> None:

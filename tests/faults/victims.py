@@ -7,22 +7,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.evidence import Journal
+from tests.faults.script import run_of
 
 
 class Victim(NamedTuple):
+    """A process, and the attempt that it works for: `<taskRunId>.<attempt>`, empty where it works for none, or for many."""
+
     pid: int
     role: str
+    run: str = ""
 
 
 def find(root: Path) -> list[Victim]:
-    """Every process of the root but faces: runners, fork servers, shims, guards, and agents with what they started."""
+    """Every process of the root but faces, which only a round knows: runners, fork servers, shims, guards, agents and their children."""
     needle, found = os.fsencode(root), []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{name}/cmdline").read_bytes()
             environment = Path(f"/proc/{name}/environ").read_bytes()
             if needle in words + environment and int(name) != os.getpid():
-                found.append(Victim(int(name), _role(name, words, environment)))
+                role = _role(name, words, environment)
+                found.append(Victim(int(name), role, "" if role == "runner" else run_of(name)))
     return [victim for victim in found if victim.role]
 
 
@@ -45,12 +50,10 @@ def _role(pid: str, words: bytes, environment: bytes) -> str:
 
 def task_of(root: Path, victim: Victim) -> str | None:
     """The name of the task whose attempt the shim or guard looks after."""
-    with contextlib.suppress(OSError):
-        run = Path(os.readlink(f"/proc/{victim.pid}/cwd"))
-        for journal in map(Journal, root.glob("orchestrations/*/EVENTS.jsonl")):
-            for spawned in journal.spawned.values():
-                if spawned["taskRunId"] in run.parts:
-                    return str(spawned["id"])
+    for journal in map(Journal, root.glob("orchestrations/*/EVENTS.jsonl")):
+        for spawned in journal.spawned.values():
+            if spawned["taskRunId"] == victim.run.rpartition(".")[0]:
+                return str(spawned["id"])
     return None
 
 
