@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
 from tests.faults.rounds import Outcome
-from tests.faults.scenarios import ACTS, enact_in, listed
+from tests.faults.scenarios import ACTS, commits, enact_in, listed
 from tests.faults.storm import play
 
 Job = tuple[Callable[..., Outcome], tuple[object, ...]]
@@ -23,10 +23,11 @@ def main() -> int:
     """Prints what is wrong as it is found, and a line of figures every ten rounds."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many random faults to deal (default: 200)")
-    parser.add_argument("--seed", default="1", help="what is drawn from; the same seed draws the same (default: 1)")
+    parser.add_argument("--seed", default="1", help="what is drawn from; the same seed draws the same plan and faults (default: 1)")
     parser.add_argument("--first", type=int, default=0, help="the round to begin with (default: 0)")
     parser.add_argument("--only", action="store_true", help="that round and no other")
-    parser.add_argument("--boundaries", type=int, metavar="N", help="instead: each act at each boundary, the first N times that it is met")
+    every = "instead: each act at each boundary, the first N times that it is met, and at every commit"
+    parser.add_argument("--boundaries", type=int, metavar="N", help=every)
     parser.add_argument("--acts", default=",".join(ACTS), help=f"with --boundaries: which acts (default: {','.join(ACTS)})")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at once (default: 2)")
     given = parser.parse_args()
@@ -45,7 +46,8 @@ def main() -> int:
 
 
 def _enumerated(directory: str, most: int, acts: list[str]) -> Iterator[Job]:
-    for number, (boundary, act) in enumerate(itertools.product(listed(most=most), acts)):
+    boundaries = dict.fromkeys((*listed(most=most), *commits()))
+    for number, (boundary, act) in enumerate(itertools.product(boundaries, acts)):
         yield enact_in, (directory, f"{number}", boundary, act)
 
 

@@ -28,7 +28,7 @@ _NOT_STARTED = _Cause(("agent",), True, _REFUSED, "and no call was refused")
 _CAUSES = {
     "lost": _Cause(_LOST, True, (Fault("shim"), Fault("shim", is_refusal=True)), "and no shim of its died"),
     "exit": _Cause(("agent", "guard"), False, (), "and nothing touched its agent"),
-    "verify": _Cause(("agent", "guard"), False, (), "and nothing touched that"),  # noqa: FBT003
+    "verify": _Cause(("agent", "guard"), False, (), "and nothing touched that"),
     **dict.fromkeys(("spawn", "setup", "disk"), _NOT_STARTED),
 }
 _ELSEWHERE = {"timeout", "dependency", "cancelled"}  # judged by what was asked for

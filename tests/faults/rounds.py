@@ -14,6 +14,7 @@ import anyio
 
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.store.bookkeeping import is_exact
 from tests.doubles.aftermath import end_processes, findings
 from tests.doubles.processes import await_end
 from tests.faults import plans, victims
@@ -120,14 +121,16 @@ class Round:
     def _look_in(self) -> None:
         """A person's next command: the runner that it starts finds what others left, and puts it in order."""
 
-        async def look(orchestration: Orchestration) -> object:
-            answer = await orchestration.pull()
-            with anyio.move_on_after(_LOOKS_WITHIN / 2):
-                while is_pinned(self.world.repository):
-                    await anyio.sleep(0.05)
-            return answer.ok
-
         for directory in self.world.root.glob("orchestrations/*"):
+            before = _takeovers(directory)
+
+            async def look(orchestration: Orchestration, directory: Path = directory, before: int = before) -> object:
+                await orchestration.pull()
+                with anyio.move_on_after(_LOOKS_WITHIN / 2):
+                    while _takeovers(directory) == before or not is_exact(directory) or is_pinned(self.world.repository):
+                        await anyio.sleep(0.05)
+                return before
+
             pid, pipe = self.world.face(look, directory.name, is_hooked=False)
             if not await_end(pid, _LOOKS_WITHIN):
                 victims.strike(pid)
@@ -243,3 +246,7 @@ class Round:
     def _last_lines(self) -> str:
         journals = sorted(self.world.root.glob("orchestrations/*/EVENTS.jsonl"))
         return "; ".join(journal.read_text(encoding="utf-8").splitlines()[-1][:300] for journal in journals)
+
+
+def _takeovers(directory: Path) -> int:
+    return sum(event["event"] == "runner_started" for event in Journal(directory / "EVENTS.jsonl").events)

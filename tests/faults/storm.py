@@ -3,8 +3,10 @@
 What happens is drawn from the seed; the clock of a storm are the boundaries that its processes meet.
 """
 
+import math
 import random
 import signal
+import time
 from pathlib import Path
 
 from devsh_memory_mcp.ports import Orchestration
@@ -15,6 +17,7 @@ from tests.faults.rounds import Outcome, Round
 
 RATES = {"face": 0.004, "runner": 0.004, "forkserver": 0.02, "shim": 0.008, "guard": 0.02, "recovery": 0.006, "starter": 0.02}
 _WEIGHTS = (70, 10, 7, 6, 7)  # kill, half, ENOSPC, EACCES, EIO
+_LASTS = 4.0  # seconds for what is only for a while
 _KINDS = {
     "kill": 60,
     "several": 10,
@@ -39,12 +42,15 @@ class Storm(Round):
         super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks), places)
         self._left = budget
         self._stopped: list[int] = []
+        self._spared = math.inf  # when whoever is stopped goes on, and the root is as it should be
         self._is_lurking = False
         self._next = self._chance.randint(20, 150)
 
     def disturb(self) -> None:
         if self._is_lurking:
             self._hand_over()
+        elif time.monotonic() > self._spared:  # such as a face with a commit's lock: what it holds up goes on ringing
+            self.relent()
         elif self.ticks >= self._next:
             self._next = self.ticks + self._chance.randint(20, 150)
             self.relent()
@@ -55,6 +61,7 @@ class Storm(Round):
         for pid in self._stopped:
             victims.strike(pid, signal.SIGCONT)
         self._stopped.clear()
+        self._spared = math.inf
         self.world.restore()
 
     def _strike(self) -> None:
@@ -79,6 +86,7 @@ class Storm(Round):
             self._count(Fault("clock"))
         elif kind in ("unreadable", "full"):
             self.world.spoil(kind)
+            self._spared = time.monotonic() + _LASTS
             self._count(Fault("root", is_refusal=True))
         elif kind == "halt":
             self._halt(there)
@@ -96,6 +104,7 @@ class Storm(Round):
     def _stop(self, victim: victims.Victim) -> None:
         victims.strike(victim.pid, signal.SIGSTOP)
         self._stopped.append(victim.pid)
+        self._spared = time.monotonic() + _LASTS
         self._count(Fault(victim.role, victim.run))
 
     def _halt(self, there: list[victims.Victim]) -> None:

@@ -115,7 +115,7 @@ LOOKS: dict[str, Callable[[Path], object]] = {
     "read_bytes": lambda path: (path / "there").read_bytes(),
     "stat": lambda path: (path / "there").stat(),
     "lstat": lambda path: (path / "there").lstat(),
-    "listdir": lambda path: os.listdir(path),
+    "listdir": os.listdir,
     "iterdir": lambda path: list(path.iterdir()),
     "scandir": lambda path: os.scandir(path).close(),
     "unlink": lambda path: (path / "there").unlink(),
@@ -126,7 +126,7 @@ LOOKS: dict[str, Callable[[Path], object]] = {
 def tried(root: Path) -> dict[str, int]:
     """The error of each look below the root, and of a word to the error stream, which is a file there."""
     found = {}
-    for name, look in {**LOOKS, "stderr": lambda _: print("word", file=sys.stderr, flush=True)}.items():
+    for name, look in {**LOOKS, "stderr": lambda _: (sys.stderr.write("word"), sys.stderr.flush())}.items():
         try:
             look(root)
             found[name] = 0
