@@ -12,7 +12,7 @@ from devsh_memory_mcp.ports import Orchestration
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import SystemClock
 from tests.faults import victims
-from tests.faults.evidence import Asked
+from tests.faults.evidence import Asked, Fault
 from tests.faults.hooks import Hooks
 from tests.faults.rounds import Round
 from tests.faults.scenarios import Scenario
@@ -63,7 +63,7 @@ class Recorded(Round):
             for victim in victims.find(self.world.root):
                 if victim.role == "shim":
                     victims.strike(victim.pid)
-                    self.struck(victim.role)
+                    self.struck(Fault(victim.role, victim.run))
             return
         journal = next(self.world.root.glob("orchestrations/*/EVENTS.jsonl"))
         if self._scenario.role == "writer":
