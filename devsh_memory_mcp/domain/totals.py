@@ -5,14 +5,7 @@ from typing import get_args
 from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals
 from devsh_memory_mcp.shim.rundir import Outcome
 
-_REASONS: dict[str, Reason] = {
-    "exit": "exit",
-    "timeout": "timeout",
-    "cancelled": "cancelled",
-    "lost": "lost",
-    "setup": "setup",
-    "spawn": "spawn",
-}
+_REASONS: dict[str, Reason] = {name: name for name in get_args(Reason)}
 _COST_BASES: dict[str | None, CostBasis] = {name: name for name in get_args(CostBasis)}
 _FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)}
 
@@ -51,6 +44,11 @@ def totals_of(outcome: Outcome) -> Totals:
         session_cost_usd=outcome.session_cost_usd,
         failure=_FAILURES.get(outcome.failure),
         needs_input=outcome.needs_input,
+        verified=outcome.verified,
+        tool_calls=outcome.tool_calls,
+        commands=outcome.commands,
+        active_ms=outcome.active_ms,
+        stop_reason=outcome.stop_reason,
         session_id=outcome.session_id,
         warnings=outcome.warnings,
     )

@@ -23,7 +23,6 @@ from devsh_memory_mcp.domain.events import (
     OrchestrationCreated,
     PlanEdited,
 )
-from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status

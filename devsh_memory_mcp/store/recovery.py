@@ -14,9 +14,10 @@ from devsh_memory_mcp.domain.events import (
     PlanTaskFound,
     RetryScheduled,
 )
+from devsh_memory_mcp.domain.instants import instant_text, parse_instant
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.domain.records import TaskSpec
-from devsh_memory_mcp.domain.state import State, Task, instant_text, parse_instant
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.totals import bounded, reason_of
 from devsh_memory_mcp.shim.rundir import Outcome

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from devsh_memory_mcp.domain.documents import Agent
 from devsh_memory_mcp.domain.events import AgentSpawned, AttemptEnded, Event, PlanTaskFound
-from devsh_memory_mcp.domain.records import Credential, DiffStat, Permissions, Repository, TaskSpec, Totals
-from devsh_memory_mcp.domain.state import parse_instant
+from devsh_memory_mcp.domain.instants import parse_instant
+from devsh_memory_mcp.domain.records import Credential, DiffStat, Mount, Permissions, Repository, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.totals import reason_of, totals_of
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Checkout, Outcome, Run
+from devsh_memory_mcp.shim.shape import Shape
 from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, Document
 from devsh_memory_mcp.store.inspection import RUNS
 from devsh_memory_mcp.store.lock import is_held
@@ -108,12 +109,24 @@ def spawned_by(run: Run, found: PlanTaskFound | None) -> AgentSpawned:
         timeout_ms=int(run.timeout * 1000) if run.timeout else None,
         repository=_repository(run.checkout) if run.checkout else None,
         setup=run.setup,
+        verify=run.verify,
+        stall_timeout_ms=int(run.stall_timeout * 1000) if run.stall_timeout else None,
+        max_turns=run.max_turns,
+        max_cost_usd=run.max_cost_usd,
+        hide=run.hide,
         permissions=_PERMISSIONS.get(run.permissions),
         allow=run.allow,
         credential=Credential.model_validate({"cost_basis": run.cost_basis}) if run.cost_basis in ("api", "subscription") else None,
         environment=environment,
         head_agent=run.environment.get("CMUX_HEAD_AGENT"),
     )
+    if run.sandbox is not None:
+        walls = {
+            "sandbox": "required" if run.sandbox.required else "auto",
+            "network": "on" if run.sandbox.network else "off",
+            "mounts": tuple(Mount(path=mount.path, writable=mount.writable) for mount in run.sandbox.mounts),
+        }
+        spec = spec.model_copy(update=walls)
     return AgentSpawned(
         orchestration_task_id=run.orchestration_task_id,
         task_run_id=run.task_run_id,
@@ -174,7 +187,7 @@ def _salvage(agent: Agent, attempt: int) -> str | None:
     return next((ref for ref in agent.salvage_refs or () if ref.endswith(f"/{attempt}")), None)
 
 
-def _read(path: Path, shape: type[rundir.Shape]) -> rundir.Shape | None:
+def _read(path: Path, shape: type[Shape]) -> Shape | None:
     try:
         return rundir.read_json(str(path), shape)
     except (OSError, ValueError):
