@@ -68,7 +68,7 @@ def _demand_idle(places: list[Path]) -> None:
 def _living(directory: Path) -> Iterator[tuple[str, bool]]:
     """The tasks whose agents run, by the id that no other task has, with True; else the run directory, with False:
 
-    where the journal has no task for it, or is damaged, so that no command answers of it.
+    where the journal is damaged, so that no command answers of it.
     """
     held = [lock.parent for lock in sorted((directory / RUNS).glob(f"*/*/{LOCK_FILE}")) if is_held(lock)]
     if not held:
@@ -78,9 +78,13 @@ def _living(directory: Path) -> Iterator[tuple[str, bool]]:
     except (DevshError, OSError):
         yield from ((str(place), False) for place in held)
         return
+    is_sound = not damage and not lost_end(directory) and bool(state.orchestration_id)
     for place in held:
-        task = None if damage or lost_end(directory) else state.find_task(place.parent.name)
-        yield (task.orchestration_task_id, True) if task else (str(place), False)
+        task = state.find_task(place.parent.name) if is_sound else None
+        if not is_sound:
+            yield str(place), False
+        elif task is not None and str(task.live_attempt) == place.name:  # a lock of another attempt is a finding, and stops nobody
+            yield task.orchestration_task_id, True
 
 
 def _is_reached(root: Path) -> bool:

@@ -228,7 +228,10 @@ async def test_a_runner_that_does_not_leave_in_time_is_seen_to_as_well(directory
     os.close(lock)
 
 
-async def test_an_agent_that_began_while_the_runner_left_stops_the_repair(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_agent_that_began_while_the_runner_left_stops_the_repair(
+    directory: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await told(directory, clock, has_ended=False)
     path, place = directory.parent / "runner.lock", write_run(directory, succeeded=None)
     lock, supervisor = try_lock(path), list[int | None]()
     assert lock is not None
