@@ -152,7 +152,7 @@ class JournalDamaged(Unavailable):
     """The journal has a gap or a repeat in its numbers."""
 
     code = "journal_damaged"
-    next_step = "Run `devsh fsck --repair`; it keeps the original."
+    next_step = "If you have a backup of it, put that back first. Else run `devsh fsck --repair`; it keeps the original."
 
 
 class DiskFull(Unavailable):

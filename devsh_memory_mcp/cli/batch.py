@@ -9,6 +9,7 @@ import click
 from devsh_memory_mcp.cli.asking import ask, validated
 from devsh_memory_mcp.cli.board import mark
 from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.known import lost
 from devsh_memory_mcp.cli.output import warn, where, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import BatchAnswer
@@ -41,7 +42,9 @@ def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None
         orchestration = await orchestrations.current(create=True, request=request)
         return orchestration, await orchestration.spawn_batch(request)
 
-    orchestration, answer = ask(session_of(context), work)
+    session = session_of(context)
+    warn(lost(session.root))
+    orchestration, answer = ask(session, work)
     if as_json:
         write_json(answer)
         return

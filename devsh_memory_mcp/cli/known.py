@@ -1,5 +1,6 @@
 """The tasks of an orchestration, newest first, as far as they are known: behind a journal's damage nobody knows what became of them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from devsh_memory_mcp.cli.output import document, line_of
 from devsh_memory_mcp.domain.answers import TaskRow
 from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE
 from devsh_memory_mcp.store.root import unreadable
 
 DAMAGED = "damaged"  # in the place of a status
@@ -40,9 +42,17 @@ class Known:
 
 def lost(root: Path) -> list[str]:
     """What is to be said of orchestrations that cannot even be opened, whosever they are."""
-    return [
-        f"{place} cannot be shown: the beginning of its journal cannot be read. {JournalDamaged.next_step}" for place in unreadable(root)
-    ]
+    return [f"{place} cannot be shown: {_why(place)}. `devsh fsck` tells more. {JournalDamaged.next_step}" for place in unreadable(root)]
+
+
+def demand_readable(root: Path) -> None:
+    """JournalDamaged where an orchestration cannot be opened: nobody can say then that there is none."""
+    for place in unreadable(root):
+        raise JournalDamaged(f"Nothing else has been spawned here, and {place} cannot be shown: {_why(place)}.")
+
+
+def _why(place: Path) -> str:
+    return "the beginning of its journal cannot be read" if os.path.lexists(place / JOURNAL_FILE) else f"its {JOURNAL_FILE} is missing"
 
 
 async def known_of(orchestration: Orchestration, status: str | None = None) -> Known:

@@ -67,19 +67,19 @@ def _fold(session: Session, status: str | None, *, everything: bool, as_json: bo
             found = list(await orchestrations.active(everything=everything))
         return [(orchestration.directory, await known_of(orchestration, status)) for orchestration in found]
 
-    found = ask(session, work)
+    found, gone = ask(session, work), lost(session.root)
     if as_json:
         write_json([row for _, known in found for row in known.documents()])
     else:
-        _show([(place, known.lines()) for place, known in found], status)
-    warn([*(str(known.damage) for _, known in found if known.damage), *lost(session.root)])
+        _show([(place, known.lines()) for place, known in found], status, readable=" that can be read" if gone else "")
+    warn([*(str(known.damage) for _, known in found if known.damage), *gone])
 
 
-def _show(found: Sequence[tuple[Path | None, list[Line]]], status: str | None) -> None:
+def _show(found: Sequence[tuple[Path | None, list[Line]]], status: str | None, readable: str = "") -> None:
     for place, lines in found:
         for line in table(lines, datetime.now(UTC), terminal.width()):
             click.echo(line)
         if place:
             click.echo(click.style(f"Files: {place}", dim=True))
     if not any(lines for _, lines in found):
-        click.echo(f"No {status + ' ' if status else ''}tasks here.", err=True)
+        click.echo(f"No {status + ' ' if status else ''}tasks here{readable}.", err=True)

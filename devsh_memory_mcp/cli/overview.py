@@ -9,13 +9,13 @@ from devsh_memory_mcp.cli import terminal
 from devsh_memory_mcp.cli.asking import ask, find, interruptible, is_current, rows_of, still_running
 from devsh_memory_mcp.cli.board import counts, mark
 from devsh_memory_mcp.cli.detail import show_task
-from devsh_memory_mcp.cli.known import DAMAGED, known_of, lost
+from devsh_memory_mcp.cli.known import DAMAGED, demand_readable, known_of, lost
 from devsh_memory_mcp.cli.notice import tell_end
 from devsh_memory_mcp.cli.output import document, line_of, warn, where, write_json
 from devsh_memory_mcp.cli.picture import Glass, picture
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.cli.watch import Watch, hints
-from devsh_memory_mcp.errors import JournalDamaged
+from devsh_memory_mcp.errors import JournalDamaged, NotFound
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 
@@ -50,8 +50,12 @@ def show(session: Session, wanted: Wanted) -> int:
 
     if not wanted.any_id:
         warn(lost(session.root))
-    with interruptible(still_running(wanted.any_id)):
-        code = ask(session, work)
+    try:
+        with interruptible(still_running(wanted.any_id)):
+            code = ask(session, work)
+    except NotFound:
+        demand_readable(session.root)
+        raise
     for watch in watched:
         tell_end(wanted.notify, watch.rows, code, session.surroundings.environment, as_json=wanted.as_json)
     return code

@@ -15,6 +15,7 @@ from devsh_memory_mcp.cli.detail import base_text
 from devsh_memory_mcp.cli.durations import Milliseconds
 from devsh_memory_mcp.cli.following import following
 from devsh_memory_mcp.cli.group import command
+from devsh_memory_mcp.cli.known import lost
 from devsh_memory_mcp.cli.output import called, document, facts, line_of, warn, where, write_json
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import SpawnAnswer, TaskRecord
@@ -148,6 +149,7 @@ def spawn(
         record = await _settled(orchestration, answer.orchestration_task_id)
         return orchestration, answer, record, await is_current(session, orchestrations, orchestration)
 
+    warn(lost(session.root))
     orchestration, answer, record, by_name = ask(session, work)
     if as_json:
         write_json({**document(answer), "status": record.status, "waitingFor": record.waiting_for, "errorMessage": record.error_message})

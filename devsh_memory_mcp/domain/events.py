@@ -64,7 +64,7 @@ class AgentSpawned(Event):
 
 
 class PlanTaskFound(Event):
-    """A task that somebody wrote into PLAN.json by hand: shown, and held until it is spawned."""
+    """A task that somebody wrote into PLAN.json by hand, or that a repair knows from there alone: shown, and held until it is spawned."""
 
     name = "plan_task_found"
     orchestration_task_id: str
@@ -77,6 +77,7 @@ class PlanTaskFound(Event):
     status: StatusName = "pending"
     result: str | None = None
     error_message: str | None = None
+    by: Literal["hand", "repair"] = "hand"
 
 
 class PlanEdited(Event):

@@ -67,6 +67,8 @@ def due_at(task: Task, now: datetime) -> datetime | None:
 
 
 def _obstacle(state: State, task: Task, due: datetime | None, now: datetime) -> str | None:
+    if task.held and task.is_recovered:
+        return "held: found by a repair in the views; it may have run: look at its branch and in set-aside/, then spawn it to start it"
     if task.held:
         return "held: written into PLAN.json by hand; spawn it to start it"
     if state.paused:

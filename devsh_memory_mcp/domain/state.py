@@ -23,6 +23,7 @@ class Task:
     """One task over all its attempts. `live_attempt` is the attempt that holds a place, 0 where none does.
 
     `reported` are the ended attempts that a shim had told something of; others ended before anything was made for them.
+    `is_recovered` says that a repair knows the task from a view alone.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Task:
     created_at: datetime
     status: Status = Status.PENDING
     held: bool = False
+    is_recovered: bool = False
     waiting_for: str | None = None
     started_at: datetime | None = None
     attempt_started_at: datetime | None = None
@@ -208,6 +210,7 @@ def _found(state: State, seq: int, at: datetime, event: events.PlanTaskFound) ->
     spec = TaskSpec(prompt=event.prompt, agent_name=event.agent_name, depends_on=event.depends_on, priority=event.priority)
     task = Task(event.id, event.orchestration_task_id, event.task_run_id, spec, seq, at, held=True, changed=seq)
     task.status, task.result, task.error_message = Status(event.status), event.result, event.error_message
+    task.is_recovered = event.by == "repair"
     state.admit(task)
     if task.is_terminal:
         task.held, task.completed_at = False, at

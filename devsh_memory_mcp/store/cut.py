@@ -10,6 +10,7 @@ from pathlib import Path
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import JournalDamaged
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE, Document, read_bookkeeping, shown_seq
+from devsh_memory_mcp.store.line import Entry, own_lines
 from devsh_memory_mcp.store.reader import fold_file
 
 CUT = "journal_cut"
@@ -24,6 +25,17 @@ def demand_end(directory: Path, seq: int) -> None:
     shown, path = shown_seq(directory), directory / JOURNAL_FILE
     if shown > seq and shown > (last := fold_file(path).seq):
         raise JournalDamaged(f"{path} ends with event {last}, and the views know of event {shown}: its end was cut off.")
+
+
+def last_whole(path: Path, offset: int, seq: int) -> int:
+    """The last event that can be read of a journal: `seq`, or one behind it of a commit whose last lines are lost."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in own_lines(file.read()):
+            if not isinstance(line, Entry) or line.seq != seq + 1:
+                break
+            seq = line.seq
+    return seq
 
 
 def lost_end(directory: Path) -> str:

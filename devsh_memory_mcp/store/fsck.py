@@ -16,7 +16,7 @@ from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE
 from devsh_memory_mcp.store.bookkeeping import JOURNAL_FILE, VIEW_FILES, VIEWS_FILE, Bookkeeping, read_bookkeeping, shown_seq
-from devsh_memory_mcp.store.cut import CUT, known_otherwise
+from devsh_memory_mcp.store.cut import CUT, known_otherwise, last_whole
 from devsh_memory_mcp.store.files import explained
 from devsh_memory_mcp.store.finding import Finding, ends_of
 from devsh_memory_mcp.store.inspection import RUNS, run_findings
@@ -26,7 +26,7 @@ from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.refs import STALE_BASE, Look, look, ref_findings
 from devsh_memory_mcp.store.repair import SET_ASIDE, Repair, repair_root, set_aside
 from devsh_memory_mcp.store.root import LINK, ORCHESTRATIONS, MemoryRoot
-from devsh_memory_mcp.store.vacancy import take_place
+from devsh_memory_mcp.store.vacancy import taken_place
 from devsh_memory_mcp.store.views import documents, exact_bookkeeping, is_copy, is_output, parsed, settled
 from devsh_memory_mcp.store.writer import LOCK_FILE
 
@@ -50,15 +50,10 @@ def check(
         return [finding for finding in found if not (at_work and finding.code in RUNNERS_OWN)]
     before = list(root_findings(root))
     moved = set_aside(broken_locks(root.path, (RUNNER_LOCK_FILE,)), clock)
-    lock, is_sent_away = take_place(root.path / RUNNER_LOCK_FILE, _places(root.path))
-    try:
+    with taken_place(root.path / RUNNER_LOCK_FILE, _places(root.path), sent_away):
         told = [*moved, *repair_root(root, clock)]
         found = [*compared(before, list(root_findings(root))), *told]
         return [*found, *(finding for place in _places(root.path) for finding in fsck.repair(place))]
-    finally:
-        os.close(lock)
-        if is_sent_away:
-            sent_away()
 
 
 def _places(root: Path) -> list[Path]:
@@ -113,7 +108,8 @@ class Fsck:
         if not reader.damage and shown <= reader.state.seq:
             yield from _view_findings(directory, reader)
         yield from access_findings(directory)
-        yield from run_findings(directory, reader.state, ends)
+        is_sound = not reader.damage and shown <= reader.state.seq and bool(reader.state.orchestration_id)
+        yield from run_findings(directory, reader.state, ends, is_sound=is_sound)
         yield from ref_findings(directory, reader.state, ends, self._look)
 
 
@@ -178,8 +174,10 @@ def _journal_findings(reader: Reader, shown: int) -> Iterator[Finding]:
 
 
 def _cut(reader: Reader, shown: int) -> Finding:
-    directory, last = reader.path.parent, reader.state.seq
+    directory, last = reader.path.parent, last_whole(reader.path, reader.offset, reader.state.seq)
     views = {name: document for name in VIEW_FILES if (document := parsed(directory / name)) is not None}
+    if last >= shown:
+        last = reader.state.seq  # all of its lines are there but for the last newline
     lost = f"event {shown}" if shown == last + 1 else f"the events {last + 1} to {shown}"
     otherwise = known_otherwise(views, reader.state)
     what = f"It ends with event {last}, and the views know of event {shown}: its end was cut off, and {lost} with it."

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devsh_memory_mcp.domain.state import State, Task
@@ -22,6 +22,7 @@ _ADVICE = {
     rundir.OUTCOME_FILE: "Its end is in the journal; its checkout is kept: look through it, then remove both yourself.",
     rundir.LOCK_FILE: "The attempt is over and does not need it any more: move it away.",
 }
+_FIRST = "`devsh fsck --repair` mends the journal first, and looks at this anew."
 _PROCESSES = {"started": "its shim", "guard": "its guard", "agent_started": "its agent"}
 
 
@@ -60,14 +61,15 @@ def attempts(directory: Path, state: State) -> Iterator[Attempt]:
             yield Attempt(task, number, directory / RUNS / task.task_run_id / str(number))
 
 
-def run_findings(directory: Path, state: State, ends: Ends) -> Iterator[Finding]:
-    """The run directories of one orchestration against its state."""
+def run_findings(directory: Path, state: State, ends: Ends, *, is_sound: bool = True) -> Iterator[Finding]:
+    """The run directories of one orchestration against its state; nothing starts or is set aside before its journal is sound."""
     for attempt in attempts(directory, state):
-        yield from _attempt_findings(attempt)
+        found = _attempt_findings(attempt)
+        yield from found if is_sound else (replace(each, advice="", mending=_FIRST) for each in found)
         yield from _missing_files(attempt, ends)
         yield from _left_processes(attempt)
     for place in unknown_runs(directory, state):
-        what, mending = "The journal has no such attempt.", "`devsh fsck --repair` sets it aside, as it is."
+        what, mending = "The journal has no such attempt.", "`devsh fsck --repair` sets it aside, as it is." if is_sound else _FIRST
         if is_held(place / rundir.LOCK_FILE):
             lock = place / rundir.LOCK_FILE
             what = f"{what} Its lock is held: an agent runs there; `lsof {lock}` shows by whom. When it has ended, a repair sets it aside."

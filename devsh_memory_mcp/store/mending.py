@@ -5,16 +5,16 @@ event whose number is taken goes to the end with a new one. Where the end is los
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from devsh_memory_mcp.domain.documents import Agent
 from devsh_memory_mcp.domain.events import (
     AgentCancelled,
     AgentCompleted,
     AgentFailed,
+    AgentSpawned,
     AgentStarted,
     AttemptEnded,
     AttemptStarted,
@@ -23,16 +23,17 @@ from devsh_memory_mcp.domain.events import (
     OrchestrationCreated,
     PlanEdited,
 )
-from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.names import Choose
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim.rundir import write_file
-from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, PLAN_FILE, Document
+from devsh_memory_mcp.store.bookkeeping import PLAN_FILE, Document
 from devsh_memory_mcp.store.files import keep_aside, nanoseconds
 from devsh_memory_mcp.store.line import Damaged, Entry, encode, own_lines
-from devsh_memory_mcp.store.plan import found_tasks, paused, unknown_keys, unknown_keys_of_tasks
+from devsh_memory_mcp.store.plan import paused, unknown_keys, unknown_keys_of_tasks
+from devsh_memory_mcp.store.recovery import lost_attempts, lost_tasks, unknown_for_good, with_tip
+from devsh_memory_mcp.store.remains import FindTip, Remains, remains_of
 
 _LARGEST_GAP = 10_000  # numbers; beyond that it is the number that is wrong
 
@@ -53,11 +54,14 @@ class Mended:
 
     kept: str
     created: OrchestrationCreated
+    now: datetime
     state: State = field(default_factory=State)
     entries: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     late: list[Entry] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)  # the tasks of which something was lost
     lost_starts: list[AttemptStarted] = field(default_factory=list)  # of attempts of which there is more, so that they did start
+    lost_ends: list[AttemptEnded] = field(default_factory=list)  # of attempts whose task has ended
 
     def add(self, at: datetime, event: Event) -> bool:
         """Folds one event in under the next number; False where it contradicts what is there."""
@@ -94,55 +98,86 @@ class Mended:
         missing = seq - self.state.seq
         if missing <= 0:
             return
-        self.notes.append(f"The events {self.state.seq + 1} to {seq} were cut off.")
+        self.notes.append(f"The event {seq} was cut off." if missing == 1 else f"The events {self.state.seq + 1} to {seq} were cut off.")
         for _ in range(missing if missing <= _LARGEST_GAP else 0):
             self._fill(at)
 
     def _fill(self, at: datetime) -> None:
         start = next((start for start in self.lost_starts if self._can_start(start)), None)
-        if start is None:
-            self.add(at, JournalRepaired(kept=self.kept, bytes=0))
-            return
-        self.lost_starts.remove(start)
-        self.notes.append(f"The start of attempt {start.attempt} of {start.orchestration_task_id} was missing.")
-        self.add(at, start)
+        end = next((end for end in self.lost_ends if self._can_end(end)), None)
+        if start is not None:
+            self.lost_starts.remove(start)
+            self.notes.append(f"The start of attempt {start.attempt} of {start.orchestration_task_id} was missing.")
+        elif end is not None:
+            self.lost_ends.remove(end)
+            self.touched.add(end.orchestration_task_id)
+            self.notes.append(f"The end of attempt {end.attempt} of {end.orchestration_task_id} was missing.")
+        self.add(at, start or end or JournalRepaired(kept=self.kept, bytes=0))
 
     def _can_start(self, start: AttemptStarted) -> bool:
         task = self.state.find_task(start.orchestration_task_id)
         return task is not None and task.status is Status.PENDING and task.attempt + 1 == start.attempt
+
+    def _can_end(self, end: AttemptEnded) -> bool:
+        task = self.state.find_task(end.orchestration_task_id)
+        return task is not None and task.live_attempt == end.attempt
 
     def content(self) -> bytes:
         """The journal's bytes, each event a commit of its own."""
         return b"".join(encode((entry.event,), entry.seq, entry.timestamp) for entry in self.entries)
 
 
-def mend(path: Path, shown: Shown, orchestration_id: str, now: datetime, choose: Choose) -> Mended:
-    """Replaces the journal by a whole one, after keeping it as `EVENTS.jsonl.before-repair-<ns>`. Callers hold its lock."""
-    content = path.read_bytes() if path.exists() else b""
-    kept = keep_aside(path, content, "before-repair", nanoseconds(now))
-    mended = Mended(kept.name, OrchestrationCreated(orchestration_id=orchestration_id))
-    rebuild(mended, content, now)
+def mend(path: Path, shown: Shown, mended: Mended, choose: Choose, find_tip: FindTip) -> None:
+    """Replaces the journal by a whole one; `mended` is told what was done. Callers hold its lock, and have kept it (`keep`)."""
+    content, now = _content(path), mended.now
+    lines = list(own_lines(content))
+    remains = remains_of(path.parent, shown.documents, [line.event for line in lines if isinstance(line, Entry)])
+    rebuild(mended, lines, remains, find_tip)
     is_newer = shown.seq > mended.state.seq
     mended.fill_to(shown.seq, now)
-    for at, event in _known_to_views(mended.state, shown.documents, choose):
-        mended.notes.append(f"Taken from the views: {event.name} of {getattr(event, 'orchestration_task_id', '')}.")
-        mended.add(at or now, event)
-    for at, event in _untold_ends(mended):
-        mended.notes.append(f"Taken from its attempt's end: {event.name} of {event.orchestration_task_id}.")
-        mended.add(at, event)
+    _recover(mended, shown, remains, choose, find_tip)
     if shown.documents or shown.edits:
         mended.add(now, _edits(mended.state, shown, is_newer=is_newer))
-    mended.add(now, JournalRepaired(kept=kept.name, bytes=len(content)))
-    mended.notes.append(f"The journal as it was is kept as {kept.name}.")
+    mended.add(now, JournalRepaired(kept=mended.kept, bytes=len(content)))
     write_file(os.fspath(path), mended.content())
-    return mended
 
 
-def rebuild(mended: Mended, content: bytes, now: datetime) -> None:
-    """Takes in every event that is in `content`, each at its number where that is free."""
+def keep(path: Path, orchestration_id: str, now: datetime) -> Mended:
+    """Keeps a journal as it is, as `EVENTS.jsonl.before-repair-<ns>`, for one that is to be put together anew."""
+    kept = keep_aside(path, _content(path), "before-repair", nanoseconds(now))
+    return Mended(kept.name, OrchestrationCreated(orchestration_id=orchestration_id), now)
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _recover(mended: Mended, shown: Shown, remains: Remains, choose: Choose, find_tip: FindTip) -> None:
+    """Takes what is lost from what there is: tasks, attempts, ends; and says what nobody knows any more."""
+
+    def take(at: datetime | None, event: Event) -> None:
+        task_id = str(getattr(event, "orchestration_task_id", ""))
+        mended.notes.append(f"Taken from the views and the run directories: {event.name} of {getattr(event, 'id', task_id)}.")
+        mended.touched.add(task_id)
+        mended.add(at or mended.now, event)
+
+    for at, event in lost_tasks(mended.state, shown.documents.get(PLAN_FILE, {}), remains, choose):
+        take(at, event)
+    for task_id in list(mended.state.unfinished):
+        for at, event in list(lost_attempts(mended.state.tasks[task_id], remains, find_tip)):
+            take(at, event)
+    for at, end in _untold_ends(mended):
+        mended.notes.append(f"Taken from its attempt's end: {end.name} of {end.orchestration_task_id}.")
+        mended.add(at, end)
+    gone = (unknown_for_good(mended.state.tasks[task_id], remains) for task_id in mended.state.tasks if task_id in mended.touched)
+    mended.notes += filter(None, gone)
+
+
+def rebuild(mended: Mended, lines: list[Entry | Damaged], remains: Remains, find_tip: FindTip) -> None:
+    """Takes in every event among the lines, each at its number where that is free."""
     seen: set[tuple[int, datetime, str]] = set()
-    lines = list(own_lines(content))
-    mended.lost_starts = _lost_starts(line.event for line in lines if isinstance(line, Entry))
+    events = [line.event for line in lines if isinstance(line, Entry)]
+    mended.lost_starts, mended.lost_ends = _lost_starts(events), _lost_ends(events, remains, find_tip)
     for found in lines:
         if isinstance(found, Damaged):
             mended.notes.append(f"A line was left out: {found}.")
@@ -152,7 +187,7 @@ def rebuild(mended: Mended, content: bytes, now: datetime) -> None:
             seen.add(mark)
             mended.place(found)
     if not mended.entries:
-        mended.add(now, mended.created)
+        mended.add(mended.now, mended.created)
     for entry in mended.late:
         mended.notes.append(f"An event {entry.seq} ({entry.event.name}) has the number {mended.state.seq + 1} now.")
         mended.add(entry.timestamp, entry.event)
@@ -171,6 +206,16 @@ def _lost_starts(events: Iterable[Event]) -> list[AttemptStarted]:
     return [start for key, start in lost.items() if key not in begun]
 
 
+def _lost_ends(events: list[Event], remains: Remains, find_tip: FindTip) -> list[AttemptEnded]:
+    """The ends of attempts that must have been, since their tasks have ended."""
+    over = {event.orchestration_task_id for event in events if isinstance(event, AgentCompleted | AgentCancelled | AgentFailed)}
+    starts = [event for event in events if isinstance(event, AttemptStarted | AgentStarted)]
+    begun = {(event.orchestration_task_id, event.task_run_id, event.attempt) for event in starts}
+    told = (remains.end_of(*key) for key in sorted(begun) if key[0] in over and key[1:] not in remains.ends)
+    specs = {event.orchestration_task_id: event.spec for event in events if isinstance(event, AgentSpawned)}
+    return [with_tip(specs[end.orchestration_task_id], end, find_tip) for end in told if end and end.orchestration_task_id in specs]
+
+
 def _edits(state: State, shown: Shown, *, is_newer: bool) -> PlanEdited:
     """The edits that were there before the repair are not taken for new ones; keys that are not ours go on, the newer ones first."""
     plan = shown.documents.get(PLAN_FILE)
@@ -183,32 +228,6 @@ def _edits(state: State, shown: Shown, *, is_newer: bool) -> PlanEdited:
         unknown=plan_keys if is_newer else plan_keys | state.unknown,
         unknown_of_tasks=task_keys if is_newer else task_keys | state.unknown_of_tasks,
     )
-
-
-def _known_to_views(state: State, views: dict[str, Document], choose: Choose) -> Iterator[tuple[datetime | None, Event]]:
-    """What is missing and they tell, each with its time where they know it."""
-    plan = views.get(PLAN_FILE, {})
-    for found in found_tasks(plan, state, choose):
-        yield _time_of(plan, found.id), found
-    agents = views.get(AGENTS_FILE, {}).get("agents")
-    for agent in _valid(agents if isinstance(agents, list) else []):
-        task = state.find_task(agent.orchestration_task_id)
-        if task is None or task.is_terminal or not Status(agent.status).is_terminal:
-            continue
-        if task.status is Status.PENDING and agent.status == "completed":
-            attempt = agent.attempt or task.attempt + 1
-            names = {"orchestration_task_id": task.orchestration_task_id, "task_run_id": task.task_run_id}
-            yield agent.started_at or agent.completed_at, AttemptStarted(**names, attempt=attempt)
-        yield agent.completed_at, _end(agent)
-
-
-def _time_of(plan: Document, name: str) -> datetime | None:
-    """When a task of a plan ended, else when it came to be."""
-    tasks = plan.get("tasks")
-    for task in tasks if isinstance(tasks, list) else []:
-        if isinstance(task, dict) and name in (task.get("id"), task.get("orchestrationTaskId")):
-            return parse_instant(str(task.get("completedAt"))) or parse_instant(str(task.get("createdAt")))
-    return None
 
 
 def _untold_ends(mended: Mended) -> list[tuple[datetime, AgentCompleted | AgentCancelled | AgentFailed]]:
@@ -227,22 +246,3 @@ def _untold_ends(mended: Mended) -> list[tuple[datetime, AgentCompleted | AgentC
             message = ended.error_message or f"The attempt ended: {ended.reason}."
             found.append((entry.timestamp, AgentFailed(orchestration_task_id=task_id, reason=ended.reason, error_message=message)))
     return found
-
-
-def _end(agent: Agent) -> Event:
-    task_id = agent.orchestration_task_id
-    if agent.status == "completed":
-        return AgentCompleted(orchestration_task_id=task_id, result=agent.result, branch=agent.branch)
-    if agent.status == "cancelled":
-        return AgentCancelled(orchestration_task_id=task_id, error_message=agent.error_message or "Cancelled.")
-    return AgentFailed(
-        orchestration_task_id=task_id, reason=agent.reason or "lost", error_message=agent.error_message or "", result=agent.result
-    )
-
-
-def _valid(agents: Iterable[object]) -> Iterator[Agent]:
-    for agent in agents:
-        try:
-            yield Agent.model_validate(agent)
-        except ValueError:
-            continue

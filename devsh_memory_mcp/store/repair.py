@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from devsh_memory_mcp.domain.names import Choose
+from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import Conflict, DevshError, InvalidRequest
 from devsh_memory_mcp.ports import Clock, Decide, Decision
@@ -18,8 +19,9 @@ from devsh_memory_mcp.store.finding import Ends, Finding, ends_of
 from devsh_memory_mcp.store.inspection import damaged_files, unknown_runs
 from devsh_memory_mcp.store.leftovers import broken_locks, is_link_broken, stale_files, stale_socket, temporary_files
 from devsh_memory_mcp.store.lock import HeldLock, is_held
-from devsh_memory_mcp.store.mending import Shown, mend
+from devsh_memory_mcp.store.mending import Shown, keep, mend
 from devsh_memory_mcp.store.reader import Reader
+from devsh_memory_mcp.store.reference import Repository
 from devsh_memory_mcp.store.refs import Look, by_repository, salvages_of, stale
 from devsh_memory_mcp.store.root import LINK, MemoryRoot
 from devsh_memory_mcp.store.root import LOCK_FILE as ROOT_LOCK_FILE
@@ -80,7 +82,14 @@ class Repair:
         except (DevshError, OSError) as error:
             refusal = error if isinstance(error, DevshError) else explained(error, self._directory)
             self._told.append(Finding("not_repaired", self._directory, str(refusal)))
-        return [*self._told, *(_told(path) for path in sorted(set(self._kept()) - kept))]
+        return [*self._told, *self._all_kept(sorted(set(self._kept()) - kept))]
+
+    def _all_kept(self, paths: list[Path]) -> list[Finding]:
+        """What was set aside, in one line."""
+        if len(paths) <= 1:
+            return [_told(path) for path in paths]
+        names = ", ".join(str(path.relative_to(self._directory)) for path in paths)
+        return [Finding("set_aside", self._directory, f"What stood there is kept here, as it was: {names}.", repaired=True)]
 
     def _mend_all(self, codes: set[str]) -> None:
         directory = self._directory
@@ -88,6 +97,7 @@ class Repair:
         self._give_access(codes)
         if codes & _JOURNAL and (codes & {"journal_damaged", CUT} or any((directory / name).is_file() for name in VIEW_FILES)):
             self._mend_journal()
+            codes = codes | _REWRITTEN - {"torn_end", "foreign_lines"}
         if codes & {"torn_end", "foreign_lines"}:
             self._settle()
         for path in stale_files(directory):
@@ -136,12 +146,18 @@ class Repair:
                 edits = tuple(path.name for path, _, _ in kept_edits(self._directory))
                 shown = Shown(views, shown_seq(self._directory), f"{SET_ASIDE}/{kept.name}/{PLAN_FILE}" if kept else "", edits)
                 name = self._directory.name if self._directory.name != LINK else _name_in(views)
-                mended = mend(path, shown, name, self._clock.now(), self._choose)
+                mended = keep(path, name, self._clock.now())
+                mend(path, shown, mended, self._choose, self._find_tip)
                 for file in _files(self._directory):  # not before the journal is whole: they say what it has lost
                     file.unlink()
         finally:
             lock.close()
         self._told += [Finding("journal_mended", path, note, True) for note in mended.notes]
+
+    def _find_tip(self, spec: TaskSpec, ref: str) -> str | None:
+        place = spec.repository
+        refs = self._look(Repository(place.git_directory, spec.environment), []) if place else None
+        return None if refs is None else refs.names.get(ref)
 
     def _keep_views(self) -> Path | None:
         """Copies the views to where nobody writes over them, or takes them for somebody's edits."""

@@ -17,6 +17,7 @@ from devsh_memory_mcp.errors import MemoryRootUnusable, NotFound, Unavailable
 from devsh_memory_mcp.ports import Clock
 from devsh_memory_mcp.shim.rundir import sweep, sync_directory
 from devsh_memory_mcp.store.adoption import adopt
+from devsh_memory_mcp.store.bookkeeping import VIEW_FILES
 from devsh_memory_mcp.store.files import explained, make_directory
 from devsh_memory_mcp.store.journal import create
 from devsh_memory_mcp.store.line import Entry, own_lines
@@ -28,6 +29,7 @@ LOCK_FILE = "root.lock"
 LINK = "orchestration"
 ORCHESTRATIONS = "orchestrations"
 MIRRORS = "mirrors"
+RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +209,13 @@ def _readable(directory: Path) -> Found | None:
 
 
 def unreadable(root: Path) -> list[Path]:
-    """The orchestrations of which nothing can be said, since their journals do not begin as one does."""
+    """The orchestrations of which nothing can be said: their journals do not begin as one does, or are gone and the rest is there."""
     places = (root / ORCHESTRATIONS).iterdir() if (root / ORCHESTRATIONS).is_dir() else ()
-    return sorted(place for place in places if os.path.lexists(place / JOURNAL_FILE) and _readable(place) is None)
+    return sorted(place for place in places if _is_begun(place) and _readable(place) is None)
+
+
+def _is_begun(place: Path) -> bool:
+    return any(os.path.lexists(place / name) for name in (JOURNAL_FILE, *VIEW_FILES, RUNS))
 
 
 def _first(directory: Path) -> Found | None:

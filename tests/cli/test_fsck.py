@@ -74,3 +74,15 @@ def test_a_pipe_in_a_journals_place_makes_no_list_wait(place, tmp_path):
     code = "import sys; from pathlib import Path; from devsh_memory_mcp.cli.glance import begun; print(begun(Path(sys.argv[1])))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, timeout=20, check=True)
+
+
+@pytest.mark.parametrize("left", ["views", "runs"])
+def test_an_orchestration_whose_journal_is_deleted_is_nowhere_passed_over(devsh, place, left):
+    (place / "EVENTS.jsonl").unlink()
+    if left == "runs":
+        (place / "runs/tr_1/1").mkdir(parents=True)
+        for path in place.glob("*.json"):
+            path.unlink()
+    for words in (("status",), ("list",), ("list", "--json"), ("spawn", "--agent", "shell/bash", "--repo", "none", "true")):
+        said = devsh("orchestrate", *words)
+        assert f"{place} cannot be shown: its EVENTS.jsonl is missing. `devsh fsck` tells more." in said.err, words

@@ -72,7 +72,7 @@ async def test_commands_that_answer_for_tasks_say_that_the_journal_is_damaged_an
     for line in COMMANDS:
         assert await user.type(line) == 6, (line, user.out)
         assert f"The journal {directory / 'EVENTS.jsonl'} is damaged: only its first 3 events can be read" in user.err
-        assert "Run `devsh fsck --repair`; it keeps the original." in user.err
+        assert "If you have a backup of it, put that back first. Else run `devsh fsck --repair`; it keeps the original." in user.err
         assert "completed" not in user.out
 
 
@@ -108,9 +108,10 @@ async def test_an_orchestration_whose_beginning_cannot_be_read_is_not_passed_ove
     path = directory / "EVENTS.jsonl"
     path.write_bytes(b"[" + path.read_bytes())
     user = Shell(house, capsys)
-    for line, code in (("list", 0), ("list --all --json", 0), ("status", 4), ("status --all", 0)):
+    for line, code in (("list", 0), ("list --all --json", 0), ("status", 6), ("status --all", 0)):
         assert await user.type(line) == code
-        assert f"{directory} cannot be shown: the beginning of its journal cannot be read. Run `devsh fsck --repair`" in user.err
+        assert f"{directory} cannot be shown: the beginning of its journal cannot be read. `devsh fsck` tells more." in user.err
+        assert "If you have a backup of it, put that back first. Else run `devsh fsck --repair`" in user.err
     house.expected = {"journal_damaged", "foreign_lines", "unknown_run_directory"}
 
 

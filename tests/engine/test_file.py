@@ -92,7 +92,7 @@ async def test_a_damaged_journal_stops_its_own_orchestration_alone(house: House)
         assert (await ended(whole, other.orchestration_task_id)).result == "done\n"
         with pytest.raises(JournalDamaged) as caught:
             await damaged.spawn(shell("true"))
-        assert caught.value.next_step == "Run `devsh fsck --repair`; it keeps the original."
+        assert caught.value.next_step == JournalDamaged.next_step
         third = await whole.spawn(shell("echo still"))
         assert (await ended(whole, third.orchestration_task_id)).result == "still\n"
     house.expected = {"journal_damaged", "unknown_run_directory"}
