@@ -24,7 +24,7 @@ from devsh_memory_mcp.engine.garbage import forget_base
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.pull_request import open_pull_request
 from devsh_memory_mcp.engine.vault import Vault
-from devsh_memory_mcp.errors import JournalDamaged, Unavailable
+from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
 _BREATH = 0.005  # seconds between two turns, so that a burst of commits is one turn and not one for each
@@ -158,8 +158,8 @@ class Dispatcher:
                 again = now + timedelta(seconds=seconds)
             if chosen or any(task.waiting_for for task in state.unfinished.values()):
                 await self._start(desk, [task.orchestration_task_id for task in chosen])
-        except JournalDamaged:
-            raise
+        except (JournalDamaged, CommitUnknown):
+            raise  # a start that may be in the journal has to be taken up from there
         except Unavailable as error:  # a full disk, which may recover
             if desk.trouble != str(error):
                 self.log(f"{desk.orchestration_id}: {error}")

@@ -7,7 +7,6 @@ reader ever sees half of it.
 import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import get_args
 
 from devsh_memory_mcp.domain import quota
 from devsh_memory_mcp.domain.events import (
@@ -22,27 +21,15 @@ from devsh_memory_mcp.domain.events import (
     RetryScheduled,
 )  # fmt: skip
 from devsh_memory_mcp.domain.instants import instant_text
-from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals
+from devsh_memory_mcp.domain.records import Reason
 from devsh_memory_mcp.domain.schedule import retry_delay
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.domain.totals import bounded, reason_of, totals_of
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.shim.rundir import Outcome
 
-_REASONS: dict[str, Reason] = {
-    "exit": "exit",
-    "timeout": "timeout",
-    "cancelled": "cancelled",
-    "lost": "lost",
-    "setup": "setup",
-    "spawn": "spawn",
-    "verify": "verify",
-    "stalled": "stalled",
-}
-
 _LASTING = ("auth", "refusal", "context", "permission", "turns", "cost", "api")  # what failed so fails again
-_COST_BASES: dict[str | None, CostBasis] = {name: name for name in get_args(CostBasis)}
-_FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)}
 
 
 def end_attempt(state: State, now: datetime, task_id: str, outcome: Outcome, *, jitter: float, rebooted: bool = False) -> Decision[None]:
@@ -57,7 +44,7 @@ def end_attempt(state: State, now: datetime, task_id: str, outcome: Outcome, *, 
         orchestration_task_id=task_id,
         task_run_id=task.task_run_id,
         attempt=outcome.attempt,
-        reason=_REASONS.get(outcome.cause, "lost"),
+        reason=reason_of(outcome),
         succeeded=outcome.succeeded,
         error_message=outcome.error_message,
         n=outcome.last_report,
@@ -84,13 +71,13 @@ def _after(state: State, now: datetime, task: Task, outcome: Outcome, jitter: fl
         yield RetryScheduled(
             orchestration_task_id=task.orchestration_task_id,
             attempt=task.attempt + 1,
-            reason=_REASONS.get(outcome.cause, "lost"),
+            reason=reason_of(outcome),
             not_before=instant_text(now + delay),
             delay_ms=int(delay.total_seconds() * 1000),
         )
     else:
         message = outcome.error_message or f"The attempt ended: {outcome.cause}."
-        yield from failed(state, task, _REASONS.get(outcome.cause, "lost"), message, outcome)
+        yield from failed(state, task, reason_of(outcome), message, outcome)
 
 
 def _is_worth_another(task: Task, outcome: Outcome) -> bool:
@@ -190,42 +177,3 @@ def _descendants(state: State, task: Task) -> list[Task]:
                 found[dependent.orchestration_task_id] = dependent
                 queue.append(dependent)
     return list(found.values())
-
-
-def bounded(text: str | None) -> tuple[str | None, bool]:
-    """The end of a result that fits into the journal, and whether something was cut."""
-    if text is None or len(raw := text.encode()) <= MAX_RESULT_BYTES:
-        return text, False
-    return raw[-MAX_RESULT_BYTES:].decode(errors="ignore"), True
-
-
-def totals_of(outcome: Outcome) -> Totals:
-    """An outcome's figures as the journal keeps them."""
-    return Totals(
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        branch=outcome.branch,
-        salvage_ref=outcome.salvage_ref,
-        head=outcome.head,
-        tip=outcome.tip,
-        commits=outcome.commits,
-        diff_stat=DiffStat(files=outcome.files_changed, insertions=outcome.insertions, deletions=outcome.deletions),
-        changed_files=outcome.changed_files,
-        changed_file_count=outcome.changed_file_count,
-        merge_conflicts=tuple(MergeConflict(branch=c.branch, files=c.files) for c in outcome.merge_conflicts),
-        isolation=outcome.isolation,
-        duration_ms=outcome.duration_ms,
-        usage=outcome.usage,
-        cost_usd=outcome.cost_usd,
-        cost_basis=_COST_BASES.get(outcome.cost_basis),
-        session_cost_usd=outcome.session_cost_usd,
-        failure=_FAILURES.get(outcome.failure),
-        needs_input=outcome.needs_input,
-        verified=outcome.verified,
-        tool_calls=outcome.tool_calls,
-        commands=outcome.commands,
-        active_ms=outcome.active_ms,
-        stop_reason=outcome.stop_reason,
-        session_id=outcome.session_id,
-        warnings=outcome.warnings,
-    )

@@ -93,7 +93,8 @@ class Runner:
         async with _listening(address) as (listener, inode), anyio.create_task_group() as self._tasks:
             keeper = self._furnish(address)
             if ready_fd is not None:
-                os.write(ready_fd, b"\n")
+                with suppress(BrokenPipeError):  # who started it was killed; others find it
+                    os.write(ready_fd, b"\n")
                 os.close(ready_fd)
             self._tasks.start_soon(self._heed_signals)
             self._tasks.start_soon(listener.serve, keeper.receive)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import anyio
+import pytest
 
 from devsh_memory_mcp.domain.events import AgentSpawned, OrchestrationCreated
 from devsh_memory_mcp.domain.records import TaskSpec
@@ -14,6 +15,7 @@ from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.vault import Vault
+from devsh_memory_mcp.errors import CommitUnknown
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.store.journal import FileJournal, create
 from devsh_memory_mcp.store.views import Views
@@ -71,3 +73,25 @@ async def test_nothing_is_started_there_however_often_it_is_rung_for(tmp_path: P
             tasks.cancel_scope.cancel()
     for desk in (opening, ready):
         await desk.journal.aclose()
+
+
+async def test_a_start_that_may_be_in_the_journal_closes_the_desk_so_that_it_is_taken_up_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, unknown = await desk_with_a_task(tmp_path, "orch_1"), CommitUnknown("The disk fails.")
+    desk.is_taken_over = True
+
+    async def fail(_decide: object) -> None:
+        raise unknown
+
+    async def changed(_orchestration_id: str) -> None: ...
+
+    async def take_over() -> None:
+        monkeypatch.setattr(desk, "transact", fail)
+        desks.begin(desk, dispatcher.serve, lambda: True)
+        dispatcher.wake("orch_1")
+
+    desks = Desks(print)
+    dispatcher = Dispatcher(tmp_path, desks, Begun(), CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
+    with anyio.fail_after(20):
+        assert await desks.keep(desk, take_over) == [unknown]

@@ -26,6 +26,13 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "store.lock._taken fcntl.flock", "store.lock._taken os.open",
     ),
     "asks whether a lock is held, and changes nothing": ("store.lock.is_held fcntl.flock", "store.lock.is_held os.open"),
+    "in a sandbox, which no scenario has yet": (
+        "shim.cell.Cell.empty_out os.unlink", "shim.cell.Cell.furnish open", "shim.cell.Cell.furnish os.chmod",
+        "shim.cell.Cell.furnish os.mkdir",
+        "shim.history.Bundler.make os.rename", "shim.probe._run os.kill", "shim.wall._laid_out open",
+    ),
+    "for an attempt that nobody can start": ("backends.local._forestall os.open",),
+    "the runner's log, for people: what it cannot take is left out": ("engine.runner.Runner._log os.write",),
     "a developer's command": ("store.schemas.write open", "store.schemas.write os.mkdir"),
     "reads what agents printed": ("engine.evidence._text os.open",),
     "for a run.json that somebody spoilt": ("engine.attempts.Attempts._known_run os.rename",),
