@@ -52,7 +52,7 @@ class Caller:
     def project(self) -> str:
         """The git root that he stands in, else the directory."""
         here = Path(os.path.abspath(self.directory))
-        return str(next((place for place in (here, *here.parents) if (place / ".git").exists()), here))
+        return str(next((place for place in (here, *here.parents) if _has_repository(place / ".git")), here))
 
     @property
     def project_path(self) -> Path:
@@ -64,6 +64,11 @@ class Caller:
         found = self.environment
         kept = {name: found[name] for name in HANDED_ON if name in found and not ("://" in found[name] and "@" in found[name])}
         return kept | {name: found[name] for name in HANDED_ON_URLS if _is_plain_url(found.get(name, ""))}
+
+
+def _has_repository(git: Path) -> bool:
+    """As git sees it: an empty .git, as a sandbox leaves one behind in /tmp, makes no repository."""
+    return git.is_file() or (git / "HEAD").exists()
 
 
 def _is_plain_url(text: str) -> bool:

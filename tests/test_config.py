@@ -19,6 +19,16 @@ def test_only_what_is_on_the_list_goes_on() -> None:
     }  # fmt: skip
 
 
+def test_the_project_is_the_next_repository_above_and_an_empty_directory_named_git_is_none(tmp_path: Path) -> None:
+    here = tmp_path / "project/a/b"
+    (here / ".git").mkdir(parents=True)
+    (tmp_path / "project/.git").mkdir()
+    (tmp_path / "project/.git/HEAD").write_text("ref: refs/heads/main\n")
+    assert Caller(here, {}).project == str(tmp_path / "project")
+    (tmp_path / "project/a/.git").write_text("gitdir: /elsewhere\n")
+    assert Caller(here, {}).project == str(tmp_path / "project/a"), "a worktree's"
+
+
 @pytest.mark.parametrize("value", ["http://proxy.example.org:3128", "https://[::1]:3128/", "socks5://10.0.0.1:1080"])
 def test_a_plain_url_of_a_proxy_or_an_index_goes_on(value: str) -> None:
     assert handed_on(https_proxy=value, PIP_INDEX_URL=value) == {"https_proxy": value, "PIP_INDEX_URL": value}
