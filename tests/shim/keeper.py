@@ -28,7 +28,8 @@ def main() -> None:
 
 
 def _say(told: dict[str, Any]) -> None:
-    print(json.dumps(told), flush=True)
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 class Keeper:
