@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,25 +14,30 @@ from devsh_memory_mcp.agents.catalogue import PROVIDERS
 from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
-from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
+from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, SettingsInvalid
 from devsh_memory_mcp.inventory import find_agents
+from devsh_memory_mcp.logins import find_stored
 from devsh_memory_mcp.shim.wall import find_program
 
 SANDBOX_VARIABLE = "IS_SANDBOX"  # 1 is the user's word that this machine is one: claude asks for it before it lets root do anything
 
 
 def lendable(environment: Mapping[str, str]) -> dict[str, str]:
-    """The credentials in an environment: what a face lends to the runner."""
-    return {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
+    """The credentials in an environment, and before them those of `devsh auth`: what a face lends to the runner."""
+    found = {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
+    with suppress(SettingsInvalid):  # who lends is not always who spawns, and that one is told
+        for provider in PROVIDERS:
+            found |= find_stored(provider.program, environment)
+    return found
 
 
 def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:
-    """What its CLI would use by itself, in its own order: a variable, else the login that it keeps; None where none is seen."""
+    """What was stored for it, else what its CLI would use by itself: a variable, the login that it keeps; SettingsInvalid."""
+    find_stored(provider.program, environment)  # raises where it cannot be used: nobody runs on another login than he believes
     login = next((agent.login for agent in find_agents(environment) if agent.name == provider.program), None)
     if login is None:
         return None
-    value = environment.get(login.place)
-    return Credential(variable=login.place if value else None, fingerprint=value and fingerprint(value), cost_basis=login.cost_basis)
+    return Credential(variable=login.variable, fingerprint=login.value and fingerprint(login.value), cost_basis=login.cost_basis)
 
 
 def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import typing
 from devsh_memory_mcp.shim.broker import turns
 from devsh_memory_mcp.shim.broker.head import BadHead, parse_response
 from devsh_memory_mcp.shim.broker.plan import LARGEST_HEAD, Plan
-from devsh_memory_mcp.shim.broker.rule import parse_place
+from devsh_memory_mcp.shim.broker.rule import find_address, parse_place
 from devsh_memory_mcp.shim.broker.stream import Gone, Stream, TooLong
 
 WITHIN = 30.0  # seconds for all of it
@@ -132,7 +132,10 @@ Addresses = list[tuple[int, tuple[typing.Any, ...]]]
 
 
 async def _resolve(host: str, port: int, until: float) -> Addresses:
-    """In a thread of its own, since the C library waits for no one."""
+    """In a thread of its own, since the C library keeps everybody waiting; an address needs no looking up."""
+    literal = find_address(host)
+    if literal is not None:
+        return [(socket.AF_INET6 if literal.version == 6 else socket.AF_INET, (str(literal), port))]
     found: list[Addresses | OSError] = []
     reading, writing = socket.socketpair()
 
