@@ -1,7 +1,9 @@
 """The broker between an agent and a provider, both in the test's hands."""
 
 import json
+import os
 import pathlib
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -410,6 +412,13 @@ def test_it_ends_with_whoever_keeps_it(host, keep, client):
     there.until(b"{}")
     keeper.process.kill()
     assert (there.rest(), agent.rest()) == (b"", b"")
+
+
+def test_that_it_has_died_is_told(keep):
+    keeper = keep()
+    os.kill(keeper.pid, signal.SIGKILL)
+    assert keeper.heard() == {"kind": "gone"}
+    assert keeper.ended() == {}
 
 
 # --- to other hosts

@@ -23,7 +23,7 @@ Told = dict[str, typing.Any]
 
 
 class Broker:
-    """One broker's process, which dies with this one. `hear` gets what it tells, see `facts`.
+    """One broker's process, which dies with this one. `hear` gets what it tells, see `facts`, and `gone` where it ends before its time.
 
     The listeners are closed here. Who asks before the process has begun to serve is served then: they listen already.
     """
@@ -35,7 +35,7 @@ class Broker:
         self.counts: Told = {}
         control, self._control = os.pipe()
         self._facts, facts = os.pipe()
-        self._is_over = self._has_said_all = False
+        self._is_over = self._has_said_all = self._is_ending = False
         gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
@@ -51,6 +51,7 @@ class Broker:
 
     def end(self) -> Told:
         """Ends it; what it has counted, empty where it had died before."""
+        self._is_ending = True
         self._feed.close()
         self._loop.wait(lambda: self._is_over and self._has_said_all, time.monotonic() + _LEAVES_WITHIN)
         if not self._is_over:
@@ -61,6 +62,8 @@ class Broker:
 
     def _note_end(self, _status: int) -> None:
         self._is_over = True
+        if not self._is_ending:
+            self._hear({"kind": "gone"})
 
     def _listen(self) -> None:
         content = os.read(self._facts, 65536)
