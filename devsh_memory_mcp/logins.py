@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from devsh_memory_mcp.config import config_directory
+from devsh_memory_mcp.domain.records import Billing
 from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, SettingsInvalid
 from devsh_memory_mcp.shim.rundir import write_file
 
 RECORD = "logins.json"
-Billing = Literal["subscription", "api"]
 _VALUE = re.compile(r"[\x21-\x7e]{8,8192}")
 _LARGEST = 256 * 1024
 

@@ -42,13 +42,16 @@ CLAUDE = Endpoint(
 CODEX = Endpoint(
     program="codex",
     address="https://api.openai.com/v1",
-    address_variable=None,
+    address_variable="OPENAI_BASE_URL",  # which our adapter makes its command line of
     paths=("/responses", "/models", "/chat/completions"),
     headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
     at="/v1",
 )
 CODEX_LOGIN = CODEX._replace(
-    address="https://chatgpt.com/backend-api/codex", headers=types.MappingProxyType({}), login_file=("CODEX_HOME", ".codex", "auth.json")
+    address="https://chatgpt.com/backend-api/codex",
+    address_variable=None,
+    headers=types.MappingProxyType({}),
+    login_file=("CODEX_HOME", ".codex", "auth.json"),
 )
 GEMINI = Endpoint(
     program="gemini",

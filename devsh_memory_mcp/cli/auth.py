@@ -11,9 +11,10 @@ from devsh_memory_mcp.cli.checkout import hand_over
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import write_json
 from devsh_memory_mcp.cli.session import Session, session_of
+from devsh_memory_mcp.domain.records import Billing
 from devsh_memory_mcp.errors import InvalidRequest
 from devsh_memory_mcp.inventory import AgentCli, find_agents
-from devsh_memory_mcp.logins import KINDS, Billing, forget, kind_of, place, store
+from devsh_memory_mcp.logins import KINDS, forget, kind_of, place, store
 
 _LONGEST = 16 * 1024
 

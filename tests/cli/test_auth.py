@@ -10,7 +10,7 @@ import pytest
 from devsh_memory_mcp.agents.claude import PROVIDER
 from devsh_memory_mcp.engine.credentials import find_credential, lendable
 from devsh_memory_mcp.engine.vault import fingerprint
-from devsh_memory_mcp.errors import SettingsInvalid
+from devsh_memory_mcp.errors import InvalidRequest, SettingsInvalid
 from devsh_memory_mcp.inventory import find_agents
 from tests.doubles.user import Said, User
 
@@ -55,6 +55,20 @@ def test_what_is_stored_comes_before_the_environment_and_the_clis_own_login(user
     found = find_credential(PROVIDER, environment)
     assert (found.variable, found.cost_basis, found.fingerprint) == (*expected, fingerprint(value))
     assert lendable(environment)[found.variable] == value
+
+
+@pytest.mark.promise("settings.billing")
+def test_who_pays_can_be_said_where_both_could(user, gives):
+    both = user.environment | {"ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_OAUTH_TOKEN": TOKEN}
+    assert [find_credential(PROVIDER, both, billing).variable for billing in (None, "api", "subscription")] == [
+        "ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN",
+    ]  # fmt: skip
+    gives(TOKEN, "claude")
+    assert find_credential(PROVIDER, both).cost_basis == "subscription"
+    assert find_credential(PROVIDER, both, "api").fingerprint == fingerprint(KEY)
+    with pytest.raises(InvalidRequest, match="No login of claude was found that a key pays for") as refused:
+        find_credential(PROVIDER, user.environment, "api")
+    assert refused.value.next_step == "devsh auth claude --billing api"
 
 
 @pytest.mark.promise("settings.auth")
