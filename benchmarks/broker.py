@@ -15,17 +15,17 @@ import threading
 import time
 from pathlib import Path
 
-from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
+from devsh_memory_mcp.shim.shape import to_json
 
 KEEPER = """
 import json, os, sys, time
-from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.shape import from_json, to_json
 from devsh_memory_mcp.shim.broker.plan import Plan
 from devsh_memory_mcp.shim.broker.service import Broker
 from devsh_memory_mcp.shim.inside import listen_here
 from devsh_memory_mcp.shim.loop import Loop
-plan = rundir.from_json(Plan, json.loads(sys.stdin.readline()))
+plan = from_json(Plan, json.loads(sys.stdin.readline()))
 loop, over = Loop(), []
 began = time.perf_counter()
 listener = listen_here()
@@ -51,7 +51,7 @@ def main() -> None:
     with subprocess.Popen([sys.executable, "-c", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdin
         assert keeper.stdout
-        keeper.stdin.write(json.dumps(rundir.to_json(plan)) + "\n")
+        keeper.stdin.write(json.dumps(to_json(plan)) + "\n")
         keeper.stdin.flush()
         here, pid, started = json.loads(keeper.stdout.readline())
         began = time.perf_counter()

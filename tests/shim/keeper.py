@@ -9,15 +9,15 @@ import subprocess
 import sys
 from typing import Any, Self
 
-from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.broker.plan import Plan
 from devsh_memory_mcp.shim.broker.service import Broker
 from devsh_memory_mcp.shim.inside import listen_here
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.shape import from_json, to_json
 
 
 def main() -> None:
-    plan = rundir.from_json(Plan, json.loads(sys.stdin.readline()))
+    plan = from_json(Plan, json.loads(sys.stdin.readline()))
     loop, listener, over = Loop(), listen_here(), []
     port = listener.getsockname()[1]
     broker = Broker(loop, plan, [listener], _say)
@@ -39,7 +39,7 @@ class Keeper:
         command = [sys.executable, "-m", "tests.shim.keeper"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(rundir.to_json(plan)) + "\n")
+        self.process.stdin.write(json.dumps(to_json(plan)) + "\n")
         self.process.stdin.flush()
         begun = self.heard()
         self.port, self.pid = begun["port"], begun["pid"]

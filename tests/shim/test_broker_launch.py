@@ -5,10 +5,10 @@ import pytest
 from devsh_memory_mcp.agents.claude import PROVIDER
 from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, CODEX_LOGIN, ENDPOINTS, GEMINI
 from devsh_memory_mcp.inventory import KINDS
-from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.plan import Plan, Source
 from devsh_memory_mcp.shim.broker.rule import is_allowed, may_lead_to, parse_entry
+from devsh_memory_mcp.shim.shape import from_json, to_json
 
 REAL = "the-real-one"
 HOME = {"HOME": "/home/user"}
@@ -67,7 +67,7 @@ def test_hosts_are_allowed_in_a_network_of_its_own_alone():
 
 def test_a_plan_is_the_same_on_the_other_side():
     plan = prepare(CLAUDE, {"ANTHROPIC_API_KEY": REAL}, HOME, PORT, ["example.com"]).plan
-    assert rundir.from_json(Plan, rundir.to_json(plan)) == plan
+    assert from_json(Plan, to_json(plan)) == plan
 
 
 # --- hosts

@@ -10,7 +10,6 @@ import sys
 import typing
 from urllib.parse import urlsplit
 
-from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.broker import turns
 from devsh_memory_mcp.shim.broker.exchange import Exchange, Upstream, World
 from devsh_memory_mcp.shim.broker.facts import Facts
@@ -19,6 +18,7 @@ from devsh_memory_mcp.shim.broker.rule import parse_entry
 from devsh_memory_mcp.shim.broker.stream import Stream
 from devsh_memory_mcp.shim.broker.turns import Turns
 from devsh_memory_mcp.shim.broker.way import Place, Way
+from devsh_memory_mcp.shim.shape import from_json
 
 _MOST_CONNECTIONS = 256
 _PORTS = {"http": 80, "https": 443}
@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def serve(control: int, facts: int, listeners: typing.Sequence[socket.socket]) -> None:
     """Until the other end of `control`, on which the plan comes first, is closed."""
-    plan = rundir.from_json(Plan, json.loads(_line(control)))
+    plan = from_json(Plan, json.loads(_line(control)))
     loop = Turns()
     told = Facts(facts)
     way = Way(plan)

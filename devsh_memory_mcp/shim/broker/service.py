@@ -12,10 +12,11 @@ import time
 import traceback
 import typing
 
-from devsh_memory_mcp.shim import kernel, rundir
+from devsh_memory_mcp.shim import kernel
 from devsh_memory_mcp.shim.broker.plan import Plan
 from devsh_memory_mcp.shim.feed import Feed
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.shape import to_json
 
 PROCESS = "devsh_memory_mcp.shim.broker.process"
 _LEAVES_WITHIN = 1.0  # seconds, to tell what it has counted
@@ -46,7 +47,7 @@ class Broker:
             listener.close()
         loop.child(self.pid, self._note_end)
         loop.read(self._facts, self._listen)
-        content = json.dumps(rundir.to_json(plan)).encode() + b"\n"
+        content = json.dumps(to_json(plan)).encode() + b"\n"
         self._feed = Feed(loop, self._control, content, stays_open=True)
 
     def end(self) -> Told:
