@@ -159,8 +159,9 @@ class Exchange:
             await there.send(forwarded(request, upstream.path + path, upstream.host, credential))
         except Gone as error:
             raise NoWay(f"{upstream.host} has hung up") from error
-        self._is_sent = False
-        self._upward = self._world.turns.start(self._upload(request.body, there))
+        body = request.body
+        self._is_sent = body.is_done  # an answer may be there before the upload has had a turn
+        self._upward = self._world.turns.start(self._upload(body, there))
         try:
             return await self._download(request, there, upstream)
         except BadBody as error:
