@@ -20,23 +20,19 @@ USERS = [None, NOBODY] if os.geteuid() == 0 else [None]
 # What a shim does, in a process without threads: a sandbox, a socket inside of it, a broker on that; then the agent may begin.
 KEEPER = """
 import json, os, subprocess, sys
-from devsh_memory_mcp.agents.endpoint import CLAUDE
-from devsh_memory_mcp.shim.broker.launch import PORT, prepare
-from devsh_memory_mcp.shim.broker.service import Broker
-from devsh_memory_mcp.shim.inside import listen_inside
+from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.loop import Loop
 secrets, caller, inside, command = json.load(sys.stdin)
-launch = prepare(CLAUDE, secrets, caller, PORT)
+passage = Passage("claude/haiku", secrets, caller, is_alone=True)
 loop, facts, ended, held = Loop(), [], [], os.pipe()
-guest = subprocess.Popen(command, stdin=held[0], stdout=subprocess.PIPE, stderr=2, env={**inside, **launch.environment})
+guest = subprocess.Popen(command, stdin=held[0], stdout=subprocess.PIPE, stderr=2, env={**inside, **passage.environment})
 loop.child(guest.pid, ended.append)
 assert guest.stdout.readline() == b"up\\n"
-with open(f"/proc/{guest.pid}/task/{guest.pid}/children") as file:
-    child = int(file.read().split()[0])
-broker = Broker(loop, launch.plan, [listen_inside(child, PORT)], facts.append)
+passage.open(loop, guest.pid, facts.append)
+assert len(passage.strangers) == 1
 os.write(held[1], b"go\\n")
 loop.wait(lambda: bool(ended))
-print(json.dumps([guest.stdout.read().decode(), facts, broker.end(), launch.placeholder]))
+print(json.dumps([guest.stdout.read().decode(), facts, passage.end(), [*passage.environment.values()][-1]]))
 """
 GATE = 'echo up; read -r go; exec "$@" </dev/null'
 

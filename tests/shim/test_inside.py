@@ -10,7 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
+from devsh_memory_mcp.shim.loop import Loop
 
 PORT = 8123
 NOBODY = 65534
@@ -18,7 +20,9 @@ NOBODY = 65534
 GUEST = f"""echo up; read -r go; exec 3<>/dev/tcp/127.0.0.1/{PORT}; echo asked >&3; read -r answer <&3; echo "$answer" """
 MAKES = """
 import os, socket, sys
+from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import listen_inside
+from devsh_memory_mcp.shim.loop import Loop
 with listen_inside(int(sys.argv[1]), int(sys.argv[2])) as listener:
     connection, _ = (print("listens", flush=True), listener.accept())[1]
     assert connection.recv(6) == b"asked\\n"
@@ -93,3 +97,12 @@ def test_in_our_own_network_any_port_will_do():
         assert host == "127.0.0.1"
         with socket.create_connection((host, port), 5):
             listener.accept()[0].close()
+
+
+def test_an_agent_that_is_over_already_needs_no_way(signals):
+    told, gone = [], subprocess.Popen(["true"])
+    gone.wait()
+    passage = Passage("claude/haiku", {"ANTHROPIC_API_KEY": "real"}, {}, is_alone=True)
+    passage.open(Loop(), gone.pid, told.append)
+    assert [each["kind"] for each in told] == ["gone"]
+    assert (passage.strangers, passage.end()) == (set(), {})
