@@ -21,6 +21,7 @@ REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"agent_name": "claude/sonet-4.5"}, "unknown_agent", "Did you mean 'claude/sonnet-4.5'?"),
     ({"agent_name": "gemini/pro"}, "not_available", "cannot start 'gemini/pro' yet"),
     ({"permissions": "bypass"}, "invalid_request", "is asked for no permission"),
+    ({"billing": "api"}, "invalid_request", "nobody is billed for"),
     ({"depends_on": ("nope",)}, "unknown_dependency", "There is no task 'nope'"),
     ({"depends_on": ("../../etc/passwd",)}, "invalid_id", "is not a valid task id"),
     ({"depends_on": ("a\0b",)}, "invalid_id", "Ids are 1 to 64 letters"),
