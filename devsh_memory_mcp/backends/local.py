@@ -46,6 +46,7 @@ class LocalBackend:
     """
 
     def __init__(self, root: Path, lock_goes: float, tasks: TaskGroup, ended: Callable[[str], None]) -> None:
+        self._root = root
         self._lock_goes = lock_goes
         self._tasks = tasks
         self._server = ForkServer(root, tasks, ended)
@@ -81,7 +82,9 @@ class LocalBackend:
         """A lock that outlives its shim is held by a guard that is stopped, and is ended with its tree, or by what was to be the agent.
 
         That one holds it until it executes the agent; a guard that was killed when it had stopped it, to kill it, leaves it so.
+        Where nobody has reported yet, it may be held by a runner of before that was stopped over the launch, or by its fork server.
         """
+        lock = f"{directory}/{rundir.LOCK_FILE}"
         with scope:
             while True:
                 await anyio.sleep(self._lock_goes)
@@ -91,8 +94,10 @@ class LocalBackend:
                     continue
                 shim = next((report.process for report in found if report.type == "started"), None)
                 guards = [report.process for report in found if report.type == "guard" and report.process is not None]
-                if shim is not None and not census.is_alive(shim):
-                    await to_thread.run_sync(_end_guards, f"{directory}/{rundir.LOCK_FILE}", guards, limiter=self._limiter)
+                if shim is None:
+                    await to_thread.run_sync(_end_starters, lock, str(self._root), limiter=self._limiter)
+                elif not census.is_alive(shim):
+                    await to_thread.run_sync(_end_guards, lock, guards, limiter=self._limiter)
 
     async def send(self, directory: str, letter: Letter) -> None:
         """See ports.Backend."""
@@ -152,6 +157,12 @@ def _end_guards(lock: str, guards: list[Process]) -> None:
         census.end(guard, _ENDS_WITHIN)
     for left in census.holders(lock, {guard.pid for guard in guards}):
         tree.send(left.pid, signal.SIGKILL)
+
+
+def _end_starters(lock: str, root: str) -> None:
+    for left in census.holders(lock):
+        if left.state == "T" and root in census.command_line(left.pid):
+            tree.send(left.pid, signal.SIGKILL)
 
 
 def _ended(recovery: subprocess.Popen[bytes]) -> int:

@@ -93,13 +93,13 @@ def marked(marker: str, sessions: typing.Container[int] = ()) -> list[Entry]:
     ]
 
 
-def holders(path: str, sessions: typing.Container[int]) -> list[Entry]:
-    """Every living process of `sessions` but this one that has the file open. A session's number alone may be another's by now."""
+def holders(path: str, sessions: typing.Container[int] | None = None) -> list[Entry]:
+    """Every living process but this one that has the file open, of `sessions` where these are given: a number may be another's by now."""
     try:
         wanted = os.stat(path)
     except FileNotFoundError:
         return []
-    found = (entry for entry in entries() if entry.session in sessions and entry.pid != os.getpid())
+    found = (entry for entry in entries() if (sessions is None or entry.session in sessions) and entry.pid != os.getpid())
     return [entry for entry in found if _has_open(entry.pid, wanted)]
 
 

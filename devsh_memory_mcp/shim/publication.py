@@ -26,9 +26,12 @@ def salvage(tool: Git, tip: str, name: str) -> str:
             )  # fmt: skip
         except CommandFailed as error:
             failure = error
-            if tool.find_user("rev-parse", "--verify", "-q", ref) is None:
+            there = tool.find_user("rev-parse", "--verify", "-q", ref)
+            if there is None:
                 raise  # not a taken name: it would fail under every other one too
-            continue
+            if there != tip:
+                continue
+            tool.note(f"{ref} was there when it was to be made: {error}")  # by a git that outlived its shim
         return ref
     raise failure or CommandFailed(f"no name like {name} is free")
 

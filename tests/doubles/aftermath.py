@@ -52,6 +52,6 @@ def _await_views(root: Path) -> None:
                 name = directory.name.encode()
                 connection.settimeout(1.0)
                 connection.sendall(b"follow %s\nring %s\n" % (name, name))
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError, ConnectionError):
                     while not is_exact(directory) and time.monotonic() < until and connection.recv(4096):
                         pass

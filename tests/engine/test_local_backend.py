@@ -1,5 +1,6 @@
 """What the backend does where the helpers that it starts do not do their work."""
 
+import fcntl
 import json
 import os
 import signal
@@ -30,11 +31,11 @@ def make_run(directory: Path) -> Run:
     return run
 
 
-async def finished(directory: Path, run: Run) -> Outcome | None:
+async def finished(directory: Path, run: Run, *, recover_unbegun: bool = True) -> Outcome | None:
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             backend = LocalBackend(directory, 0.05, tasks, lambda _directory: None)
-            return await backend.finish(str(directory), run, recover_unbegun=True)
+            return await backend.finish(str(directory), run, recover_unbegun=recover_unbegun)
     return None
 
 
@@ -125,6 +126,27 @@ async def test_what_a_killed_guard_had_stopped_before_it_was_an_agent_does_not_k
         assert (found[0] is None or found[0].state == "Z", found[1] is not None and found[1].state == "T") == (True, True)
         os.kill(other, signal.SIGKILL)
         stranger.kill()
+
+
+_STARTER = """
+import fcntl, os, signal, sys
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(lock, int(sys.argv[2]))
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+async def test_a_runner_of_before_that_was_stopped_over_a_launch_does_not_keep_the_lock(tmp_path: Path) -> None:
+    lock, run = f"{tmp_path}/{rundir.LOCK_FILE}", make_run(tmp_path)
+    (tmp_path / rundir.REPORT_FILE).unlink()
+    words = [sys.executable, "-S", "-c", _STARTER, lock]
+    with subprocess.Popen([*words, str(fcntl.LOCK_EX), str(tmp_path)]) as starter, subprocess.Popen([*words, str(fcntl.LOCK_UN)]) as reader:
+        for process in (starter, reader):
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        assert await finished(tmp_path, run, recover_unbegun=False) is None
+        assert starter.wait() == -signal.SIGKILL
+        assert reader.poll() is None, "somebody else who looks at the file"
+        reader.kill()
 
 
 async def test_a_supervisor_that_is_stopped_saves_nothing_though_its_agent_has_gone(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "where there are no pidfds": ("shim.doorbell.kill_process os.kill", "shim.census.end os.kill"),
     "for a runner that is silent: storms stop some": ("shim.doorbell.kill_process signal.pidfd_send_signal",),
     "for a guard that was killed between stopping its tree and killing it": ("backends.local._end_guards socket.send",),
+    "for a runner that was stopped over a launch for good": ("backends.local._end_starters socket.send",),
     "for what outlived its shim, and behind pidfd_open, which is met": ("shim.census.end signal.pidfd_send_signal",),
     "a command of git's that is stuck": ("shim.loop.Loop.reap os.kill",),
     "repositories by URL: every step is repeated, under a lock that goes with its holder": (
