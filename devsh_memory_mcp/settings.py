@@ -85,7 +85,7 @@ class Values(BaseModel):
     sandbox: Annotated[
         SandboxMode | None, Field(description="Whether agents run in a sandbox; without it scripts do where there is one, claude does not.")
     ] = None
-    network: Annotated[Network, Field(description="Whether agents in a sandbox have the network.")] = "on"
+    network: Annotated[Network, Field(description="What network agents in a sandbox have: on, off, or allow:HOST,… for some hosts.")] = "on"
     billing: Annotated[Billing | None, Field(description="Who pays for agents where a key and a subscription are there.")] = None
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
@@ -169,7 +169,7 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
     if key == "sandbox":
         return value == "none" or (value == "auto" and own.get(key) == "required")
     if key == "network":
-        return value == "on" and own.get(key) == "off"
+        return value not in ("off", own.get(key, "on"))
     return key in ("setup", "verify", "billing") or (key in ("auto_pr", "include") and bool(value))
 
 

@@ -23,7 +23,7 @@ class Assignment(typing.NamedTuple):
 
     `server` is the command of our MCP server, `permissions` what the agent may do unasked (acceptEdits, bypass), and
     `allow` the repository's rules beside that. `credentials` are the variables that it will find beside `environment`,
-    `hide` the MCP servers of its user's that it is not to see.
+    `hide` the MCP servers of its user's that it is not to see. `is_walled`: it is in a sandbox of ours.
     """
 
     agent_name: str
@@ -40,6 +40,7 @@ class Assignment(typing.NamedTuple):
     max_cost_usd: float | None = None
     credentials: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
+    is_walled: bool = False
 
 
 class Command(typing.NamedTuple):

@@ -10,7 +10,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Ending, Fact, Verdict
 from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall
-from devsh_memory_mcp.agents.codex_thread import CLIENT, probe_parameters, thread_parameters
+from devsh_memory_mcp.agents.codex_thread import CLIENT, is_unwalled, probe_parameters, thread_parameters
 from devsh_memory_mcp.agents.codex_usage import Usage
 from devsh_memory_mcp.agents.codex_words import activity
 from devsh_memory_mcp.agents.document import Document, mapping, parsed, text
@@ -72,7 +72,7 @@ class CodexTalk:
 
     def opening(self) -> bytes:
         """What it reads first: who we are, and a try of its sandbox, or at once what begins the thread where none is wanted."""
-        is_free = self._assignment.permissions == "bypass"
+        is_free = is_unwalled(self._assignment)
         begun = self._thread_request() if is_free else _request("wall", "command/exec", probe_parameters(self._assignment))
         return _request("initialize", "initialize", CLIENT) + _line({"method": "initialized"}) + begun
 

@@ -18,9 +18,14 @@ CLIENT: Document = {
 }
 
 
+def is_unwalled(assignment: Assignment) -> bool:
+    """Whether it is to do without its own sandbox: it may do anything, or is in ours, in which it could not make another."""
+    return assignment.is_walled or assignment.permissions == "bypass"
+
+
 def thread_parameters(model: str, assignment: Assignment) -> Document:
     """Of `thread/start` and `thread/fork`."""
-    is_free = assignment.permissions == "bypass"
+    is_free = is_unwalled(assignment)
     servers: Document = {name: {"enabled": False} for name in assignment.hide}
     config: Document = {"mcp_servers": servers | _ours(assignment)}
     if not is_free:

@@ -114,7 +114,11 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     type=click.Choice(["auto", "required", "none"]),
     help="bubblewrap around the agent; auto: where it works (default for shell/…); none: default for the others, which need your home.",
 )
-@click.option("--network", metavar="on|off", help="Whether an agent in a sandbox has the network (default: on).")
+@click.option(
+    "--network",
+    metavar="on|off|allow:HOST,…",
+    help="The network of an agent in a sandbox: all (default), none, or these hosts.",
+)
 @click.option("--mount", "mounts", multiple=True, metavar="PATH[:rw]", help="Show it to an agent in a sandbox, too (can repeat).")
 @click.option("--billing", type=click.Choice(["subscription", "api"]), help="Who pays, where a subscription and a key are both there.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")

@@ -118,6 +118,7 @@ _WORDS: dict[type[events.Event], Callable[[Any, Name], str]] = {
     events.AgentStarted: lambda event, name: f"{name(event.orchestration_task_id)}: the agent runs (attempt {event.attempt})",
     events.TaskHeld: _held,
     events.AgentNeedsInput: lambda event, name: f"{name(event.orchestration_task_id)} needs help ({event.kind}){_told(event.message)}",
+    events.NetworkRefused: lambda event, name: f"{name(event.orchestration_task_id)} was not let to {event.host}",
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,
     events.ProviderLimited: lambda event, _name: (

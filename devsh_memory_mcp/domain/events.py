@@ -131,6 +131,17 @@ class AgentNeedsInput(Event):
     message: str
 
 
+class NetworkRefused(Event):
+    """The agent asked for a host that it may not be connected to; told once for each. `why` says what would let it."""
+
+    name = "network_refused"
+    orchestration_task_id: str
+    attempt: int
+    n: int
+    host: str
+    why: str
+
+
 class AttemptEnded(Event):
     """The attempt is over and its place is free."""
 
@@ -291,7 +302,7 @@ class ForeignLines(Event):
 
 ALL: tuple[type[Event], ...] = (
     OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
-    TaskHeld, AgentNeedsInput, AttemptEnded, RetryScheduled, ProviderLimited, AgentCompleted, AgentFailed, AgentCancelled,
+    TaskHeld, AgentNeedsInput, NetworkRefused, AttemptEnded, RetryScheduled, ProviderLimited, AgentCompleted, AgentFailed, AgentCancelled,
     CancelRequested, MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
     PullRequestFailed, JournalRepaired, ForeignLines,
 )  # fmt: skip

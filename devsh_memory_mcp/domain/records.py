@@ -25,7 +25,7 @@ CostBasis = Literal["api", "subscription", "unknown"]
 Billing = Literal["api", "subscription"]
 Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "cost", "api", "crash"]
 SandboxMode = Literal["auto", "required", "none"]
-Network = Literal["on", "off"]
+Network = Annotated[str, Field(max_length=4096, pattern=r"^(on|off|allow:.+)$")]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
@@ -136,6 +136,15 @@ class DiffStat(Record):
     deletions: int = 0
 
 
+class Traffic(Record):
+    """What went through an agent's broker; `refused` has how often it asked for a host that it may not be connected to."""
+
+    requests: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refused: dict[str, int] = {}
+
+
 class Totals(Record):
     """What one attempt came to; see `shim.rundir.Outcome`, from which it is made. `failure` is the class of an agent's failure."""
 
@@ -164,4 +173,5 @@ class Totals(Record):
     commands: int | None = None
     active_ms: int | None = None
     stop_reason: str | None = None
+    network: Traffic | None = None
     warnings: tuple[str, ...] = ()

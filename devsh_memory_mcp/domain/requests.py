@@ -32,7 +32,6 @@ CorrelationId = Annotated[str, Field(min_length=1, max_length=200)]
 MessageId = Annotated[int, Field(ge=1, le=2**53)]
 Cursor = Annotated[str, Field(max_length=20)]
 AnyId = Annotated[str, Field(min_length=1, max_length=64)]
-NetworkName = Annotated[str, Field(max_length=4096, pattern=r"^(on|off|allow:.+)$")]
 Mounts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(max_length=50)]
 Dependencies = Annotated[tuple[AnyId, ...], Field(max_length=500)]
 
@@ -108,7 +107,7 @@ class SpawnRequest(Request):
     open_pr: bool | None = None
     resume: AnyId | None = None
     sandbox: SandboxMode | None = None
-    network: NetworkName | None = None
+    network: Network | None = None
     mounts: Mounts = ()
     max_concurrent: Places | None = None
     idempotency_key: Key | None = None
@@ -139,7 +138,7 @@ class BatchTask(Request):
     billing: Billing | None = None
     open_pr: bool | None = None
     sandbox: SandboxMode | None = None
-    network: NetworkName | None = None
+    network: Network | None = None
     mounts: Mounts = ()
 
 
@@ -150,7 +149,7 @@ class BatchDefaults(Request):
     repo: str | None = None
     branch: str | None = None
     sandbox: SandboxMode | None = None
-    network: NetworkName | None = None
+    network: Network | None = None
 
 
 class BatchRequest(Request):

@@ -250,10 +250,12 @@ def _held(state: State, seq: int, _at: datetime, event: events.TaskHeld) -> None
         task.waiting_for, task.changed = event.waiting_for, seq
 
 
-def _needs_input(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput) -> None:
+def _wanted(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput | events.NetworkRefused) -> None:
     task = state.tasks.get(event.orchestration_task_id)
     if task is not None and task.live_attempt == event.attempt:
-        task.last_report, task.needs_input, task.changed = max(task.last_report, event.n), event.message, seq
+        task.last_report = max(task.last_report, event.n)
+        if isinstance(event, events.AgentNeedsInput):
+            task.needs_input, task.changed = event.message, seq
 
 
 def _attempt_ended(state: State, seq: int, _at: datetime, event: events.AttemptEnded) -> None:
@@ -378,7 +380,8 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.AttemptStarted: _attempt_started,
     events.AgentStarted: _agent_started,
     events.TaskHeld: _held,
-    events.AgentNeedsInput: _needs_input,
+    events.AgentNeedsInput: _wanted,
+    events.NetworkRefused: _wanted,
     events.AttemptEnded: _attempt_ended,
     events.RetryScheduled: _retry,
     events.ProviderLimited: _limited,

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals
+from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals, Traffic
 from devsh_memory_mcp.shim.rundir import Outcome
 
 _REASONS: dict[str, Reason] = {name: name for name in get_args(Reason)}
@@ -49,6 +49,7 @@ def totals_of(outcome: Outcome) -> Totals:
         commands=outcome.commands,
         active_ms=outcome.active_ms,
         stop_reason=outcome.stop_reason,
+        network=Traffic(**outcome.network._asdict()) if outcome.network else None,
         session_id=outcome.session_id,
         warnings=outcome.warnings,
     )

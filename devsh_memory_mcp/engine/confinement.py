@@ -9,9 +9,10 @@ from typing import NamedTuple
 from devsh_memory_mcp.agents.adapter import Adapter
 from devsh_memory_mcp.domain.records import Credential, Mount, Network, SandboxMode, TaskSpec
 from devsh_memory_mcp.domain.requests import SpawnRequest
-from devsh_memory_mcp.errors import InvalidRequest, NoSandbox, NotAvailable
+from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
 from devsh_memory_mcp.shim import confinement, probe
+from devsh_memory_mcp.shim.broker.rule import parse_entry
 from devsh_memory_mcp.shim.cell import search_path
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
@@ -41,8 +42,8 @@ def confine(
     if sandbox == "none":
         _demand_nothing(request, network)
         return Confined("none", "on", ())
-    if network == "off":
-        sandbox = "required"  # without one it would have the network
+    if network != "on":
+        sandbox = "required"  # without one it would have all of the network
     mounts = tuple(_mount(text, memory) for text in request.mounts)
     found = (look or look_here)(search_path(environment))
     if isinstance(found, Bubblewrap):
@@ -97,14 +98,20 @@ def _built_in(adapter: Adapter) -> SandboxMode:
 
 
 def _network(wanted: str) -> Network:
-    if wanted in ("on", "off"):
-        return "on" if wanted == "on" else "off"
-    next_step = "Use --network off, or on."
-    raise NotAvailable("This release cannot yet let an agent reach some hosts and not others (network allow:…).", next_step=next_step)
+    kind, _, hosts = wanted.partition(":")
+    if kind != "allow":
+        return wanted
+    found = [text.strip() for text in hosts.split(",")]
+    try:
+        for text in found:
+            parse_entry(text)
+    except ValueError as error:
+        raise InvalidRequest(f"network: {error}.") from None
+    return f"allow:{','.join(dict.fromkeys(found))}"
 
 
 def _demand_nothing(request: SpawnRequest, network: Network) -> None:
-    asked = "network off" if network == "off" else "a mount" if request.mounts else None
+    asked = f"network {network[:80]}" if network != "on" else "a mount" if request.mounts else None
     if asked is not None:
         next_step = "Ask for one (--sandbox required), or leave that out."
         raise InvalidRequest(f"The agent would run without a sandbox, where {asked} means nothing.", next_step=next_step)

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.domain.events import AgentNeedsInput, AgentStarted, AttemptStarted, RunnerStarted, TaskHeld
+from devsh_memory_mcp.domain.events import AgentNeedsInput, AgentStarted, AttemptStarted, NetworkRefused, RunnerStarted, TaskHeld
 from devsh_memory_mcp.domain.events import Event as JournalEvent
 from devsh_memory_mcp.domain.records import Credential
 from devsh_memory_mcp.domain.state import State, Task
@@ -29,7 +29,7 @@ from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.views import Views
 
 Value = TypeVar("Value")
-TOLD = frozenset({"agent_started", "needs_input", "delivered"})  # the reports that the journal has a line for
+TOLD = frozenset({"agent_started", "needs_input", "network", "delivered"})  # the reports that the journal has a line for
 
 
 class Fenced(Exception):
@@ -164,6 +164,9 @@ def tell_reports(state: State, attempt: Attempt, reports: list[Report]) -> Decis
             events.append(
                 AgentNeedsInput(orchestration_task_id=attempt.task_id, attempt=attempt.number, n=report.n, kind=kind, message=message)
             )
+        elif report.type == "network" and report.facts.get("kind") == "refused" and report.n > task.last_report:
+            host, why = str(report.facts.get("host")), str(report.facts.get("why"))
+            events.append(NetworkRefused(orchestration_task_id=attempt.task_id, attempt=attempt.number, n=report.n, host=host, why=why))
         elif report.type == "delivered" and report.message_id is not None:
             had.append(report.message_id)
     return Decision((*events, *mark_read(state, attempt.task_id, tuple(had), "push").events), None)

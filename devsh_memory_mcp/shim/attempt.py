@@ -8,10 +8,12 @@ import time
 import types
 import typing
 
-from devsh_memory_mcp.agents.adapter import Adapter, Assignment, Ending, Session, Verdict
+from devsh_memory_mcp.agents.adapter import Adapter, Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
+from devsh_memory_mcp.shim.assignment import assignment_of
+from devsh_memory_mcp.shim.broker.passage import Passage, find_passage, traffic_of
 from devsh_memory_mcp.shim.cell import Cell, find_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
@@ -24,7 +26,7 @@ from devsh_memory_mcp.shim.patience import Patience
 from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, Reports, now
-from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.rundir import Run, Traffic
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.surroundings import agent_environment
@@ -73,6 +75,8 @@ class Attempt:
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
         self._cell: Cell | None = None
+        self._passage: Passage | None = None
+        self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
@@ -167,12 +171,17 @@ class Attempt:
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
-        assignment = assignment_of(run, directory, self._environment)._replace(credentials=tuple(self._place.secrets))
+        is_walled, secrets = self._cell is not None, self._place.secrets
+        self._passage = find_passage(run, secrets) if is_walled else None
+        shown = secrets if self._passage is None else self._passage.environment
+        known = self._environment if self._passage is None else {**self._environment, **shown}
+        credentials = tuple(name for name in secrets if name in shown)
+        assignment = assignment_of(run, directory, known, is_walled=is_walled)._replace(credentials=credentials)
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
-        environment = {**self._environment, **command.environment, **self._place.secrets}
+        environment = {**self._environment, **command.environment, **shown}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
         self._agent = wall = self._stand(task)
         if talk is not None:
@@ -209,7 +218,7 @@ class Attempt:
     def _supervise(self, wall: Wall) -> None:
         """Lets the command run until its own end or another cause, then ends its tree."""
         try:
-            if self._cause is None and wall.go():
+            if self._cause is None and wall.go(self._open_passage if wall is self._agent else lambda _sandbox: None):
                 self._accompany(wall)
         except OSError:  # of ours: what the agent was at is not its end
             self._note_cause("lost")
@@ -222,7 +231,21 @@ class Attempt:
             elif wall is self._agent and wall.status is not None:
                 self._note_cause("exit")
             grace = self._run.timeout_grace if self._cause in ("timeout", "stalled") else self._run.cancel_grace
-            wall.end(grace, self._pulse.strangers)
+            passage = self._passage if wall is self._agent else None
+            wall.end(grace, self._pulse.strangers | (passage.strangers if passage is not None else set()))
+            if passage is not None:
+                self._traffic = traffic_of(passage.end())
+
+    def _open_passage(self, sandbox: int) -> None:
+        if self._passage is not None:
+            self._passage.open(self._loop, sandbox, self._hear_of_network)
+
+    def _hear_of_network(self, told: dict[str, typing.Any]) -> None:
+        try:
+            self._reports.add("network", facts=told)
+        except OSError as error:
+            self._place.door.note(f"not in the report ({error}): {told}")
+        self._pulse.ring()
 
     def _accompany(self, wall: Wall) -> None:
         """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
@@ -342,7 +365,7 @@ class Attempt:
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(
             ended.cause, self._started_at, ended.duration_ms, self._reports.last, ended.exit_code, ended.signal, out, error,
-            ended.active_ms, ended.verified, self._isolation,
+            ended.active_ms, ended.verified, self._isolation, self._traffic,
         )  # fmt: skip
         written = end.write(facts, verdict.despite(failure), self._prepared, saved)
         self._pulse.leave()
@@ -360,25 +383,6 @@ class Attempt:
             self._reports.add(kind, facts=told.facts(), relief=False)
         except OSError as error:
             self._place.door.note(f"not in the report ({error}): {kind}")
-
-
-def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str]) -> Assignment:
-    """What an adapter is told of the attempt in that run directory."""
-    return Assignment(
-        run.agent_name,
-        run.prompt,
-        f"{directory}/{rundir.PROMPT_FILE}",
-        f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
-        environment,
-        session=Session(*run.session) if run.session else None,
-        permissions=run.permissions,
-        allow=run.allow,
-        hide=run.hide,
-        cost_basis=run.cost_basis,
-        server=() if run.sandbox else run.server_command,  # inside it would find neither the memory root nor the runner
-        max_turns=run.max_turns,
-        max_cost_usd=run.max_cost_usd,
-    )
 
 
 def _why_not_started(wall: Wall, name: str, said: str) -> str:

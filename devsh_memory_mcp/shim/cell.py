@@ -78,7 +78,7 @@ class Cell:
         environment = self._environment(task.environment)
         out = [] if network else [Bind(self._out, self._out, writable=True)]  # for what is made after the agent's end
         binds = (*self._binds(), *out, *_of_program(task.argv[0], environment, self._home))
-        layout = Layout(binds, probe.roots()[1], environment, task.directory, network and self._asked.network, self._user)
+        layout = Layout(binds, probe.roots()[1], environment, task.directory, network and not self._asked.is_alone, self._user)
         return task._replace(
             argv=sandbox.command(self._bubblewrap, layout, task.argv),
             environment={rundir.RUN_MARKER: task.environment[rundir.RUN_MARKER], "PATH": os.defpath},

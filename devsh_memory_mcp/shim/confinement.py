@@ -16,5 +16,16 @@ class Confinement(typing.NamedTuple):
     """Where it is not `required`, the agent runs without a sandbox on a machine that has none, and the outcome says so."""
 
     required: bool = False
-    network: bool = True
+    network: str = "on"  # on, off, or allow:HOST,… as `broker.rule` reads each
     mounts: tuple[Mount, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the agent has a network of its own, in which there is nobody but a broker."""
+        return self.network != "on"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Which ones it may be connected to from there."""
+        kind, _, hosts = self.network.partition(":")
+        return tuple(hosts.split(",")) if kind == "allow" else ()

@@ -12,7 +12,7 @@ from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief
 from devsh_memory_mcp.shim.process import CommandFailed
 from devsh_memory_mcp.shim.report import now
-from devsh_memory_mcp.shim.rundir import Outcome, Report, Run
+from devsh_memory_mcp.shim.rundir import Outcome, Report, Run, Traffic
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 from devsh_memory_mcp.shim.workspace import Prepared
@@ -39,6 +39,7 @@ class Facts(typing.NamedTuple):
     active_ms: int | None = None
     verified: bool | None = None
     isolation: str = GUARD
+    network: Traffic | None = None
 
 
 class Ended(typing.NamedTuple):

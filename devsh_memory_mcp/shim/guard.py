@@ -4,7 +4,7 @@ It is forked and never executes anything itself. It reads orders from a pipe who
 is the shim's death, upon which it kills everything below it and leaves. It holds the run's lock too, so that the lock is free
 only after the tree has gone. What it says goes up the status pipe, a line at a time:
 
-    started PID · failed ERRNO · barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
+    standing PID (of a sandbox, in which the command waits for its order) · started PID · failed ERRNO · barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
     empty (nobody is left; it leaves)
 
 Where the command runs in a sandbox, `started` tells bubblewrap's pid: what is inside ends with it.
@@ -24,7 +24,7 @@ from devsh_memory_mcp.shim.gate import Gate
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
 from devsh_memory_mcp.shim.sandbox import GATE_MISSING, GATE_UP
 
-GO, ASK, KILL = b"g", b"t", b"k"
+GO, OPEN, ASK, KILL = b"g", b"o", b"t", b"k"
 _SLOWEST = 0.1  # seconds between sweeps where a killed process does not go, in the middle of a disk's failure for example
 
 
@@ -76,6 +76,7 @@ class _Guard:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # only the shim's orders count, or its death
         self._gate: Gate | None = None
+        self._is_buried = False  # the command's own process
         _close_all_but({0, 1, 2, *errand.descriptors, line.orders, line.status, *line.kept})
         self._children, wakeup = os.pipe()
         for descriptor in (self._children, wakeup):
@@ -102,6 +103,8 @@ class _Guard:
     def _obey(self, order: bytes) -> None:
         if order == GO:
             self._start()
+        elif order == OPEN:
+            self._open()
         elif order == ASK:
             # bubblewrap would die of it, and what is inside with it, unasked.
             tree.ask(os.getpid(), self._marker, () if self._gate is None else (self._command,))
@@ -128,12 +131,17 @@ class _Guard:
         word = gate.hear()
         self._poll.unregister(gate.word)
         if word == GATE_UP and self._command is not None:
-            gate.open(self._command)
-            self._say(f"started {self._command}")
+            self._say(f"standing {self._command}")
         elif word == GATE_MISSING:
             self._say(f"failed {errno.ENOENT}")
         else:
             self._say("barred")
+
+    def _open(self) -> None:
+        """Lets the command in the sandbox begin, unless that has fallen meanwhile."""
+        if self._gate is not None and self._command is not None and not self._is_buried:
+            self._gate.open(self._command)
+            self._say(f"started {self._command}")
 
     def _is_empty(self) -> bool:
         """Buries the dead; whether nobody is left. Orphans come to us, so no child means no descendant."""
@@ -149,6 +157,7 @@ class _Guard:
                     if not self._gate.has_spoken:
                         self._hear_gate(self._gate)
                     status = self._gate.true_status(status)
+                self._is_buried = True
                 self._say(f"ended {status}")
 
     def _end_tree(self) -> None:

@@ -11,7 +11,8 @@ from devsh_memory_mcp.agents.adapter import Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
-from devsh_memory_mcp.shim.attempt import Place, assignment_of
+from devsh_memory_mcp.shim.assignment import assignment_of
+from devsh_memory_mcp.shim.attempt import Place
 from devsh_memory_mcp.shim.cell import Cell, find_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified

@@ -175,6 +175,15 @@ class Conflict(typing.NamedTuple):
     files: tuple[str, ...]
 
 
+class Traffic(typing.NamedTuple):
+    """What went through an agent's broker; `refused` has how often, by host."""
+
+    requests: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refused: dict[str, int] = {}
+
+
 class Outcome(typing.NamedTuple):
     """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
 
@@ -231,6 +240,7 @@ class Outcome(typing.NamedTuple):
     commands: int | None = None
     active_ms: int | None = None
     stop_reason: str | None = None
+    network: Traffic | None = None
 
 
 def write_file(path: str, content: bytes, *, mode: int = 0o600, before: typing.Callable[[], object] = lambda: None) -> None:

@@ -44,6 +44,7 @@ class Wall:
         self._spoken = b""
         self._is_enclosed = task.options is not None
         self._marker = task.environment[RUN_MARKER]
+        self._sandbox: int | None = None  # the pid of bubblewrap, when its walls stand
         self.command: int | None = None  # the pid of the command's own process
         self.status: int | None = None  # how it ended, as wait gives it
         self.failure: int | None = None  # the errno for which it could not be started
@@ -98,13 +99,26 @@ class Wall:
         """Whether the command was started and has come to its own end."""
         return self.status is not None and self.failure is None
 
-    def go(self) -> bool:
-        """Lets the command start and waits until it has, or could not; whether it has."""
+    def go(self, furnish: typing.Callable[[int], object] = lambda _sandbox: None) -> bool:
+        """Lets the command start and waits until it has, or could not; whether it has.
+
+        `furnish` is called with the pid of a sandbox that stands, before anything runs in it.
+        """
         self._order(guard.GO)
         until = time.monotonic() + _STANDS_WITHIN if self._is_enclosed else None
-        if not self._loop.wait(lambda: self.command is not None or self.failure is not None or self.is_gone, until):
+        is_in_time = self._loop.wait(lambda: self._sandbox is not None or self._has_begun, until)
+        if self._sandbox is not None and not self._has_begun:
+            furnish(self._sandbox)
+            self._order(guard.OPEN)
+            is_in_time = self._loop.wait(lambda: self._has_begun, until)
+        if not is_in_time:
             self.is_barred, self.failure = True, errno.ETIMEDOUT
         return self.command is not None and self.failure is None
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether there is nothing left to wait for before it."""
+        return self.command is not None or self.failure is not None or self.has_ended
 
     def end(self, grace: float, spared: typing.Container[int] = ()) -> None:
         """Ends the tree: SIGTERM, `grace` seconds, SIGKILL. Returns when nobody is left and the output has been read.
@@ -155,7 +169,9 @@ class Wall:
         *lines, self._spoken = (self._spoken + content).split(b"\n")
         for line in lines:
             word, _, number = line.partition(b" ")
-            if word == b"started":
+            if word == b"standing":
+                self._sandbox = int(number)
+            elif word == b"started":
                 self.command = int(number)
             elif word == b"failed":
                 self.failure = int(number)

@@ -123,7 +123,7 @@ def spawned_by(run: Run, found: PlanTaskFound | None) -> AgentSpawned:
     if run.sandbox is not None:
         walls = {
             "sandbox": "required" if run.sandbox.required else "auto",
-            "network": "on" if run.sandbox.network else "off",
+            "network": run.sandbox.network,
             "mounts": tuple(Mount(path=mount.path, writable=mount.writable) for mount in run.sandbox.mounts),
         }
         spec = spec.model_copy(update=walls)

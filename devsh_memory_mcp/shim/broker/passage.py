@@ -7,6 +7,7 @@ from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.service import Broker, Told
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.rundir import Run, Traffic
 
 
 class Passage:
@@ -29,6 +30,11 @@ class Passage:
         self.environment = launch.environment  # instead of the secrets
         self._broker: Broker | None = None
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything that a broker could do."""
+        return bool(self._plan.routes or self._plan.allow)
+
     def open(self, loop: Loop, sandbox: int, hear: typing.Callable[[Told], object]) -> None:
         """Starts the broker; `sandbox` is bubblewrap's pid. Told as `gone` where the network cannot be entered: a short agent is over."""
         try:
@@ -50,6 +56,25 @@ class Passage:
                 listener.close()
             return {}
         return self._broker.end()
+
+
+def find_passage(run: Run, secrets: typing.Mapping[str, str]) -> Passage | None:
+    """For an agent in a sandbox; None where there is nothing to show and nowhere to lead it. OSError without a port to listen on."""
+    asked = run.sandbox
+    if asked is None:
+        return None
+    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone)
+    if passage.is_needed:
+        return passage
+    passage.end()
+    return None
+
+
+def traffic_of(told: Told) -> Traffic | None:
+    """The counts of a broker; None where it had died before it told them."""
+    if not told:
+        return None
+    return Traffic(told["requests"], told["bytesUp"], told["bytesDown"], told["refused"])
 
 
 def _inside(sandbox: int) -> int:
