@@ -4,6 +4,7 @@ After the agent has run, its `.git` is not read by any git of ours: work is save
 borrows the user's objects. Hooks, monitors, filters and signing are off, user and system configuration is not read.
 """
 
+import contextlib
 import os
 import sys
 import typing
@@ -85,6 +86,12 @@ class Git:
         """In the checkout, while the agent has not run yet. New objects go to the shim's own store, where no agent can spoil them."""
         store = {"GIT_OBJECT_DIRECTORY": f"{self.own_directory}/objects"}
         return self._door.run(["git", "-C", self.workspace, *arguments], {**self._environment, **store}, seconds=600)
+
+    def unlock(self, *refs: str) -> None:
+        """Takes away the locks that a git of ours which was killed has left in the user's repository; the refs are this run's alone."""
+        for ref in refs:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(f"{self.checkout.repository}/{ref}.lock")
 
     def note(self, text: str) -> None:
         """A line in the shim's log."""

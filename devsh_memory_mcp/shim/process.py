@@ -15,6 +15,7 @@ from devsh_memory_mcp.shim.wall import find_program
 
 _LIMIT = 32 * 1024 * 1024
 _DRAIN_SECONDS = 2.0
+_LEAVES_WITHIN = 1.0  # seconds, when it was asked to end
 
 
 class Finished(typing.NamedTuple):
@@ -53,7 +54,9 @@ class Door:
         done = self._loop.wait(lambda: run.has_ended or self.is_unwanted(), began + seconds)
         by_itself = run.has_ended
         if not by_itself:
-            run.kill()
+            run.end(signal.SIGTERM)  # a git takes its locks away then
+            if not self._loop.wait(lambda: run.has_ended, time.monotonic() + _LEAVES_WITHIN):
+                run.end(signal.SIGKILL)
             self._loop.wait(lambda: run.has_ended)
         # Whoever it left behind, a shared connection for example, may hold its pipes open for ever.
         self._loop.wait(lambda: run.is_drained, time.monotonic() + _DRAIN_SECONDS)
@@ -137,9 +140,9 @@ class _Running:
     def _ended(self, status: int) -> None:
         self._status = status
 
-    def kill(self) -> None:
+    def end(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
 
     def finish(self) -> Finished:
         for descriptor in self._open:

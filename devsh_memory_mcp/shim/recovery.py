@@ -44,12 +44,16 @@ def recover(run: Run, place: Place) -> bool:
     began = any(report.type == "guard" for report in reports)
     unverified, isolation = Unverified.from_reports(reports), isolation_of(reports)
     cell = _cell(run, place) if isolation == BUBBLEWRAP else None
-    ended = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
+    told = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified)
+    ended = told or _found_dead(run, place.directory)
     publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared, cell, isolation) if began else None
     if unverified is None:
         saved, failure = end.save(saving, publish=publish)
     else:  # what the verification left in the checkout is not the agent's work
         saved, failure = end.publish(saving, unverified.saved) if publish else (unverified.saved, None)
+    if told is None and saving is not None and saving.is_published(saved):  # its end could not be told: on a full disk, for example
+        ended = _found_published(run, place.directory, ended)
+        saved, failure = end.publish(saving, saved)
     if cell is not None:
         cell.take_back()
     verdict = ended.verdict.despite(failure)
@@ -118,6 +122,13 @@ def _found_dead(run: Run, directory: str) -> Ended:
     verdict = _heard(run, directory)._replace(succeeded=False, error_message=reason, failure=None, retry_at=None)
     age = _age_in_milliseconds(f"{directory}/{rundir.RUN_FILE}")
     return Ended("cancelled" if is_cancelled else "lost", age, None, None, verdict)
+
+
+def _found_published(run: Run, directory: str, found: Ended) -> Ended:
+    """Of an attempt that was a success, as its branch says, and whose shim died before the outcome."""
+    return found._replace(
+        cause="exit", exit_code=0, verdict=_heard(run, directory)._replace(succeeded=True, error_message=None, failure=None)
+    )
 
 
 def _found_verifying(run: Run, directory: str, unverified: Unverified | None) -> Ended | None:

@@ -57,7 +57,9 @@ class Saving:
         """Commits what is left and sets the refs, the branch only if `publish`. CommandFailed or OSError where it cannot be done."""
         tool, base = self._tool, self._tool.checkout.base_commit
         self._warnings, self._unsaved = [], False
+        salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
         self._unlock()
+        tool.unlock(salvage_name)
         if self._start_tree is None:
             self.look()
         if not os.path.isdir(tool.workspace):
@@ -66,7 +68,6 @@ class Saving:
         parent, parent_tree, has_commits = self._take_commits()
         tree, changes = self._take_files()
         tip = parent if tree == parent_tree else self._commit(tree, parent)
-        salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
         self._take_strays(salvage_name, parent)
         if tip == base:
             return self._unchanged(base, publish=publish)
@@ -77,6 +78,11 @@ class Saving:
             return self.publish(saved)
         publication.verify(tool, tip, salvage_ref)
         return saved
+
+    def is_published(self, saved: Saved) -> bool:
+        """Whether the task's branch is at what was saved, which only a success brings about."""
+        checkout = self._tool.checkout
+        return saved.salvage_ref is not None and not checkout.continues and publication.find(self._tool, checkout.branch) == saved.tip
 
     def publish(self, saved: Saved) -> Saved:
         """Sets the branch to what was saved before, whatever has been written in the checkout since; errors as of `save`."""

@@ -53,9 +53,9 @@ def members(root: int, marker: str, spared: typing.Container[int] = ()) -> list[
 
 
 def send(pid: int, number: int) -> bool:
-    """Signals a process, or a group where `pid` is negative; False where it has gone or is not ours to signal."""
+    """Signals a process, or a group where `pid` is negative; False where it has gone or that was refused: sweeps are repeated."""
     try:
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
+    except OSError:
         return False
     return True

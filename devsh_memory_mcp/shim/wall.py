@@ -127,10 +127,10 @@ class Wall:
         ends them itself.
         """
         if not self.is_empty and not self.is_gone and self.command is not None:
-            self._order(guard.ASK)
+            self._demand(guard.ASK)
             self._loop.wait(lambda: self.is_empty or self.is_gone, time.monotonic() + grace)
         if not self.is_empty and not self.is_gone:
-            self._order(guard.KILL)
+            self._demand(guard.KILL)
             self._loop.wait(lambda: self.is_empty or self.is_gone, time.monotonic() + _OBEYS_WITHIN)
         if not self.is_empty and not self.is_gone and self.process is not None:
             census.end(self.process, _OBEYS_WITHIN)
@@ -159,6 +159,11 @@ class Wall:
     def _order(self, order: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # the status pipe tells that the guard has gone
             os.write(self._orders, order)
+
+    def _demand(self, order: bytes) -> None:
+        """The same for the end, which comes about without the guard as well."""
+        with contextlib.suppress(OSError):
+            self._order(order)
 
     def _listen(self) -> None:
         content = os.read(self._status, 4096)

@@ -36,7 +36,9 @@ def prepare(tool: Git, task_run_id: str) -> Prepared:
     """Makes the checkout and the shim's own git directory. CommandFailed or OSError where it cannot be made."""
     checkout = tool.checkout
     # Pinned first: the user may rebase and prune while the agent works on what is then reachable from nowhere.
-    tool.user("update-ref", f"refs/devsh/base/{task_run_id}", checkout.base_commit)
+    pin = f"refs/devsh/base/{task_run_id}"
+    tool.unlock(pin)
+    tool.user("update-ref", pin, checkout.base_commit)
     objects = f"{checkout.repository}/objects"
     own = tool.own_directory
     os.makedirs(own, mode=0o700, exist_ok=True)

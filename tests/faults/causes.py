@@ -21,10 +21,11 @@ class _Cause(NamedTuple):
     finding: str
 
 
-# A git of the shim's counts as an agent, and a fork server holds a run's lock while it makes its shim.
+# A git of the shim's counts as an agent, one that has only just been forked as a guard; a fork server holds a run's lock while it
+# makes its shim.
 _LOST = ("shim", "guard", "recovery", "agent", "forkserver")
 _REFUSED = tuple(Fault(role, is_refusal=True) for role in ("runner", "forkserver", "shim"))
-_NOT_STARTED = _Cause(("agent",), True, _REFUSED, "and no call was refused")
+_NOT_STARTED = _Cause(("agent", "guard"), True, _REFUSED, "and no call was refused")
 _CAUSES = {
     "lost": _Cause(_LOST, True, (Fault("shim"), Fault("shim", is_refusal=True)), "and no shim of its died"),
     "exit": _Cause(("agent", "guard"), False, (), "and nothing touched its agent"),

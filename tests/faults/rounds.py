@@ -73,6 +73,9 @@ class Round:
     def relent(self) -> None:
         """Called when nothing happens any more, and at the end: whoever is stopped may go on."""
 
+    def resume(self) -> None:
+        """Called at the end: whoever was stopped for good, and was not ended, comes back."""
+
     def run(self) -> Outcome:
         """The whole round."""
         os.mkfifo(self.world.plan / "bell")
@@ -83,6 +86,7 @@ class Round:
             self._hear()
         wrong = self._refused if self._is_over else [f"stuck after {_BOUND:g} s: {self._last_lines()}"]
         self.relent()
+        self.resume()
         self._dismiss()
         os.close(self._bell)
         return Outcome(self._name, self._directory, wrong + self._judged(), self.strikes, self.stopwatch.seconds)

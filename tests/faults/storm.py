@@ -43,6 +43,7 @@ class Storm(Round):
         super().__init__(directory, seed, script, plans.draw(self._chance, most_tasks), places)
         self._left = budget
         self._stopped: list[int] = []
+        self._halted: set[int] = set()
         self._spared = math.inf  # when whoever is stopped goes on, and the root is as it should be
         self._is_lurking = False
         self._next = self._chance.randint(20, 150)
@@ -64,6 +65,12 @@ class Storm(Round):
         self._stopped.clear()
         self._spared = math.inf
         self.world.restore()
+
+    def resume(self) -> None:
+        """A runner whose traces were taken away when it was stopped is known to nobody, and has to leave when it sees that."""
+        for victim in victims.find(self.world.root):
+            if victim.pid in self._halted and victim.role == "runner":
+                victims.strike(victim.pid, signal.SIGCONT)
 
     def _strike(self) -> None:
         """One fault from outside, after that of the last one is over."""
@@ -122,6 +129,7 @@ class Storm(Round):
             return
         victim = self._chance.choice(chosen)
         victims.strike(victim.pid, signal.SIGSTOP)
+        self._halted.add(victim.pid)
         if name := tasks.get(victim):
             self._asked.append(Asked("cancel", f"cancel-of-{victim.pid}", name))
         self._count(Fault(victim.role, victim.run))

@@ -35,3 +35,11 @@ def test_a_command_that_became_unwanted_is_given_up(door: Door) -> None:
     door.is_unwanted = lambda: True
     with pytest.raises(Interrupted):
         door.run(["sleep", "1000"], ENVIRONMENT)
+
+
+def test_a_command_that_is_given_up_may_take_its_locks_away(door: Door, tmp_path: pathlib.Path) -> None:
+    lock = tmp_path / "lock"
+    door.is_unwanted = lock.exists
+    with pytest.raises(Interrupted):
+        door.run(["sh", "-c", f"trap 'rm {lock}; exit' TERM; touch {lock}; echo; sleep 1000 & wait"], ENVIRONMENT)
+    assert not lock.exists()

@@ -111,6 +111,20 @@ def test_recovery_copes_with_what_a_kill_leaves(stage: Stage, repository: Reposi
     assert (outcome.salvage_ref is not None) == (leave == "the lock of a killed git")
 
 
+def test_a_success_whose_end_could_not_be_told_is_one_where_its_branch_is_there(stage: Stage, repository: Repository) -> None:
+    run = stage.launch(f"{WORK} echo done", checkout=repository.checkout())
+    first = run.end()
+    (run.directory / "outcome.json").unlink()
+    report = run.directory / rundir.REPORT_FILE
+    report.write_text("".join(line for line in report.read_text().splitlines(keepends=True) if '"ended"' not in line))
+    again = stage.start(run.directory, "--recover").end()
+    assert (again.cause, again.succeeded, again.exit_code, again.result) == ("exit", True, 0, "done\n")
+    assert (again.branch, again.tip, again.salvage_ref) == (first.branch, first.tip, first.salvage_ref)
+    repository.git("update-ref", f"refs/heads/{first.branch}", repository.git("rev-parse", "main"))
+    (run.directory / "outcome.json").unlink()
+    assert stage.start(run.directory, "--recover").end().cause == "lost", "somebody else's branch proves nothing"
+
+
 def test_recovery_after_the_end_changes_nothing(stage: Stage) -> None:
     run = stage.launch("echo done")
     outcome = run.end()

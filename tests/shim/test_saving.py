@@ -53,6 +53,17 @@ def test_the_work_of_a_failed_agent_is_salvaged_and_not_published(stage: Stage, 
     assert repository.git("branch", "--format=%(refname:short)") == "main"
 
 
+def test_locks_that_a_killed_git_has_left_on_our_own_refs_are_taken_away(stage: Stage, repository: Repository) -> None:
+    checkout = repository.checkout()
+    locks = [pathlib.Path(checkout.repository, f"refs/devsh/{name}.lock") for name in ("base/tr_9", "salvage/tr_9/1")]
+    for lock in locks:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    outcome = stage.run("echo new >made", checkout=checkout, task_run_id="tr_9")
+    assert (outcome.succeeded, outcome.salvage_ref) == (True, "refs/devsh/salvage/tr_9/1")
+    assert not any(lock.exists() for lock in locks)
+
+
 def test_a_taken_branch_is_never_moved(stage: Stage, repository: Repository) -> None:
     repository.git("branch", "dev/work-ab12c")
     outcome = stage.run("echo new >made", checkout=repository.checkout())
