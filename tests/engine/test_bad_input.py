@@ -15,7 +15,11 @@ LARGE = 10 * 1024 * 1024
 
 
 REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
-    ({"agent_name": "shell/zsh"}, "unknown_agent", "Known are claude/<model>, codex/<model>, shell/bash, shell/sh"),
+    (
+        {"agent_name": "shell/zsh"},
+        "unknown_agent",
+        "Known are claude/<model>, codex/<model>, opencode/<provider>/<model>, gemini/<model>, acp/<command>, shell/bash",
+    ),
     ({"agent_name": "shel/bash"}, "unknown_agent", "Did you mean 'shell/bash'?"),
     ({"agent_name": "a" * LARGE}, "unknown_agent", "There is no agent 'aaa"),
     ({"agent_name": "claude/sonet-4.5"}, "unknown_agent", "Did you mean 'claude/sonnet-4.5'?"),
