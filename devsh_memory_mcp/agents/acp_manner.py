@@ -17,16 +17,14 @@ class Manner(typing.NamedTuple):
     """Of one agent. `program` is what people call it, `login` what they do to log it in.
 
     `model` is to be the session's own, where its name can be compared with what the agent tells; `named` are the models that a turn's
-    end says were at work. A prompt is taken in the middle of a turn where it `is_steerable`, else it would end it. `goes_on_by`
-    is the request that a session is gone on by in another directory. `usage` are the tokens of a turn, where its end tells them all.
-    `serves` says whether it connects to our server.
+    end says were at work. A prompt is taken in the middle of a turn where it `is_steerable`, else it would end it. `usage` are the
+    tokens of a turn, where its end tells them all. `serves` says whether it connects to our server.
     """
 
     program: str
     login: str
     model: str | None = None
     is_steerable: bool = False
-    goes_on_by: str = "session/load"
     serves: bool = True
     usage: typing.Callable[[Document], dict[str, int]] = _nothing
     named: typing.Callable[[Document], tuple[str, ...]] = _nobody

@@ -149,9 +149,8 @@ class AcpTalk:
         method, parameters = "session/new", session_parameters(self._assignment, self._credentials, serves=self._manner.serves)
         resumed = self._assignment.session.resumes if self._assignment.session else None
         if resumed is not None:
-            method, parameters = self._manner.goes_on_by, parameters | {"sessionId": resumed}
-            can = mapping(agent.get("agentCapabilities"))
-            if not (can.get("loadSession") if method == "session/load" else "fork" in mapping(can.get("sessionCapabilities"))):
+            method, parameters = "session/load", parameters | {"sessionId": resumed}
+            if not mapping(agent.get("agentCapabilities")).get("loadSession"):
                 self._fail("it cannot go on with a session that has ended; spawn a new task, without resume")
                 return
             self._session = resumed

@@ -42,11 +42,13 @@ _DOTTED = re.compile(r"(claude-[a-z]+-\d+)\.(\d+)")
 class Opencode(Acp):
     """Runs `opencode acp` with one model."""
 
+    keeps_sessions = False  # one that is loaded or forked elsewhere goes on working in the directory in which it began
+
     def __init__(self, model: str) -> None:
         self._model = None if model == FLOATING else model
         key = KEYS.get(model.partition("/")[0])
         provider = PROVIDER._replace(variables=tuple(pair for pair in PROVIDER.variables if key in (None, pair[0])))
-        manner = Manner("opencode", PROVIDER.login, model=self._model, is_steerable=True, goes_on_by="session/fork")
+        manner = Manner("opencode", PROVIDER.login, model=self._model, is_steerable=True)
         super().__init__(("opencode", "acp"), manner, provider)
 
     def command(self, assignment: Assignment) -> Command:
