@@ -18,14 +18,12 @@ class Manner(typing.NamedTuple):
 
     `model` is to be the session's own, where its name can be compared with what the agent tells; `named` are the models that a turn's
     end says were at work. A prompt is taken in the middle of a turn where it `is_steerable`, else it would end it. `usage` are the
-    tokens of a turn, where its end tells them all. `serves` says whether it connects to our server.
+    tokens of a turn, where its end tells them all.
     """
 
     program: str
     login: str
     model: str | None = None
     is_steerable: bool = False
-    serves: bool = True
     usage: typing.Callable[[Document], dict[str, int]] = _nothing
     named: typing.Callable[[Document], tuple[str, ...]] = _nobody
-    warnings: tuple[str, ...] = ()

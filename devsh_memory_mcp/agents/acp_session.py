@@ -43,10 +43,10 @@ def prompt(session: str | None, said: str) -> Document:
     return {"sessionId": session, "prompt": [{"type": "text", "text": said}]}
 
 
-def session_parameters(assignment: Assignment, credentials: typing.Iterable[str], *, serves: bool) -> Document:
+def session_parameters(assignment: Assignment, credentials: typing.Iterable[str]) -> Document:
     """Of `session/new` and its kin. Our server is handed the run's identity, and none of the agent's credentials."""
     servers: list[Document] = []
-    if serves and assignment.server:
+    if assignment.server:
         program, *arguments = assignment.server
         environment = dict(assignment.environment) | dict.fromkeys(credentials, "")
         told = [{"name": name, "value": value} for name, value in sorted(environment.items())]

@@ -49,7 +49,7 @@ class AcpTalk:
         self._worked: set[str] = set()
         self._refused: set[str] = set()
         self._denied: list[str] = []
-        self._warnings = list(manner.warnings)
+        self._warnings: list[str] = []
         self._usage = Usage(assignment.session.cost_usd if assignment.session else 0.0)
         self._hearing: dict[str, typing.Callable[[Document], Facts]] = {
             "agent_message_chunk": self._spoke,
@@ -146,7 +146,7 @@ class AcpTalk:
         if agent.get("protocolVersion") != VERSION:
             self._fail(f"it speaks version {str(agent.get('protocolVersion'))[:20]} of the protocol, and not {VERSION}")
             return
-        method, parameters = "session/new", session_parameters(self._assignment, self._credentials, serves=self._manner.serves)
+        method, parameters = "session/new", session_parameters(self._assignment, self._credentials)
         resumed = self._assignment.session.resumes if self._assignment.session else None
         if resumed is not None:
             method, parameters = "session/load", parameters | {"sessionId": resumed}
