@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import processes, recovery, sandbox, stdio, tasks, worker
+from benchmarks import broker, processes, recovery, sandbox, stdio, tasks, worker
 
 if __name__ == "__main__":
     sys.argv[1:] = []
-    for part in (tasks, sandbox, worker, recovery, processes, stdio):
+    for part in (tasks, sandbox, worker, recovery, processes, stdio, broker):
         print(f"\n{(part.__doc__ or '').partition(chr(10))[0]}")
         part.main()

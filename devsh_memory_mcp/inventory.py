@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ from devsh_memory_mcp.agents.codex import PROVIDER as CODEX
 from devsh_memory_mcp.agents.gemini import PROVIDER as GEMINI
 from devsh_memory_mcp.agents.opencode import PROVIDER as OPENCODE
 from devsh_memory_mcp.config import home_directory
+from devsh_memory_mcp.errors import SettingsInvalid
+from devsh_memory_mcp.logins import KINDS as STORED_KINDS
+from devsh_memory_mcp.logins import find_stored
 
 Payer = Literal["api", "subscription", "unknown"]
 Environment = Mapping[str, str]
@@ -25,11 +29,17 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where a CLI finds its login: a variable or a file. `cost_basis` tells who pays, `plan` which subscription where it says so."""
+    """Where a CLI finds its login: a variable or a file. `cost_basis` tells who pays, `plan` which subscription where it says so.
+
+    `variable` and `value` are set where it is a value, out of the environment or, with `is_stored`, of `devsh auth`.
+    """
 
     place: str
     cost_basis: Payer
     plan: str | None = None
+    variable: str | None = None
+    value: str | None = field(default=None, repr=False)
+    is_stored: bool = False
 
     @property
     def payer(self) -> str:
@@ -74,7 +84,7 @@ def find_agents(environment: Environment) -> tuple[AgentCli, ...]:
         AgentCli(
             kind,
             shutil.which(kind.name, path=environment.get("PATH", os.defpath)),
-            tuple(login for find in kind.logins if (login := find(environment)) is not None),
+            (*_stored(kind.name, environment), *(login for find in kind.logins if (login := find(environment)) is not None)),
         )
         for kind in KINDS
     )
@@ -92,7 +102,18 @@ def in_words(environment: Environment) -> str:
 
 
 def _variable(name: str, cost_basis: Payer) -> Callable[[Environment], Login | None]:
-    return lambda environment: Login(name, cost_basis) if environment.get(name) else None
+    return lambda environment: Login(name, cost_basis, variable=name, value=environment[name]) if environment.get(name) else None
+
+
+def _stored(name: str, environment: Environment) -> Iterator[Login]:
+    """What `devsh auth` keeps for it, which comes before all that it finds itself."""
+    kind = STORED_KINDS.get(name)
+    found = {}
+    with suppress(SettingsInvalid):  # spawning and `devsh doctor` tell of it; the rest goes on
+        found = find_stored(name, environment)
+    for billing, variable in kind.variables.items() if kind is not None else ():
+        if variable in found:
+            yield Login("devsh auth", billing, variable=variable, value=found[variable], is_stored=True)
 
 
 def _claude_login(environment: Environment) -> Login | None:

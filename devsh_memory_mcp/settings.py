@@ -22,7 +22,7 @@ from devsh_memory_mcp.agents.catalogue import DEFAULT_AGENT
 from devsh_memory_mcp.config import config_directory
 from devsh_memory_mcp.domain.durations import duration_text, parse_duration
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, is_branch_prefix
-from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES, Network, SandboxMode
+from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES, Billing, Network, SandboxMode
 from devsh_memory_mcp.domain.requests import Places, Script, fault_in_words
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.trust import is_trusted
@@ -86,6 +86,7 @@ class Values(BaseModel):
         SandboxMode | None, Field(description="Whether agents run in a sandbox; without it scripts do where there is one, claude does not.")
     ] = None
     network: Annotated[Network, Field(description="Whether agents in a sandbox have the network.")] = "on"
+    billing: Annotated[Billing | None, Field(description="Who pays for agents where a key and a subscription are there.")] = None
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
 
@@ -159,7 +160,7 @@ _LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout")
 def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
     """Whether a repository's file may say this only with leave of a user whose `own` file says that.
 
-    It runs a command here, sends work somewhere, has files copied that git was told to leave alone, or lifts a limit.
+    It runs a command here, sends work somewhere, says who pays, has files copied that git was told to leave alone, or lifts a limit.
     """
     if key in _LIMITS:
         return _exceeds(value, own.get(key, Values.model_fields[key].default))
@@ -169,7 +170,7 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
         return value == "none" or (value == "auto" and own.get(key) == "required")
     if key == "network":
         return value == "on" and own.get(key) == "off"
-    return key in ("setup", "verify") or (key in ("auto_pr", "include") and bool(value))
+    return key in ("setup", "verify", "billing") or (key in ("auto_pr", "include") and bool(value))
 
 
 def _exceeds(value: object, most: object) -> bool:

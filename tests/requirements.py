@@ -201,6 +201,8 @@ _GETTING_THERE = {
     "skill.wheel": "the skill is part of what is installed",
     "plugin.valid": "the repository is a Claude Code plugin, valid by claude itself; .mcp.json and server.json say the same",
     "doctor.fsck": "devsh fsck [--repair] finds what is wrong with the files, says it in words, mends it and loses nothing",
+    "settings.billing": "spawn --billing subscription|api, and `billing` in the settings: who pays where both could",
+    "settings.auth": "devsh auth PROGRAM [--remove] [--status]: a key or token that comes before any other, in a file for its user alone",
     "doctor.report": "devsh doctor says which CLIs, logins and tools are there, what is missing and how to get it",
 }
 

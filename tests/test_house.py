@@ -33,6 +33,7 @@ HOSTS = {
     *("127.0.0.1", "localhost", "github.com", "keepachangelog.com", "semver.org", "json-schema.org"),
     *("modelcontextprotocol.io", "static.modelcontextprotocol.io"),
     "www.w3.org",  # the namespace of SVG
+    *("api.anthropic.com", "api.openai.com", "chatgpt.com", "generativelanguage.googleapis.com"),  # the APIs that brokers stand before
 }
 RESERVED_HOST = re.compile(r"(.*\.)?example(\.(com|org|net))?|.*\.(test|invalid|localhost)|\W.*|")
 # Directories of one machine or one person.

@@ -184,6 +184,15 @@ def test_a_repository_has_no_ignored_files_copied_until_the_user_allowed_it(plac
     assert (place.load().include, place.load().ignored) == ((".env",), ())
 
 
+@pytest.mark.promise("settings.trust", "settings.billing")
+def test_a_repository_does_not_say_who_pays_until_the_user_allowed_it(place: Place) -> None:
+    place.own.write_text('billing = "subscription"\n', encoding="utf-8")
+    place.theirs.write_text('billing = "api"\n', encoding="utf-8")
+    assert (place.load().billing, place.load().ignored) == ("subscription", ("billing",))
+    place.allow()
+    assert place.load().billing == "api"
+
+
 LIMITS = [
     ("max_depth", "", "1", "3"),
     ("max_tasks", "", "49", "51"),

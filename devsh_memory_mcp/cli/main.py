@@ -15,6 +15,7 @@ MEMBERS = {
     "orchestrate": "orchestrate:orchestrate",
     "demo": "demo:demo",
     "doctor": "doctor:doctor",
+    "auth": "auth:auth",
     "setup": "setup:setup",
     "skill": "setup:skill",
     "config": "settings:config",

@@ -54,7 +54,7 @@ def config(context: click.Context, *, as_json: bool) -> None:
 
     A flag comes before the environment (DEVSH_ and the key in capitals), that before .devsh.toml in the repository's root, that before
     ~/.config/devsh/config.toml, that before what is built in. Keys: default_agent, branch_prefix, auto_pr, max_concurrent, timeout,
-    keep_days, setup, include, max_depth, max_tasks.
+    keep_days, setup, include, billing, max_depth, max_tasks.
     """
     if context.invoked_subcommand is not None:
         return

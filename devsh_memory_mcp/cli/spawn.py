@@ -116,6 +116,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--network", metavar="on|off", help="Whether an agent in a sandbox has the network (default: on).")
 @click.option("--mount", "mounts", multiple=True, metavar="PATH[:rw]", help="Show it to an agent in a sandbox, too (can repeat).")
+@click.option("--billing", type=click.Choice(["subscription", "api"]), help="Who pays, where a subscription and a key are both there.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
 @click.option(

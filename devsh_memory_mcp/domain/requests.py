@@ -11,6 +11,7 @@ from devsh_memory_mcp.domain.records import (
     DEFAULT_PRIORITY,
     DEFAULT_WAIT_MS,
     MAX_TIMEOUT_MS,
+    Billing,
     MessageType,
     Permissions,
     Priority,
@@ -103,6 +104,7 @@ class SpawnRequest(Request):
     include_dirty: bool = False
     keep: bool = False
     permissions: Permissions | None = None
+    billing: Billing | None = None
     open_pr: bool | None = None
     resume: AnyId | None = None
     sandbox: SandboxMode | None = None
@@ -134,6 +136,7 @@ class BatchTask(Request):
     include_dirty: bool = False
     keep: bool = False
     permissions: Permissions | None = None
+    billing: Billing | None = None
     open_pr: bool | None = None
     sandbox: SandboxMode | None = None
     network: NetworkName | None = None

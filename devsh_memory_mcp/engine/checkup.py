@@ -26,6 +26,7 @@ from devsh_memory_mcp.domain.schedule import LOW_DISK
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.inventory import AgentCli, find_agents
+from devsh_memory_mcp.logins import find_stored
 from devsh_memory_mcp.settings import load_settings
 from devsh_memory_mcp.shim.cell import search_path
 from devsh_memory_mcp.shim.probe import Missing, probe
@@ -35,7 +36,7 @@ from devsh_memory_mcp.store.mount import demand_local
 PROBE_SECONDS = 5.0
 OLDEST_GIT = (2, 31)
 PROGRAMS = ("devsh", "devsh-memory-mcp")
-TOPICS = ("git", "memory root", "default agent", "MCP server", "billing", "isolation", "PATH")
+TOPICS = ("git", "memory root", "default agent", "MCP server", "logins", "billing", "isolation", "PATH")
 
 State = Literal["ok", "note", "missing"]
 
@@ -98,6 +99,7 @@ async def examine(caller: Caller, given_root: str | None, *, seconds: float = PR
         questions.start_soon(look, "MCP server", lambda: _server(caller))
         questions.start_soon(look, "isolation", lambda: [_isolation(environment)])
         questions.start_soon(look, "PATH", lambda: _programs(environment))
+    found["logins"] = _logins(environment)
     found["billing"] = _billing(checkup.agents)
     for topic in TOPICS:
         checkup.checks += found.get(topic) or ([] if topic in found else [Check(topic, "missing", f"no answer within {seconds:.0f} s")])
@@ -207,6 +209,15 @@ def _server(caller: Caller) -> list[Check]:
     return [Check("MCP server", "note", "Claude Code does not know it yet", "devsh setup claude")]
 
 
+def _logins(environment: Mapping[str, str]) -> list[Check]:
+    """Whether what `devsh auth` keeps can be used."""
+    try:
+        find_stored("claude", environment)
+    except DevshError as error:
+        return [Check("logins", "missing", error.message, error.next_step or None)]
+    return []
+
+
 def _billing(agents: tuple[AgentCli, ...]) -> list[Check]:
     """A key beats a subscription that is there too, without a word."""
     found = []
@@ -214,7 +225,8 @@ def _billing(agents: tuple[AgentCli, ...]) -> list[Check]:
         idle = next((login for login in agent.logins[1:] if login.cost_basis == "subscription"), None)
         if agent.path and agent.login and agent.login.cost_basis == "api" and idle:
             told = f"{agent.name} uses {agent.login.place} and is paid by the token, though your subscription is there too ({idle.place})"
-            found.append(Check("billing", "note", told, f"unset {agent.login.place}"))
+            remedy = f"devsh auth {agent.name} --remove" if agent.login.is_stored else f"unset {agent.login.place}"
+            found.append(Check("billing", "note", told, remedy))
     return found
 
 

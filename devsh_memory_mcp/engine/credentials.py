@@ -5,35 +5,51 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter, Provider
 from devsh_memory_mcp.agents.catalogue import PROVIDERS
-from devsh_memory_mcp.domain.records import Credential, Permissions, Repository
+from devsh_memory_mcp.domain.records import Billing, Credential, Permissions, Repository
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
-from devsh_memory_mcp.errors import InvalidRequest, NotAvailable
+from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, SettingsInvalid
 from devsh_memory_mcp.inventory import find_agents
+from devsh_memory_mcp.logins import find_stored
 from devsh_memory_mcp.shim.wall import find_program
 
 SANDBOX_VARIABLE = "IS_SANDBOX"  # 1 is the user's word that this machine is one: claude asks for it before it lets root do anything
 
 
 def lendable(environment: Mapping[str, str]) -> dict[str, str]:
-    """The credentials in an environment: what a face lends to the runner."""
-    return {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
+    """The credentials in an environment, and before them those of `devsh auth`: what a face lends to the runner."""
+    found = {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
+    with suppress(SettingsInvalid):  # who lends is not always who spawns, and that one is told
+        for provider in PROVIDERS:
+            found |= find_stored(provider.program, environment)
+    return found
 
 
-def find_credential(provider: Provider, environment: Mapping[str, str]) -> Credential | None:
-    """What its CLI would use by itself, in its own order: a variable, else the login that it keeps; None where none is seen."""
-    known = {name for every in PROVIDERS for name, _ in every.variables} - {name for name, _ in provider.variables}
-    found = (login for agent in find_agents(environment) if agent.name == provider.program for login in agent.logins)
-    login = next((login for login in found if login.place not in known), None)
+def find_credential(provider: Provider, environment: Mapping[str, str], billing: Billing | None = None) -> Credential | None:
+    """What was stored for it, else what its CLI would use by itself: a variable, the login that it keeps; SettingsInvalid.
+
+    With `billing` the first of them that is paid so; InvalidRequest where there is none.
+    """
+    find_stored(provider.program, environment)  # raises where it cannot be used: nobody runs on another login than he believes
+    own = {None, *(name for name, _ in provider.variables)}  # opencode's keys are those of its models' providers
+    found = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
+    logins = [login for login in found if login.variable in own]
+    login = next((login for login in logins if billing in (None, login.cost_basis)), None)
+    if login is None and billing is not None:
+        what = "a subscription" if billing == "subscription" else "a key"
+        raise InvalidRequest(
+            f"No login of {provider.program} was found that {what} pays for.",
+            next_step=f"devsh auth {provider.program} --billing {billing}",
+        )
     if login is None:
         return None
-    value = environment.get(login.place)
-    return Credential(variable=login.place if value else None, fingerprint=value and fingerprint(value), cost_basis=login.cost_basis)
+    return Credential(variable=login.variable, fingerprint=login.value and fingerprint(login.value), cost_basis=login.cost_basis)
 
 
 def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -96,12 +112,14 @@ class Standing(NamedTuple):
         return {"credential": self.credential, "allow": self.allow, "hide": self.hide}
 
 
-def find_standing(state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str]) -> Standing:
-    """For an agent of that kind, on that repository, spawned by whoever has that environment."""
+def find_standing(
+    state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str], billing: Billing | None = None
+) -> Standing:
+    """For an agent of that kind, on that repository, spawned by whoever has that environment, and paid as he said."""
     provider = adapter.provider
     if provider is None:
         return Standing()
-    credential = find_credential(provider, environment)
+    credential = find_credential(provider, environment, billing)
     allow, hide = trusted_rules(provider, repository, environment), servers_of_user(provider, environment)
     return Standing(credential, allow, hide, login_warnings(state, provider, credential))
 

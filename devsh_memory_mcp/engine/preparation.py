@@ -12,7 +12,7 @@ from devsh_memory_mcp.agents.adapter import Adapter
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain.names import ALPHABET, FALLBACK_BRANCH_PREFIX, HEAD, branch_name, checked_id, new_task_id, new_task_run_id
-from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Repository, TaskSpec
+from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Billing, Repository, TaskSpec
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
@@ -96,7 +96,7 @@ class Preparation:
         else:
             repository, warnings = await self._repository(request, inherited, task_id, settings_of)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
-        standing = find_standing(state, adapter, repository, self.caller.environment)
+        standing = find_standing(state, adapter, repository, self.caller.environment, _billing(request, here, adapter))
         spec = _asked_for(request, agent_name, here, there).model_copy(
             update={
                 "repository": repository,
@@ -167,6 +167,13 @@ def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Se
         keep=request.keep,
         keep_days=here.keep_days,
     )
+
+
+def _billing(request: SpawnRequest, here: Settings, adapter: Adapter) -> Billing | None:
+    """Who is to pay; of a setting a script takes no notice."""
+    if request.billing is not None and adapter.provider is None:
+        raise InvalidRequest("A script is run, which nobody is billed for.", next_step="Leave `billing` out.")
+    return request.billing or here.billing
 
 
 def _opens_pull_request(request: SpawnRequest, repository: Repository | None, there: Settings | None) -> bool:
@@ -242,6 +249,7 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         include_dirty=task.include_dirty,
         keep=task.keep,
         permissions=task.permissions,
+        billing=task.billing,
         open_pr=task.open_pr,
         sandbox=task.sandbox or request.defaults.sandbox,
         network=task.network or request.defaults.network,

@@ -1,4 +1,4 @@
-"""What only a system call can say: who adopts the orphans below us, who dies with his parent, what a process is called.
+"""What only a system call can say: who adopts the orphans below us, who dies with his parent, who may look into a process, its name.
 
 Linux has all of it; elsewhere they are left out, and a tree is found by its mark in the environment.
 """
@@ -9,6 +9,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -31,6 +32,11 @@ def call_oneself(name: str) -> None:
     """What lists of processes show beside the command line; at most 15 characters."""
     if _libc is not None:
         _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
+
+
+def hide() -> None:
+    """Lets nobody but root look into this process: not its memory, nor its descriptors, nor its environment."""
+    _control(_PR_SET_DUMPABLE, 0)
 
 
 def _control(option: int, value: int) -> None:

@@ -21,7 +21,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
     words = "--agent shell/sh --repo owner/repo --branch next --pr-title Title --priority 0 --depends-on ns1 --depends-on ns2 --name mine"
     more = (
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
-        " --permissions bypass --verify check --stall-timeout 5m --max-turns 30 --max-cost-usd 2.50"
+        " --permissions bypass --billing api --verify check --stall-timeout 5m --max-turns 30 --max-cost-usd 2.50"
         " --sandbox required --network off --mount /a --mount /b:rw"
     )
     assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "--open-pr", "do it").code == 0
@@ -45,6 +45,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "include_dirty": True,
         "keep": True,
         "permissions": "bypass",
+        "billing": "api",
         "open_pr": True,
         "resume": "ns1",
         "sandbox": "required",

@@ -26,6 +26,7 @@ REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"agent_name": "gemini/2.5-pro"}, "unknown_agent", "'gemini/2.5-pro'"),
     ({"agent_name": "acp/'"}, "unknown_agent", "There is no agent"),
     ({"permissions": "bypass"}, "invalid_request", "is asked for no permission"),
+    ({"billing": "api"}, "invalid_request", "nobody is billed for"),
     ({"depends_on": ("nope",)}, "unknown_dependency", "There is no task 'nope'"),
     ({"depends_on": ("../../etc/passwd",)}, "invalid_id", "is not a valid task id"),
     ({"depends_on": ("a\0b",)}, "invalid_id", "Ids are 1 to 64 letters"),

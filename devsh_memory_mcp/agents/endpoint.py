@@ -1,0 +1,63 @@
+"""Where the programs behind agents find their provider's API, and how each kind of credential is shown to it.
+
+What a broker needs to stand between: the variable that leads to it, what of the API an agent asks for, the header of the credential.
+"""
+
+import types
+import typing
+
+BEARER, KEY, GOOGLE_KEY = "bearer", "x-api-key", "x-goog-api-key"
+
+
+class Endpoint(typing.NamedTuple):
+    """One program's API.
+
+    `address_variable` is where the program reads its address, the caller's own above all; None where it is told by other means.
+    `headers` has the header for each variable that may hold a credential. `own_variable` takes a placeholder for the login that the
+    program keeps itself, in `login_file`; None where it needs a file of its own. `at` is the path of the address inside.
+    """
+
+    program: str
+    address: str
+    address_variable: str | None
+    paths: tuple[str, ...]
+    headers: typing.Mapping[str, str]
+    own_variable: str | None = None
+    login_file: tuple[str, str, str] | None = None  # the variable that names its directory, that below the user's, the file's name
+    at: str = ""
+
+
+CLAUDE = Endpoint(
+    program="claude",
+    address="https://api.anthropic.com",
+    address_variable="ANTHROPIC_BASE_URL",
+    # Above all not what makes keys of a login: an agent could keep one.
+    paths=("/v1/messages", "/v1/models", "/api/hello"),
+    headers=types.MappingProxyType(
+        {"ANTHROPIC_AUTH_TOKEN": BEARER, "ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_OAUTH_TOKEN": BEARER},
+    ),
+    own_variable="CLAUDE_CODE_OAUTH_TOKEN",
+    login_file=("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
+)
+CODEX = Endpoint(
+    program="codex",
+    address="https://api.openai.com/v1",
+    address_variable="OPENAI_BASE_URL",  # which our adapter makes its command line of
+    paths=("/responses", "/models", "/chat/completions"),
+    headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
+    at="/v1",
+)
+CODEX_LOGIN = CODEX._replace(
+    address="https://chatgpt.com/backend-api/codex",
+    address_variable=None,
+    headers=types.MappingProxyType({}),
+    login_file=("CODEX_HOME", ".codex", "auth.json"),
+)
+GEMINI = Endpoint(
+    program="gemini",
+    address="https://generativelanguage.googleapis.com",
+    address_variable="GOOGLE_GEMINI_BASE_URL",
+    paths=("/v1beta/models", "/v1/models"),
+    headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY, "GOOGLE_API_KEY": GOOGLE_KEY}),
+)
+ENDPOINTS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program: each for each in (CLAUDE, CODEX, GEMINI)})

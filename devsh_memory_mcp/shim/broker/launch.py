@@ -1,0 +1,95 @@
+"""From what an agent would be logged in with to a broker's plan and to what the agent gets instead. Pure, but for what is random."""
+
+import os
+import re
+import typing
+
+from devsh_memory_mcp.agents.endpoint import BEARER, Endpoint
+from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
+
+PORT = 8123  # inside a network of the agent's own, where every port is free
+_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_NEARBY = "127.0.0.1,localhost,::1"
+
+
+class Launch(typing.NamedTuple):
+    """The broker's plan, and the variables that replace the credential in the agent's environment.
+
+    `address` and `placeholder` are for programs that are told by their command line or a file; None where there is nothing to be
+    logged in with.
+    """
+
+    plan: Plan
+    environment: dict[str, str]
+    address: str | None = None
+    placeholder: str | None = None
+
+
+def prepare(
+    endpoint: Endpoint | None,
+    secrets: typing.Mapping[str, str],
+    environment: typing.Mapping[str, str],
+    port: int,
+    allow: typing.Sequence[str] = (),
+    *,
+    is_alone: bool = True,
+) -> Launch:
+    """For an agent whose broker listens on 127.0.0.1:`port`; `environment` is its caller's, as far as that was recorded.
+
+    `is_alone` says that nobody else is in its network, which connections to allowed hosts ask for: they carry no credential.
+    """
+    base = f"http://127.0.0.1:{port}"
+    proxies = _proxies(base) if is_alone and allow else {}
+    plan = Plan((), tuple(allow) if is_alone else (), *_outside(environment))
+    if endpoint is None:
+        return Launch(plan, proxies)
+    found = _source(endpoint, secrets, environment)
+    own = environment.get(endpoint.address_variable) if endpoint.address_variable else None
+    address = own or endpoint.address
+    if found is None or not _ADDRESS.fullmatch(address):
+        return Launch(plan, proxies)
+    variable, source = found
+    placeholder = f"devsh-{os.urandom(16).hex()}"
+    # What a gateway of the caller's own calls its paths is not known.
+    route = Route(endpoint.program, address, placeholder, source, endpoint.at, () if own else endpoint.paths)
+    inside = {endpoint.address_variable: f"{base}{endpoint.at}"} if endpoint.address_variable else {}
+    shown = {variable: placeholder} if variable else {}
+    return Launch(plan._replace(routes=(route,)), {**proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder)
+
+
+def _source(
+    endpoint: Endpoint, secrets: typing.Mapping[str, str], environment: typing.Mapping[str, str]
+) -> tuple[str | None, Source] | None:
+    for variable, header in endpoint.headers.items():
+        if secrets.get(variable):
+            return variable, Source(header, secrets[variable])
+    path = _login_path(endpoint, environment)
+    if path is None:
+        return None
+    return endpoint.own_variable, Source(BEARER, login_file=path, login=endpoint.program)
+
+
+def _login_path(endpoint: Endpoint, environment: typing.Mapping[str, str]) -> str | None:
+    if endpoint.login_file is None:
+        return None
+    variable, below, name = endpoint.login_file
+    home = environment.get("HOME")
+    directory = environment.get(variable) or (f"{home}/{below}" if home else None)
+    return f"{directory}/{name}" if directory else None
+
+
+def _proxies(base: str) -> dict[str, str]:
+    named = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"), base)
+    return {**named, "no_proxy": _NEARBY, "NO_PROXY": _NEARBY}
+
+
+def _outside(environment: typing.Mapping[str, str]) -> tuple[str | None, str, str | None, str | None, str | None]:
+    """The caller's own way out, in the order of the plan."""
+    get = environment.get
+    return (
+        get("https_proxy") or get("HTTPS_PROXY") or get("all_proxy") or get("ALL_PROXY"),
+        get("no_proxy") or get("NO_PROXY") or "",
+        get("SSL_CERT_FILE"),
+        get("SSL_CERT_DIR"),
+        get("NODE_EXTRA_CA_CERTS"),
+    )
