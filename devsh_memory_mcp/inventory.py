@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from devsh_memory_mcp.agents.catalogue import PLANNED_PROVIDERS, SHELLS
+from devsh_memory_mcp.agents.catalogue import SHELLS
 from devsh_memory_mcp.agents.claude import PROVIDER as CLAUDE
 from devsh_memory_mcp.agents.codex import PROVIDER as CODEX
+from devsh_memory_mcp.agents.gemini import PROVIDER as GEMINI
+from devsh_memory_mcp.agents.opencode import PROVIDER as OPENCODE
 from devsh_memory_mcp.config import home_directory
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.logins import KINDS as STORED_KINDS
@@ -92,7 +94,7 @@ def in_words(environment: Environment) -> str:
     """What may be named as an agent here, for a model: the CLIs that are there, whether they are logged in, who pays."""
     said = []
     for agent in find_agents(environment):
-        if agent.path is not None and agent.name not in PLANNED_PROVIDERS:
+        if agent.path is not None:
             login = agent.login.payer if agent.login else "no login was found"
             said.append(f"{agent.name}/<model> ({login})")
     scripts = ", ".join(f"shell/{shell}" for shell in SHELLS)
@@ -138,7 +140,7 @@ def _codex_login(environment: Environment) -> Login | None:
 
 
 def _gemini_login(environment: Environment) -> Login | None:
-    path = home_directory(environment) / ".gemini" / "oauth_creds.json"
+    path = home_directory(environment) / GEMINI.home / GEMINI.login_file
     return Login(str(path), "subscription") if _json(path) else None
 
 
@@ -172,20 +174,21 @@ KINDS = (
         CODEX.login,
     ),
     Kind(
-        "opencode",
-        (_opencode_login, _variable("ANTHROPIC_API_KEY", "api"), _variable("OPENAI_API_KEY", "api")),
-        "npm install -g opencode-ai",
-        "opencode auth login",
+        OPENCODE.program,
+        (*(_variable(name, basis) for name, basis in OPENCODE.variables), _opencode_login),
+        OPENCODE.install,
+        OPENCODE.login,
     ),
     Kind(
-        "gemini",
-        (_variable("GEMINI_API_KEY", "api"), _variable("GOOGLE_API_KEY", "api"), _gemini_login),
-        "npm install -g @google/gemini-cli",
-        "gemini",
+        GEMINI.program,
+        (*(_variable(name, basis) for name, basis in GEMINI.variables), _gemini_login),
+        GEMINI.install,
+        GEMINI.login,
     ),
 )
 # The variables that hold what agents' CLIs log in with. Their names may be written down, their values never.
 CREDENTIALS = (
     "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR",
-    "CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY",
+    "CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENROUTER_API_KEY",
+    "OPENCODE_API_KEY",
 )  # fmt: skip

@@ -177,6 +177,9 @@ _CONDUCT = {
     "agent.shell": "shell/bash and shell/sh run the prompt as a script",
     "agent.claude": "claude/… runs Claude Code",
     "agent.codex": "codex/… runs Codex",
+    "agent.opencode": "opencode/… runs opencode",
+    "agent.gemini": "gemini/… runs Gemini CLI",
+    "agent.acp": "acp/<command> runs any agent that speaks the Agent Client Protocol",
     "skill.file": ".agents/skills/devsh-orchestrator/SKILL.md tells an agent how to use it",
     "skill.symlink": ".claude/skills/devsh-orchestrator is a link to it",
 }

@@ -115,6 +115,11 @@ class Talk(typing.Protocol):
         """Whether the agent has answered all that was said to it: its stdin is closed then."""
         ...
 
+    @property
+    def lingers(self) -> bool:
+        """Whether it may stay for ever when its stdin is closed: it is asked to leave then, and that is no failure."""
+        ...
+
     def hear(self, line: bytes) -> typing.Sequence[Fact]:
         """What a line of its output says; nothing where it is of no known kind."""
         ...
@@ -159,9 +164,13 @@ class Provider(typing.NamedTuple):
 
 
 class Adapter(typing.Protocol):
-    """One kind of agent. Those that take messages have a talk; the others are judged by their ending."""
+    """One kind of agent. Those that take messages have a talk; the others are judged by their ending.
+
+    One that keeps sessions can go on with an ended one, in another checkout too.
+    """
 
     takes_messages: bool
+    keeps_sessions: bool
 
     @property
     def provider(self) -> Provider | None:

@@ -11,6 +11,7 @@ from devsh_memory_mcp.agents.adapter import SERVER, Assignment, Command, Ending,
 from devsh_memory_mcp.agents.claude_model import model_name
 from devsh_memory_mcp.agents.claude_talk import ClaudeTalk, user_line
 from devsh_memory_mcp.agents.claude_words import narrate
+from devsh_memory_mcp.agents.permitted import COMMANDS
 
 PERMISSION_MODES = {"acceptEdits": "acceptEdits", "bypass": "bypassPermissions"}
 PROVIDER = Provider(
@@ -27,15 +28,8 @@ PROVIDER = Provider(
     many="`claude setup-token` gives a token for many: put it into CLAUDE_CODE_OAUTH_TOKEN",
     refuses_root=True,
 )
-# What needs no asking beside edits and what the CLI itself takes for reading: to commit, and to run a project's own tests.
-ALLOWED = (
-    f"mcp__{SERVER}", "Bash(git add:*)", "Bash(git commit:*)",
-    "Bash(npm test:*)", "Bash(npm run test:*)", "Bash(yarn test:*)", "Bash(pnpm test:*)", "Bash(npx vitest:*)", "Bash(npx jest:*)",
-    "Bash(pytest:*)", "Bash(python -m pytest:*)", "Bash(python3 -m pytest:*)", "Bash(python -m unittest:*)",
-    "Bash(python3 -m unittest:*)", "Bash(uv run pytest:*)", "Bash(tox:*)", "Bash(go test:*)", "Bash(go vet:*)", "Bash(cargo test:*)",
-    "Bash(cargo check:*)", "Bash(make test:*)", "Bash(make check:*)", "Bash(just test:*)", "Bash(just check:*)", "Bash(mvn test:*)",
-    "Bash(gradle test:*)", "Bash(./gradlew test:*)", "Bash(dotnet test:*)", "Bash(bundle exec rspec:*)", "Bash(mix test:*)",
-)  # fmt: skip
+# What needs no asking beside edits and what the CLI itself takes for reading.
+ALLOWED = (f"mcp__{SERVER}", *(f"Bash({command}:*)" for command in COMMANDS))
 _RETRIES = "4"  # of the API within the CLI; its own ten last three minutes where a key is refused
 
 
@@ -43,6 +37,7 @@ class Claude:
     """Runs `claude -p` with one model."""
 
     takes_messages = True
+    keeps_sessions = True
     provider = PROVIDER
 
     def __init__(self, model: str) -> None:

@@ -47,6 +47,8 @@ def _line(document: Json) -> bytes:
 class ClaudeTalk:
     """See `adapter.Talk`."""
 
+    lingers = False
+
     def __init__(self, session: Session | None, cost_basis: str) -> None:
         self._session = session
         self._cost_basis = cost_basis

@@ -31,6 +31,7 @@ class Codex:
     """Runs `codex app-server` with one model."""
 
     takes_messages = True
+    keeps_sessions = True
     provider = PROVIDER
 
     def __init__(self, model: str) -> None:

@@ -34,6 +34,8 @@ State = typing.Literal["opening", "idle", "starting", "working", "stopping", "ov
 class CodexTalk:
     """See `adapter.Talk`."""
 
+    lingers = False
+
     def __init__(self, model: str, assignment: Assignment) -> None:
         self._model = model
         self._assignment = assignment

@@ -10,6 +10,7 @@ class Shell:
     """Runs the prompt with one shell; it cannot be spoken to while it runs."""
 
     takes_messages = False
+    keeps_sessions = False
     provider = None
 
     def __init__(self, shell: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import anyio
 import click
 
-from devsh_memory_mcp.agents.catalogue import PLANNED_PROVIDERS
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.asking import ask, interruptible
 from devsh_memory_mcp.cli.demo_plan import PLAN, choose_repository
@@ -92,7 +91,7 @@ def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord
 
 def real_work(environment: Mapping[str, str]) -> str:
     """Which agent with a model could be handed work here, and by what command; else how to get one."""
-    agents = [agent for agent in find_agents(environment) if agent.name not in PLANNED_PROVIDERS]
+    agents = find_agents(environment)
     ready = next((agent for agent in agents if agent.path and agent.login), None)
     if ready is not None and ready.login is not None:
         model = "haiku" if ready.name == "claude" else "default"

@@ -3,7 +3,6 @@
 import anyio
 import click
 
-from devsh_memory_mcp.agents.catalogue import PLANNED_PROVIDERS
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.group import command
 from devsh_memory_mcp.cli.output import write_json
@@ -44,8 +43,6 @@ def _agent(agent: AgentCli, checkup: Checkup) -> tuple[str, str, str, str | None
     if agent.path is None:
         return "note", agent.name, "is not on your PATH", agent.kind.install
     said = f"{checkup.versions.get(agent.name, 'does not answer')}, {agent.path}"
-    if agent.name in PLANNED_PROVIDERS:
-        return "note", agent.name, f"{said}; this release cannot start it yet", None
     if agent.login is None:
         return "note", agent.name, f"{said}; no login was found", agent.kind.log_in
     return "ok", agent.name, f"{said}; {_login(agent.login)}", None
@@ -71,7 +68,7 @@ def _document(checkup: Checkup) -> dict[str, object]:
                 "name": agent.name,
                 "path": agent.path,
                 "version": checkup.versions.get(agent.name),
-                "usable": agent.name not in PLANNED_PROVIDERS and agent.path is not None and agent.login is not None,
+                "usable": agent.path is not None and agent.login is not None,
                 "logins": [{"place": login.place, "costBasis": login.cost_basis, "plan": login.plan} for login in agent.logins],
             }
             for agent in checkup.agents

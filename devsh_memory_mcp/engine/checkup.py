@@ -18,6 +18,7 @@ from typing import Literal
 import anyio
 from anyio import to_thread
 
+from devsh_memory_mcp.agents.adapter import Provider
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.clients.claude import find_server
 from devsh_memory_mcp.config import Caller, memory_root
@@ -180,13 +181,22 @@ def _default_agent(caller: Caller) -> Check:
         return Check("default agent", "missing", error.message, "devsh config set default_agent claude/haiku-4.5")
     if provider is None:
         return Check("default agent", "ok", f"{name}: the prompt is a script, no login is needed")
-    found = next(agent for agent in find_agents(caller.environment) if agent.name == provider.program)
+    found = next((agent for agent in find_agents(caller.environment) if agent.name == provider.program), None)
+    if found is None:
+        return _any_command(caller, name, provider)
     if found.path is None:
         remedy = f"{provider.install} (or, without a model: devsh config set default_agent shell/bash)"
         return Check("default agent", "missing", f"{name} needs {provider.program}, which is not on your PATH", remedy)
     if found.login is None:
         return Check("default agent", "missing", f"{name} has no login that can be seen", provider.login)
     return Check("default agent", "ok", f"{name}, {found.login.payer} ({found.login.place})")
+
+
+def _any_command(caller: Caller, name: str, provider: Provider) -> Check:
+    """For an agent of which no more is known than its command."""
+    if shutil.which(provider.program, path=caller.environment.get("PATH", os.defpath)) is None:
+        return Check("default agent", "missing", f"{name} needs {provider.program}, which is not on your PATH", provider.install)
+    return Check("default agent", "ok", f"{name}, whoever pays there: of its login nothing is known")
 
 
 def _server(caller: Caller) -> list[Check]:

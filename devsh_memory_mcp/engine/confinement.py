@@ -59,8 +59,10 @@ def login_warnings(confined: Confined, adapter: Adapter, credential: Credential 
     provider = adapter.provider
     if confined.sandbox == "none" or provider is None or (credential is not None and credential.variable is not None):
         return ()
-    variables = " or ".join(name for name, _ in provider.variables)
-    return (f"{provider.program}'s own login is in your home, which is not there in a sandbox; put one into {variables}.",)
+    told = f"{provider.program}'s own login is in your home, which is not there in a sandbox"
+    if not provider.variables:
+        return (f"{told}.",)
+    return (f"{told}; put one into {' or '.join(name for name, _ in provider.variables)}.",)
 
 
 def expected(spec: TaskSpec) -> str:

@@ -37,7 +37,9 @@ def find_credential(provider: Provider, environment: Mapping[str, str], billing:
     With `billing` the first of them that is paid so; InvalidRequest where there is none.
     """
     find_stored(provider.program, environment)  # raises where it cannot be used: nobody runs on another login than he believes
-    logins = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
+    own = {None, *(name for name, _ in provider.variables)}  # opencode's keys are those of its models' providers
+    found = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
+    logins = [login for login in found if login.variable in own]
     login = next((login for login in logins if billing in (None, login.cost_basis)), None)
     if login is None and billing is not None:
         what = "a subscription" if billing == "subscription" else "a key"
@@ -70,8 +72,11 @@ def servers_of_user(provider: Provider, environment: Mapping[str, str]) -> tuple
         return ()
     given = environment.get(provider.home_variable)
     home = Path(given) if given else Path(environment.get("HOME", "")) / provider.home
+    path = home / provider.servers_file
+    if path.suffix == ".json":
+        return tuple(sorted(_at(_document(path), "mcp")))
     try:
-        found = tomllib.loads((home / provider.servers_file).read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ()
     return tuple(sorted(_at(found, "mcp_servers")))
@@ -128,7 +133,7 @@ def permission_warnings(agent_name: str, permissions: Permissions | None) -> tup
 def check_program(adapter: Adapter, agent_name: str, environment: Mapping[str, str]) -> None:
     """NotAvailable where the agent's program is not on the caller's PATH."""
     provider = adapter.provider
-    if provider is not None and find_program(provider.program, environment) == provider.program:
+    if provider is not None and not os.access(find_program(provider.program, environment), os.X_OK):
         raise NotAvailable(
             f"{agent_name} needs the program {provider.program!r}, which is not on your PATH.",
             next_step=f"Install it: {provider.install}. `devsh doctor` shows what else is missing.",
@@ -137,6 +142,8 @@ def check_program(adapter: Adapter, agent_name: str, environment: Mapping[str, s
 
 def login_warnings(state: State, provider: Provider, credential: Credential | None) -> tuple[str, ...]:
     """What there is to say of a login before the agent starts."""
+    if credential is None and not provider.variables:
+        return ()  # of a command that is any agent's nothing can be seen
     if credential is None:
         return (f"No login of {provider.program} was found; if it fails: {provider.login}.",)
     if credential.variable is not None:

@@ -32,6 +32,11 @@ def resumed_task(state: State, request: SpawnRequest) -> Task | None:
     if not find_adapter(task.spec.agent_name).takes_messages:
         next_step = "Spawn a task that works on its branch: `--branch`, or `--depends-on` where it has completed."
         raise Conflict(f"{name} was a script of {task.spec.agent_name}, which keeps no session.", next_step=next_step)
+    if not find_adapter(task.spec.agent_name).keeps_sessions:
+        next_step = "Spawn a task that works on its branch (`--branch`) and is told what matters of it."
+        raise Conflict(
+            f"{name} was of {task.spec.agent_name}, whose sessions cannot be gone on with in another checkout.", next_step=next_step
+        )
     if not has_session(task):
         next_step = "Spawn a new task that says what is to be done."
         raise Conflict(f"{name} ended before its agent had a session ({task.reason or task.status.value}).", next_step=next_step)

@@ -13,6 +13,7 @@ from devsh_memory_mcp.shim.report import Reports
 from devsh_memory_mcp.shim.rundir import Letter
 from devsh_memory_mcp.shim.wall import Wall
 
+_LEAVES_WITHIN = 3.0  # seconds for an agent that may linger, when its input is closed
 _BETWEEN = 1.0  # seconds between two reports of what it does
 _MOST = 40_000  # of them in an attempt
 _LIVE = ("activity", "usage")
@@ -32,6 +33,7 @@ class Conversation:
         self._waiting: list[Letter] = []
         self._due: dict[str, Fact] = {}
         self._timer: Timer | None = None
+        self._is_hushed = False
         self._told = 0
 
     def begin(self, talk: Talk, wall: Wall) -> None:
@@ -42,7 +44,9 @@ class Conversation:
             self.deliver(letter)
 
     def deliver(self, letter: Letter) -> None:
-        """Says what a letter says; the receipt comes later, from the agent."""
+        """Says what a letter says; the receipt comes later, from the agent. One that has been let go hears nothing more."""
+        if self._is_hushed:
+            return
         if self._talk is None or self._wall is None:
             self._waiting.append(letter)
         else:
@@ -61,8 +65,14 @@ class Conversation:
         owed = self._talk.owed()
         if owed and self._wall is not None:
             self._wall.say(owed)
-        if self._talk.is_over and self._wall is not None:
-            self._wall.hush()
+        if self._talk.is_over and self._wall is not None and not self._is_hushed:
+            self._hush(self._wall, lingers=self._talk.lingers)
+
+    def _hush(self, wall: Wall, *, lingers: bool) -> None:
+        self._is_hushed = True
+        wall.hush()
+        if lingers:
+            self._loop.at(time.monotonic() + _LEAVES_WITHIN, wall.dismiss)
 
     def end(self) -> None:
         """What was not told yet, now that nothing follows."""

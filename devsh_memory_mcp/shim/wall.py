@@ -89,6 +89,11 @@ class Wall:
         if self._feed is not None:
             self._feed.close()
 
+    def dismiss(self) -> None:
+        """The command has nothing more to do, and its tree is ended."""
+        if not self.has_ended:
+            self._order(guard.KILL)
+
     @property
     def has_ended(self) -> bool:
         """Whether the command's own process is over, or nobody is left to say so."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tests.doubles import model_answer, responses_answer
+from tests.doubles import gemini_answer, model_answer, responses_answer
+from tests.doubles.gemini_request import GeminiRequest
 from tests.doubles.model_request import Request
 from tests.doubles.model_script import Error, Turn
 from tests.doubles.responses_request import ResponsesRequest
@@ -28,4 +29,7 @@ RESPONSES = Dialect(
     responses_answer.error_body,
     responses_answer.refusal,
     responses_answer.beside,
+)
+GEMINI = Dialect(
+    GeminiRequest, gemini_answer.message, gemini_answer.frames, gemini_answer.error_body, gemini_answer.refusal, gemini_answer.beside
 )

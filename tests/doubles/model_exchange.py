@@ -57,7 +57,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif turn.error:
             self._send(turn.error.status, self._dialect.error_body(turn.error), turn.error.headers)
-        elif request.body.get("stream"):
+        elif request.is_streamed:
             self._stream(list(self._dialect.frames(self._dialect.message(turn, request))), turn)
         else:
             self._send(200, self._dialect.message(turn, request), turn.headers)

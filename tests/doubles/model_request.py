@@ -19,6 +19,10 @@ class Request(NamedTuple):
         return self.method == "POST" and self.path.partition("?")[0] == "/v1/messages"
 
     @property
+    def is_streamed(self) -> bool:
+        return bool(self.body.get("stream"))
+
+    @property
     def credential(self) -> tuple[str, str]:
         """Its kind, `api key`, `bearer` or `none`, and what it is."""
         if key := self.headers.get("x-api-key"):

@@ -15,11 +15,16 @@ LARGE = 10 * 1024 * 1024
 
 
 REFUSED: tuple[tuple[dict[str, object], str, str], ...] = (
-    ({"agent_name": "shell/zsh"}, "unknown_agent", "Known are claude/<model>, codex/<model>, shell/bash, shell/sh"),
+    (
+        {"agent_name": "shell/zsh"},
+        "unknown_agent",
+        "Known are claude/<model>, codex/<model>, opencode/<provider>/<model>, gemini/<model>, acp/<command>, shell/bash",
+    ),
     ({"agent_name": "shel/bash"}, "unknown_agent", "Did you mean 'shell/bash'?"),
     ({"agent_name": "a" * LARGE}, "unknown_agent", "There is no agent 'aaa"),
     ({"agent_name": "claude/sonet-4.5"}, "unknown_agent", "Did you mean 'claude/sonnet-4.5'?"),
-    ({"agent_name": "gemini/pro"}, "not_available", "cannot start 'gemini/pro' yet"),
+    ({"agent_name": "gemini/2.5-pro"}, "unknown_agent", "'gemini/2.5-pro'"),
+    ({"agent_name": "acp/'"}, "unknown_agent", "There is no agent"),
     ({"permissions": "bypass"}, "invalid_request", "is asked for no permission"),
     ({"billing": "api"}, "invalid_request", "nobody is billed for"),
     ({"depends_on": ("nope",)}, "unknown_dependency", "There is no task 'nope'"),

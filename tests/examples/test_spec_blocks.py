@@ -64,10 +64,9 @@ devsh orchestrate spawn \
 
 
 @pytest.mark.promise("cli.spawn.agent")
-def test_an_agent_of_a_later_release_is_refused_in_words_at_every_step_of_the_pipeline(terminal):
-    ran = terminal.run(PIPELINE.replace("shell/bash", "gemini/gemini-3-pro"))
-    assert ran.code == 4
-    assert "This release cannot start 'gemini/gemini-3-pro' yet." in ran.err
+def test_an_agent_that_there_is_none_of_is_refused_in_words_at_every_step_of_the_pipeline(terminal):
+    ran = terminal.run(PIPELINE.replace("shell/bash", "cursor/composer"))
+    assert "There is no agent 'cursor/composer'." in ran.err
     assert "jq prints null" in ran.err
 
 
