@@ -16,8 +16,9 @@ from devsh_memory_mcp.shim.cell import Cell, find_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
-from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief, Stream
 from devsh_memory_mcp.shim.patience import Patience
@@ -74,6 +75,7 @@ class Attempt:
         self._streams: tuple[Stream, Stream] | None = None
         self._cell: Cell | None = None
         self._isolation = GUARD
+        self._cage = Cage(run.limits, marker(run), self._reports)
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
         self._active_ms: int | None = None
@@ -137,13 +139,15 @@ class Attempt:
             self._pulse.ring()  # the next one may be made
 
     def _make_cell(self) -> Cell | None:
-        """The agent's sandbox, with the checkout handed over to it; None where it has none, and then a warning says why."""
+        """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings say what is missing."""
+        told = self._cage.make()
         cell, warning = find_cell(self._run, self._place.directory, self._place.bubblewrap)
         if cell is not None:
             cell.furnish()
             self._isolation = BUBBLEWRAP
-        if warning is not None and self._prepared is not None:
-            self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, warning))
+        told = (*told, *([] if warning is None else [warning]))
+        if self._prepared is not None:
+            self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, *told))
         return cell
 
     def _set_up(self, command: str) -> Verdict | None:
@@ -197,10 +201,11 @@ class Attempt:
 
     def _stand(self, task: Task) -> Wall:
         """A guard, on disk before anything can run behind it."""
+        task = task._replace(bounds=self._cage.bounds)
         wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task), self._place.lock)
         self._wall = wall
         try:
-            self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation})
+            self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation, **self._cage.facts()})
         except OSError:
             wall.end(0.0)
             raise
@@ -242,7 +247,7 @@ class Attempt:
         patience.end()
 
     def _tell_start(self, wall: Wall) -> None:
-        facts = {"monotonic": time.monotonic(), "isolation": self._isolation}
+        facts = {"monotonic": time.monotonic(), "isolation": self._isolation, **self._cage.facts()}
         try:
             self._reports.add("agent_started", process=census.identify(wall.command or 0), facts=facts)
         except OSError as error:  # the agent runs; a full disk is no reason to end it
@@ -328,6 +333,7 @@ class Attempt:
         if self._run.verify is not None and self._cause == "exit" and verdict.succeeded:
             saved, failure = end.save(saving, publish=False)
             verdict = verdict.despite(failure) if failure else self._verify(self._run.verify, verdict, saved)
+        self._cause, verdict = self._cage.judge(self._cause, verdict, self._agent)
         ended = self._ended(verdict)
         self._tell("ended", ended)
         if self._has_answer:
@@ -339,10 +345,11 @@ class Attempt:
             saved, failure = end.publish(saving, saved)
         if self._cell is not None:
             self._cell.take_back()
+        self._cage.remove(self._loop)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(
             ended.cause, self._started_at, ended.duration_ms, self._reports.last, ended.exit_code, ended.signal, out, error,
-            ended.active_ms, ended.verified, self._isolation,
+            ended.active_ms, ended.verified, self._isolation, self._cage.in_force,
         )  # fmt: skip
         written = end.write(facts, verdict.despite(failure), self._prepared, saved)
         self._pulse.leave()

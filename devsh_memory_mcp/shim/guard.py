@@ -20,6 +20,7 @@ import sys
 import typing
 
 from devsh_memory_mcp.shim import kernel, tree
+from devsh_memory_mcp.shim.bounds import Bounds, submit
 from devsh_memory_mcp.shim.gate import Gate
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
 from devsh_memory_mcp.shim.sandbox import GATE_MISSING, GATE_UP
@@ -39,6 +40,7 @@ class Errand(typing.NamedTuple):
     stdout: int
     stderr: int
     options: int | None = None
+    bounds: Bounds = Bounds()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -193,6 +195,7 @@ def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typin
             os._exit(127)
         os.setsid()
         _raise_oom_score()
+        submit(errand.bounds)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             with contextlib.suppress(OSError, ValueError):  # two belong to the C library

@@ -9,6 +9,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import census, guard, tree
+from devsh_memory_mcp.shim.bounds import Bounds
 from devsh_memory_mcp.shim.feed import Feed
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
@@ -33,6 +34,7 @@ class Task(typing.NamedTuple):
     stdin: bytes | None = None
     is_spoken_to: bool = False
     options: bytes | None = None
+    bounds: Bounds = Bounds()
 
 
 class Wall:
@@ -63,7 +65,7 @@ class Wall:
         options = None if task.options is None else _laid_out(task.options)
         errand = guard.Errand(
             find_program(task.argv[0], task.environment), task.argv, task.environment, task.directory,
-            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options,
+            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options, task.bounds,
         )  # fmt: skip
         gc.freeze()  # or the collector would touch, and so copy, every page that the two share
         pid = os.fork()
