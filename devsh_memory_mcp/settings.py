@@ -300,6 +300,8 @@ def _typed(key: str, text: str) -> object:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     if isinstance(default, int):
         return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else text
+    if key == "cpus" and re.fullmatch(r"\d{1,4}(\.\d{1,9})?", text):
+        return float(text) if "." in text else int(text)
     if isinstance(default, tuple):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text

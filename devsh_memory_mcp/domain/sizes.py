@@ -34,5 +34,13 @@ def _size(value: object) -> object:
     return parse_size(str(value)) if isinstance(value, str) or is_number else value
 
 
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,9})?", value.strip()):
+        raise ValueError(f"{value[:40]!r} is no number of processors: write 2, or 0.5 for half of one")
+    return float(value)
+
+
 Memory = Annotated[int, BeforeValidator(_size)]  # bytes
-Cpus = Annotated[float, Field(ge=0.01, le=1024, allow_inf_nan=False)]
+Cpus = Annotated[float, Field(ge=0.01, le=1024, allow_inf_nan=False), BeforeValidator(_number)]

@@ -36,7 +36,8 @@ def look(files: Files = FILES) -> tuple[bool, str, str | None]:
     """Whether all limits can be kept here, in words, and what gets the rest."""
     with Cage.on_trial(Limits(memory=1 << 30, cpus=1.0), files) as (kept, missing):
         parts = [*(["--memory"] if kept.memory else []), *(["--cpus"] if kept.cpus else [])]
-        held = f"{kept.by} keeps a whole agent to {' and '.join(parts)}, and to {kept.processes} processes" if parts else ""
+        most = f", with {kept.processes} processes at most" if kept.processes else ""
+        held = f"{' and '.join(parts)} hold{'s' * (len(parts) == 1)} for a whole agent{most} ({kept.by})" if parts else ""
         if missing is None:
             return True, held, None
         why = missing.why.partition(": ")[2].removesuffix(".")
