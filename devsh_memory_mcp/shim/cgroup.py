@@ -121,11 +121,16 @@ def own_places(files: Files) -> list[str]:
     """The directories of this process's own groups, and for v2 those above."""
     own, found = _own(files), []
     for mount in find_mounts(files):
-        name = mount.controllers[0] if mount.controllers else ""
+        name = next((controller for controller in mount.controllers if controller in own), "")
         found.append(directory := _seen(mount, own.get(name, "/")))
         while mount.version == 2 and directory != mount.point and directory != "/":  # noqa: PLR1714  a mount can have no end
             found.append(directory := os.path.dirname(directory))
     return found
+
+
+def offered(group: str, files: Files) -> list[str]:
+    """The controllers that a group of v2 has."""
+    return files.read(f"{group}/cgroup.controllers").split()
 
 
 def _plain(path: str) -> str:
@@ -163,7 +168,7 @@ def _unified(mount: Mount, group: str, name: str, wanted: typing.Sequence[str], 
 
 def _handed_down(directory: str, wanted: typing.Sequence[str], files: Files) -> tuple[str, ...]:
     """Of the wanted controllers those that groups in this one have, or have once it was asked. One with processes refuses that."""
-    known, path = files.read(f"{directory}/cgroup.controllers").split(), f"{directory}/cgroup.subtree_control"
+    known, path = offered(directory, files), f"{directory}/cgroup.subtree_control"
     for controller in wanted:
         if controller in known and controller not in files.read(path).split():
             with contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ RLIMIT = "rlimit"
 _GOES_WITHIN = 2.0  # seconds for the last of a group to be gone
 _FILES = Files()
 _SCOPE = "start it in a scope of your own: systemd-run --user --scope -p Delegate=yes devsh …"
+_ROOT = "run it as root, or on a machine with cgroup v2 and systemd"
 _PRIVILEGED = "in a container: start it with --privileged, or with /sys/fs/cgroup writable"
 
 
@@ -51,6 +52,7 @@ class Cage:
             return ()
         if self._limits.required:
             self._group.end()
+            self.in_force = None
             raise NoLimits(missing.why, next_step=f"What gets it: {missing.remedy}.")
         return (in_a_warning(missing),)
 
@@ -108,14 +110,15 @@ class Cage:
         return _remove(self._group, loop)
 
 
-def clear(reports: typing.Sequence[Report], loop: Loop, files: Files = _FILES) -> bool:
-    """The same for an attempt whose shim died. Whoever is still in its groups is killed."""
-    places: list[Place] = []
+def clear(reports: typing.Sequence[Report], name: str, loop: Loop, files: Files = _FILES) -> bool:
+    """The same for an attempt whose shim died. Whoever is still in its groups is killed. A report that is cut says less than is there."""
+    places = [Place(f"{directory}/{cgroup.PREFIX}{name}", 0, ()) for directory in cgroup.own_places(files)]
     for report in reports:
         if report.type == "limits":
             with contextlib.suppress(ValueError):
                 places += from_json(_Told, report.facts).groups
-    ours = [place for place in places if os.path.basename(place.directory).startswith(cgroup.PREFIX)]
+    there = {place.directory: place for place in places if os.path.isdir(place.directory)}
+    ours = [place for place in there.values() if os.path.basename(place.directory).startswith(cgroup.PREFIX)]
     return _remove(Group(ours, files), loop)
 
 
@@ -168,20 +171,23 @@ def _shortfall(kinds: typing.Sequence[str], limits: Limits, files: Files, failed
     ]
     if not parts:
         return None
-    why = _why(files, failed)
+    why = _why(kinds[0], files, failed)
     return Missing(f"Nothing here keeps it to {' or '.join(parts)}: {why.why}.", why.remedy)
 
 
-def _why(files: Files, failed: str | None) -> Missing:
+def _why(kind: str, files: Files, failed: str | None) -> Missing:
     """Why a controller is not to be had, and what gets it."""
-    is_root = os.geteuid() == 0
     mounts = cgroup.find_mounts(files)
     if sys.platform != "linux":
         return Missing("this system has no cgroups", "run the work on Linux, in a virtual machine for example")
-    if not mounts:
-        return Missing("there are no cgroups in sight", _PRIVILEGED if is_root else "as root: mount -t cgroup2 none /sys/fs/cgroup")
+    unified = next((mount.point for mount in mounts if mount.version == 2 and kind in cgroup.offered(mount.point, files)), None)
+    old = next((mount.point for mount in mounts if kind in mount.controllers), None)
+    remedy = _PRIVILEGED if os.geteuid() == 0 else _SCOPE if unified else _ROOT
+    point = unified or old
+    if point is None:
+        return Missing(f"no cgroups of {kind} are in sight", remedy)
     if failed is not None:
-        return Missing(failed, _PRIVILEGED if is_root else _SCOPE)
-    if not any(files.is_writable(place) for place in cgroup.own_places(files)):
-        return Missing(f"the cgroups in {mounts[0].point} cannot be written", _PRIVILEGED if is_root else _SCOPE)
-    return Missing(f"the cgroups in {mounts[0].point} do not hand it down", _PRIVILEGED if is_root else _SCOPE)
+        return Missing(failed, remedy)
+    if not any(files.is_writable(place) for place in cgroup.own_places(files) if f"{place}/".startswith(f"{point}/")):
+        return Missing(f"the cgroups in {point} cannot be written", remedy)
+    return Missing(f"the cgroups in {point} do not hand {kind} down", remedy)

@@ -38,7 +38,7 @@ def recover(run: Run, place: Place) -> bool:
     pulse.connect()
     reports, _ = rundir.read_lines(f"{place.directory}/{rundir.REPORT_FILE}", Report)
     _end_tree(run, place, reports)
-    limits.clear(reports, place.loop)
+    limits.clear(reports, git.marker(run), place.loop)
     prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)

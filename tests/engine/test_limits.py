@@ -77,9 +77,9 @@ async def test_a_batch_says_limits_for_all_or_for_one_and_they_are_told_while_it
 def test_what_cannot_be_kept_is_warned_of_and_refused_where_it_has_to_be(tmp_path: Path) -> None:
     machine = Cgroups(tmp_path)
     (told,) = limit_warnings(spec(), machine)
-    nothing = "Nothing here keeps it to 64 MB of memory (only each process alone): there are no cgroups in sight. What gets it: "
+    nothing = "Nothing here keeps it to 64 MB of memory (only each process alone): no cgroups of memory are in sight. What gets it: "
     assert told.startswith(nothing)
-    with pytest.raises(NoLimits, match="there are no cgroups in sight") as refused:
+    with pytest.raises(NoLimits, match="no cgroups of memory are in sight") as refused:
         limit_warnings(spec(sandbox="required"), machine)
     assert refused.value.code == "no_limits"
     assert "What gets it: " in refused.value.next_step
@@ -98,16 +98,16 @@ def test_only_a_sandbox_that_is_required_makes_its_limits_so() -> None:
 def test_doctor_says_what_a_machine_keeps_and_how_to_get_the_rest(tmp_path: Path) -> None:
     machine = Cgroups(tmp_path)
     is_well, told, remedy = look(machine)
-    assert (is_well, told) == (False, "--memory holds each process alone, --cpus is not kept: there are no cgroups in sight")
+    assert (is_well, told) == (False, "--memory holds each process alone, --cpus is not kept: no cgroups of memory are in sight")
     assert remedy == (
         "in a container: start it with --privileged, or with /sys/fs/cgroup writable"
         if os.geteuid() == 0
-        else "as root: mount -t cgroup2 none /sys/fs/cgroup"
+        else "run it as root, or on a machine with cgroup v2 and systemd"
     )
     own = machine.mount("/a", 2, "memory", "pids")
     is_well, told, _ = look(machine)
     held = "--memory holds for a whole agent, with 4096 processes at most (cgroup v2)"
-    assert (is_well, told) == (False, f"{held}; --cpus is not kept: the cgroups in {tmp_path}/unified do not hand it down")
+    assert (is_well, told) == (False, f"{held}; --cpus is not kept: no cgroups of cpu are in sight")
     machine.mount("/", 1, "cpu")
     assert look(machine) == (
         True,

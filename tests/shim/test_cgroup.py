@@ -71,7 +71,7 @@ def test_what_v2_does_not_have_is_had_from_v1_and_what_neither_has_is_told(machi
     made = cage(machine)
     (told,) = made.make()
     assert made.in_force == InForce(2 * G, None, None, 4096, "cgroup v1 and cgroup v2")
-    assert "Nothing here keeps it to 0.5 processors: the cgroups in " in told
+    assert "Nothing here keeps it to 0.5 processors: no cgroups of cpu are in sight" in told
     assert "What gets it: " in told
 
 
