@@ -23,6 +23,7 @@ DevshError
 │   ├── MemoryRootUnusable    memory_root_unusable
 │   ├── RemoteFileSystem      remote_file_system
 │   ├── NoSandbox             no_sandbox             this machine has none, and one is required
+│   ├── NoLimits              no_limits              this machine cannot keep an agent to the limits asked for
 │   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
     └── NotAllowed            not_allowed            only the head may do that
@@ -187,6 +188,12 @@ class NoSandbox(Unavailable):
     """This machine has no sandbox, and one is required."""
 
     code = "no_sandbox"
+
+
+class NoLimits(Unavailable):
+    """This machine cannot keep an agent to the limits that are asked for."""
+
+    code = "no_limits"
 
 
 class FormatTooNew(Unavailable):

@@ -24,6 +24,7 @@ from devsh_memory_mcp.domain.durations import duration_text, parse_duration
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, is_branch_prefix
 from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES, Billing, Network, SandboxMode
 from devsh_memory_mcp.domain.requests import Places, Script, fault_in_words
+from devsh_memory_mcp.domain.sizes import Cpus, Memory, size_text
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.trust import is_trusted
 
@@ -61,6 +62,7 @@ def _listed(value: object) -> object:
 
 
 Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(duration_text, return_type=str)]
+Size = Annotated[Memory, PlainSerializer(size_text, return_type=str)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -86,6 +88,8 @@ class Values(BaseModel):
         SandboxMode | None, Field(description="Whether agents run in a sandbox; without it scripts do where there is one, claude does not.")
     ] = None
     network: Annotated[Network, Field(description="What network agents in a sandbox have: on, off, or allow:HOST,… for some hosts.")] = "on"
+    memory: Annotated[Size | None, Field(description="How much memory an agent may use, as 512M or 4G.")] = None
+    cpus: Annotated[Cpus | None, Field(description="How many processors an agent may use, as 2 or 0.5.")] = None
     billing: Annotated[Billing | None, Field(description="Who pays for agents where a key and a subscription are there.")] = None
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
@@ -154,7 +158,7 @@ def load_settings(project: str | Path | None, environment: Mapping[str, str]) ->
     return Settings().model_copy(update={**merged, "origins": origins, "ignored": ignored, "repository_file": theirs})
 
 
-_LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout")
+_LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout", "memory", "cpus")
 
 
 def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
@@ -176,7 +180,7 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
 def _exceeds(value: object, most: object) -> bool:
     if isinstance(value, timedelta) and isinstance(most, timedelta):
         return value > most
-    return isinstance(value, int) and isinstance(most, int) and value > most
+    return isinstance(value, int | float) and isinstance(most, int | float) and value > most
 
 
 def users_values(environment: Mapping[str, str]) -> dict[str, object]:
@@ -297,6 +301,8 @@ def _typed(key: str, text: str) -> object:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     if isinstance(default, int):
         return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else text
+    if key == "cpus" and re.fullmatch(r"\d{1,4}(\.\d{1,9})?", text):
+        return float(text) if "." in text else int(text)
     if isinstance(default, tuple):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text

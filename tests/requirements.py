@@ -48,6 +48,8 @@ _COMMANDS = {
     "cli.spawn.stall-timeout": "spawn --stall-timeout DURATION: an agent that prints nothing for so long is ended, and tried again",
     "cli.spawn.max-turns": "spawn --max-turns N: the agent is ended after so many; refused where it could not be kept",
     "cli.spawn.max-cost-usd": "spawn --max-cost-usd USD: the agent is ended when it has cost so much; refused where it could not be kept",
+    "cli.spawn.memory": "spawn --memory SIZE: an agent that uses more is ended with reason oom; what cannot be kept is told or refused",
+    "cli.spawn.cpus": "spawn --cpus N: the agent gets so many processors at most",
     "cli.spawn.resume": "spawn --resume ID: goes on with an ended task's session, work and branch",
     "cli.spawn.json": "spawn --json: the result as JSON, with orchestrationTaskId",
     "cli.spawn.new-branch": "each agent works on a new branch {prefix}{slug}-{id}, prefix dev/, never on the base branch",
@@ -204,6 +206,7 @@ _GETTING_THERE = {
     "settings.billing": "spawn --billing subscription|api, and `billing` in the settings: who pays where both could",
     "settings.auth": "devsh auth PROGRAM [--remove] [--status]: a key or token that comes before any other, in a file for its user alone",
     "doctor.report": "devsh doctor says which CLIs, logins and tools are there, what is missing and how to get it",
+    "doctor.limits": "devsh doctor says whether limits of memory and processors can be kept here, and what gets them",
 }
 
 _ALL = _COMMANDS | _TOOLS | _HEADS | _ROUTES | _PATTERNS | _FILES | _ENVIRONMENT | _CONDUCT | _SETTINGS | _GETTING_THERE

@@ -12,6 +12,7 @@ from devsh_memory_mcp.cli.output import called, fact_lines, facts, quoted, warn,
 from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.answers import TaskRecord, TaskResult
 from devsh_memory_mcp.domain.records import DiffStat
+from devsh_memory_mcp.shim.bounds import InForce, in_words
 
 SHOWN_LINES = 15
 PERMISSIONS = {
@@ -58,6 +59,7 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
                 ("session", plain(record.session_id or "")),
                 ("may", PERMISSIONS.get(record.permissions or "")),
                 ("isolation", record.isolation),
+                ("limits", in_words(InForce(**record.limits.model_dump())) if record.limits else None),
                 ("error", plain(why_ended(record) or "")),
                 ("because", summary.FAILURES.get(record.failure or "")),
             ]

@@ -35,6 +35,7 @@ EXIT_CODES: dict[type[DevshError], int] = {
     errors.MemoryRootUnusable: UNAVAILABLE,
     errors.RemoteFileSystem: UNAVAILABLE,
     errors.NoSandbox: UNAVAILABLE,
+    errors.NoLimits: UNAVAILABLE,
     errors.FormatTooNew: UNAVAILABLE,
     errors.Refused: REFUSED,
     errors.NotAllowed: REFUSED,

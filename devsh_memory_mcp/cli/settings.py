@@ -14,6 +14,7 @@ from devsh_memory_mcp.cli.session import Session, session_of
 from devsh_memory_mcp.clients.text import TextChange, put_text, read_text, spliced
 from devsh_memory_mcp.clients.toml_text import with_value
 from devsh_memory_mcp.domain.durations import duration_text
+from devsh_memory_mcp.domain.sizes import size_text
 from devsh_memory_mcp.errors import InvalidRequest, NotFound
 from devsh_memory_mcp.settings import (
     REPOSITORY_FILE,
@@ -216,7 +217,7 @@ def _text(settings: Settings, key: str) -> str:
         return ", ".join(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return duration_text(value) if key == "timeout" else str(value)
+    return duration_text(value) if key == "timeout" else size_text(value) if key == "memory" else str(value)
 
 
 def _document(session: Session, settings: Settings) -> dict[str, dict[str, dict[str, object]]]:

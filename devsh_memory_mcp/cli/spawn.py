@@ -121,6 +121,8 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--mount", "mounts", multiple=True, metavar="PATH[:rw]", help="Show it to an agent in a sandbox, too (can repeat).")
 @click.option("--billing", type=click.Choice(["subscription", "api"]), help="Who pays, where a subscription and a key are both there.")
+@click.option("--memory", metavar="SIZE", help="End the agent when it and all it starts use more memory, e.g. 4G.")
+@click.option("--cpus", type=click.FloatRange(0.01, 1024), metavar="N", help="Give it so many processors at most, e.g. 2 or 0.5.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
 @click.option(

@@ -8,6 +8,7 @@ from devsh_memory_mcp.domain.records import (
     CostBasis,
     DiffStat,
     Failure,
+    LimitsInForce,
     MergeConflict,
     MessageType,
     Permissions,
@@ -98,6 +99,7 @@ class TaskRecord(Answer):
     commands: int | None = None
     stop_reason: str | None = None
     isolation: str | None = None
+    limits: LimitsInForce | None = None
     session_id: str | None = None
     usage: dict[str, int] | None = None
     cost_usd: float | None = None

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from devsh_memory_mcp.domain.records import MessageType, Reason, Record, StatusName, TaskSpec, Totals
+from devsh_memory_mcp.domain.records import LimitsInForce, MessageType, Reason, Record, StatusName, TaskSpec, Totals
 
 FORMAT = 1
 
@@ -110,6 +110,7 @@ class AgentStarted(Event):
     n: int
     agent_name: str
     isolation: str | None = None
+    limits: LimitsInForce | None = None
 
 
 class TaskHeld(Event):

@@ -28,6 +28,7 @@ _ENDS = {
     "lost": "It was ended from outside",
     "setup": "The setup of its checkout failed",
     "spawn": "It could not be started",
+    "oom": "It ran out of memory",
     "disk": "It could not start for want of disk space",
 }
 

@@ -81,6 +81,16 @@ class Mount(Record):
     writable: bool = False
 
 
+class LimitsInForce(Record):
+    """What the kernel kept an agent to: bytes, processors, processes of the whole; `memory_each` of each process alone; `by` says how."""
+
+    memory: int | None = None
+    memory_each: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    by: str = ""
+
+
 class TaskSpec(Record):
     """What was asked for, with all that depends on the caller resolved.
 
@@ -119,6 +129,8 @@ class TaskSpec(Record):
     sandbox: SandboxMode = "none"
     network: Network = "on"
     mounts: tuple[Mount, ...] = ()
+    memory: int | None = None
+    cpus: float | None = None
 
 
 class MergeConflict(Record):
@@ -160,6 +172,7 @@ class Totals(Record):
     changed_file_count: int = 0
     merge_conflicts: tuple[MergeConflict, ...] = ()
     isolation: str | None = None
+    limits: LimitsInForce | None = None
     duration_ms: int = 0
     usage: dict[str, int] | None = None
     cost_usd: float | None = None

@@ -13,11 +13,13 @@ from devsh_memory_mcp.domain.records import (
     MAX_TIMEOUT_MS,
     Billing,
     MessageType,
+    Network,
     Permissions,
     Priority,
     Request,
     SandboxMode,
 )
+from devsh_memory_mcp.domain.sizes import Cpus, Memory
 
 TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
@@ -81,7 +83,7 @@ class SpawnRequest(Request):
     """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository.
 
     `resume` is an ended task whose session and work this one continues. What is None is left to the settings. `mounts` are absolute paths
-    that an agent in a sandbox sees, with `:rw` behind them those that it may write.
+    that an agent in a sandbox sees, with `:rw` behind them those that it may write. `memory` is in bytes, or a text like 4G.
     """
 
     prompt: Annotated[str, Field(min_length=1)]
@@ -109,6 +111,8 @@ class SpawnRequest(Request):
     sandbox: SandboxMode | None = None
     network: Network | None = None
     mounts: Mounts = ()
+    memory: Memory | None = None
+    cpus: Cpus | None = None
     max_concurrent: Places | None = None
     idempotency_key: Key | None = None
 
@@ -140,6 +144,8 @@ class BatchTask(Request):
     sandbox: SandboxMode | None = None
     network: Network | None = None
     mounts: Mounts = ()
+    memory: Memory | None = None
+    cpus: Cpus | None = None
 
 
 class BatchDefaults(Request):
@@ -150,6 +156,8 @@ class BatchDefaults(Request):
     branch: str | None = None
     sandbox: SandboxMode | None = None
     network: Network | None = None
+    memory: Memory | None = None
+    cpus: Cpus | None = None
 
 
 class BatchRequest(Request):

@@ -241,7 +241,7 @@ def _agent_started(state: State, seq: int, _at: datetime, event: events.AgentSta
     task = state.tasks.get(event.orchestration_task_id)
     if task is not None and task.live_attempt == event.attempt:
         task.last_report, task.agent_started, task.changed = event.n, True, seq
-        task.totals = task.totals.model_copy(update={"isolation": event.isolation})
+        task.totals = task.totals.model_copy(update={"isolation": event.isolation, "limits": event.limits})
 
 
 def _held(state: State, seq: int, _at: datetime, event: events.TaskHeld) -> None:

@@ -139,6 +139,7 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         signal=totals.signal,
         duration_ms=totals.duration_ms if task.is_terminal else None,
         isolation=totals.isolation,
+        limits=totals.limits,
         verified=verified(task),
         tool_calls=totals.tool_calls,
         commands=totals.commands,

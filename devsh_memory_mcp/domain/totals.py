@@ -2,7 +2,18 @@
 
 from typing import get_args
 
-from devsh_memory_mcp.domain.records import MAX_RESULT_BYTES, CostBasis, DiffStat, Failure, MergeConflict, Reason, Totals, Traffic
+from devsh_memory_mcp.domain.records import (
+    MAX_RESULT_BYTES,
+    CostBasis,
+    DiffStat,
+    Failure,
+    LimitsInForce,
+    MergeConflict,
+    Reason,
+    Totals,
+    Traffic,
+)
+from devsh_memory_mcp.shim.bounds import InForce
 from devsh_memory_mcp.shim.rundir import Outcome
 
 _REASONS: dict[str, Reason] = {name: name for name in get_args(Reason)}
@@ -22,6 +33,11 @@ def bounded(text: str | None) -> tuple[str | None, bool]:
     return raw[-MAX_RESULT_BYTES:].decode(errors="ignore"), True
 
 
+def limits_of(limits: InForce | None) -> LimitsInForce | None:
+    """The same as the journal keeps it."""
+    return None if limits is None else LimitsInForce(**limits._asdict())
+
+
 def totals_of(outcome: Outcome) -> Totals:
     """An outcome's figures as the journal keeps them."""
     return Totals(
@@ -37,6 +53,7 @@ def totals_of(outcome: Outcome) -> Totals:
         changed_file_count=outcome.changed_file_count,
         merge_conflicts=tuple(MergeConflict(branch=c.branch, files=c.files) for c in outcome.merge_conflicts),
         isolation=outcome.isolation,
+        limits=limits_of(outcome.limits),
         duration_ms=outcome.duration_ms,
         usage=outcome.usage,
         cost_usd=outcome.cost_usd,

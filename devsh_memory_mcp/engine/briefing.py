@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.summary import cut
+from devsh_memory_mcp.engine.bounds import limits_of
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Identity, Merge, Run
 
@@ -64,6 +65,7 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
         server_command=() if is_script else setting.server_command,
         sandbox=_confinement(spec),
+        limits=limits_of(spec),
     )
 
 

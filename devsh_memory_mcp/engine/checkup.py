@@ -23,6 +23,7 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.clients.claude import find_server
 from devsh_memory_mcp.config import Caller, memory_root
 from devsh_memory_mcp.domain.schedule import LOW_DISK
+from devsh_memory_mcp.engine import bounds
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.inventory import AgentCli, find_agents
@@ -36,7 +37,7 @@ from devsh_memory_mcp.store.mount import demand_local
 PROBE_SECONDS = 5.0
 OLDEST_GIT = (2, 31)
 PROGRAMS = ("devsh", "devsh-memory-mcp")
-TOPICS = ("git", "memory root", "default agent", "MCP server", "logins", "billing", "isolation", "PATH")
+TOPICS = ("git", "memory root", "default agent", "MCP server", "logins", "billing", "isolation", "limits", "PATH")
 
 State = Literal["ok", "note", "missing"]
 
@@ -98,6 +99,7 @@ async def examine(caller: Caller, given_root: str | None, *, seconds: float = PR
         questions.start_soon(look, "default agent", lambda: [_default_agent(caller)])
         questions.start_soon(look, "MCP server", lambda: _server(caller))
         questions.start_soon(look, "isolation", lambda: [_isolation(environment)])
+        questions.start_soon(look, "limits", lambda: [_limits()])
         questions.start_soon(look, "PATH", lambda: _programs(environment))
     found["logins"] = _logins(environment)
     found["billing"] = _billing(checkup.agents)
@@ -238,6 +240,11 @@ def _isolation(environment: Mapping[str, str]) -> Check:
     told = f"bubblewrap works ({found.program}): scripts run in a sandbox, claude with `--sandbox required` and a token in a variable"
     as_root = "; as root agents run as another user" if found.setpriv else ""
     return Check("isolation", "ok", told + as_root)
+
+
+def _limits() -> Check:
+    is_well, told, remedy = bounds.look()
+    return Check("limits", "ok" if is_well else "note", told, remedy)
 
 
 def _programs(environment: Mapping[str, str]) -> list[Check]:

@@ -20,10 +20,12 @@ from devsh_memory_mcp.domain.events import Event as JournalEvent
 from devsh_memory_mcp.domain.records import Credential
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
+from devsh_memory_mcp.domain.totals import limits_of
 from devsh_memory_mcp.engine.correspondence import mark_read, message_text
 from devsh_memory_mcp.engine.vault import missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
 from devsh_memory_mcp.shim.confinement import GUARD
+from devsh_memory_mcp.shim.limits import in_force_in
 from devsh_memory_mcp.shim.rundir import Letter, Report, Run, sweep
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.views import Views
@@ -158,7 +160,8 @@ def tell_reports(state: State, attempt: Attempt, reports: list[Report]) -> Decis
         if report.type == "agent_started" and not task.agent_started:
             names = {"orchestration_task_id": attempt.task_id, "task_run_id": task.task_run_id, "agent_name": task.spec.agent_name}
             isolation = str(report.facts.get("isolation") or GUARD)
-            events.append(AgentStarted(attempt=attempt.number, n=report.n, isolation=isolation, **names))
+            limits = limits_of(in_force_in(report.facts))
+            events.append(AgentStarted(attempt=attempt.number, n=report.n, isolation=isolation, limits=limits, **names))
         elif report.type == "needs_input" and report.n > task.last_report:
             kind, message = str(report.facts.get("kind")), str(report.facts.get("message"))
             events.append(

@@ -16,6 +16,7 @@ from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Billing, Repositor
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
+from devsh_memory_mcp.engine.bounds import limit_warnings
 from devsh_memory_mcp.engine.confinement import confine, login_warnings
 from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
 from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
@@ -113,7 +114,8 @@ class Preparation:
         )
         allowed = () if is_walled else permission_warnings(agent_name, permissions)
         walls = (*confined.warnings, *login_warnings(confined, adapter, standing.credential))
-        told = (*warnings, *standing.warnings, *allowed, *walls, *here.warnings, *(there.warnings if there else ()))
+        bounds = await to_thread.run_sync(limit_warnings, spec)
+        told = (*warnings, *standing.warnings, *allowed, *walls, *bounds, *here.warnings, *(there.warnings if there else ()))
         return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))
 
     def _check_depth(self, settings: Settings) -> None:
@@ -166,6 +168,8 @@ def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Se
         pr_title=request.pr_title,
         keep=request.keep,
         keep_days=here.keep_days,
+        memory=request.memory or here.memory,
+        cpus=request.cpus or here.cpus,
     )
 
 
@@ -254,4 +258,6 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         sandbox=task.sandbox or request.defaults.sandbox,
         network=task.network or request.defaults.network,
         mounts=task.mounts,
+        memory=task.memory or request.defaults.memory,
+        cpus=task.cpus or request.defaults.cpus,
     )

@@ -18,8 +18,9 @@ from devsh_memory_mcp.shim.cell import Cell, find_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
-from devsh_memory_mcp.shim.git import Git
+from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief, Stream
 from devsh_memory_mcp.shim.patience import Patience
@@ -78,6 +79,7 @@ class Attempt:
         self._passage: Passage | None = None
         self._traffic: Traffic | None = None
         self._isolation = GUARD
+        self._cage = Cage(run.limits, marker(run), self._reports)
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
         self._active_ms: int | None = None
@@ -141,13 +143,15 @@ class Attempt:
             self._pulse.ring()  # the next one may be made
 
     def _make_cell(self) -> Cell | None:
-        """The agent's sandbox, with the checkout handed over to it; None where it has none, and then a warning says why."""
+        """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings say what is missing."""
+        told = self._cage.make()
         cell, warning = find_cell(self._run, self._place.directory, self._place.bubblewrap)
         if cell is not None:
             cell.furnish()
             self._isolation = BUBBLEWRAP
-        if warning is not None and self._prepared is not None:
-            self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, warning))
+        told = (*told, *([] if warning is None else [warning]))
+        if self._prepared is not None:
+            self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, *told))
         return cell
 
     def _set_up(self, command: str) -> Verdict | None:
@@ -156,7 +160,7 @@ class Attempt:
         wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
         self._supervise(wall)
         if wall.failure is not None:
-            return _failure(_why_not_started(wall, "The setup", output.tail))
+            return _failure(wall.why_not_started("The setup", output.tail))
         code, number = decode_status(wall.status)
         if self._cause is None and code != 0:
             self._note_cause("setup")
@@ -191,7 +195,7 @@ class Attempt:
         if self._agent_began:
             self._active_ms = round((time.monotonic() - self._agent_began) * 1000)
         if wall.failure is not None:
-            return _failure(_why_not_started(wall, command.argv[0], error.tail))
+            return _failure(wall.why_not_started(command.argv[0], error.tail))
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
         self._has_answer = talk is not None and verdict.result is not None
@@ -206,10 +210,11 @@ class Attempt:
 
     def _stand(self, task: Task) -> Wall:
         """A guard, on disk before anything can run behind it."""
+        task = task._replace(bounds=self._cage.bounds)
         wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task), self._place.lock)
         self._wall = wall
         try:
-            self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation})
+            self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation, **self._cage.facts()})
         except OSError:
             wall.end(0.0)
             raise
@@ -218,7 +223,7 @@ class Attempt:
     def _supervise(self, wall: Wall) -> None:
         """Lets the command run until its own end or another cause, then ends its tree."""
         try:
-            if self._cause is None and wall.go(self._open_passage if wall is self._agent else lambda _sandbox: None):
+            if self._cause is None and wall.go(lambda sandbox: self._open(wall, sandbox)):
                 self._accompany(wall)
         except OSError:  # of ours: what the agent was at is not its end
             self._note_cause("lost")
@@ -236,8 +241,8 @@ class Attempt:
             if passage is not None:
                 self._traffic = traffic_of(passage.end())
 
-    def _open_passage(self, sandbox: int) -> None:
-        if self._passage is not None:
+    def _open(self, wall: Wall, sandbox: int) -> None:
+        if self._passage is not None and wall is self._agent:
             self._passage.open(self._loop, sandbox, self._hear_of_network)
 
     def _hear_of_network(self, told: dict[str, typing.Any]) -> None:
@@ -265,7 +270,7 @@ class Attempt:
         patience.end()
 
     def _tell_start(self, wall: Wall) -> None:
-        facts = {"monotonic": time.monotonic(), "isolation": self._isolation}
+        facts = {"monotonic": time.monotonic(), "isolation": self._isolation, **self._cage.facts()}
         try:
             self._reports.add("agent_started", process=census.identify(wall.command or 0), facts=facts)
         except OSError as error:  # the agent runs; a full disk is no reason to end it
@@ -351,6 +356,7 @@ class Attempt:
         if self._run.verify is not None and self._cause == "exit" and verdict.succeeded:
             saved, failure = end.save(saving, publish=False)
             verdict = verdict.despite(failure) if failure else self._verify(self._run.verify, verdict, saved)
+        self._cause, verdict = self._cage.judge(self._cause, verdict, self._agent)
         ended = self._ended(verdict)
         self._tell("ended", ended)
         if self._has_answer:
@@ -362,10 +368,11 @@ class Attempt:
             saved, failure = end.publish(saving, saved)
         if self._cell is not None:
             self._cell.take_back()
+        self._cage.remove(self._loop)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(
             ended.cause, self._started_at, ended.duration_ms, self._reports.last, ended.exit_code, ended.signal, out, error,
-            ended.active_ms, ended.verified, self._isolation, self._traffic,
+            ended.active_ms, ended.verified, self._isolation, self._traffic, self._cage.in_force,
         )  # fmt: skip
         written = end.write(facts, verdict.despite(failure), self._prepared, saved)
         self._pulse.leave()
@@ -383,13 +390,6 @@ class Attempt:
             self._reports.add(kind, facts=told.facts(), relief=False)
         except OSError as error:
             self._place.door.note(f"not in the report ({error}): {kind}")
-
-
-def _why_not_started(wall: Wall, name: str, said: str) -> str:
-    if not wall.is_barred:
-        return f"{name} cannot be started: {os.strerror(wall.failure or 0)}"
-    words = said.strip().rpartition("\n")[2][:500] or os.strerror(wall.failure or 0)
-    return f"Its sandbox could not be made: {words}. `--sandbox none` is without one."
 
 
 def _failure(why: str) -> Verdict:

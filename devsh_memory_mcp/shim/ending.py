@@ -7,6 +7,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.bounds import InForce
 from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief
@@ -17,7 +18,7 @@ from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 from devsh_memory_mcp.shim.workspace import Prepared
 
-CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify"})
+CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify", "oom"})
 _PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _TRIES = 3
@@ -40,6 +41,7 @@ class Facts(typing.NamedTuple):
     verified: bool | None = None
     isolation: str = GUARD
     network: Traffic | None = None
+    limits: InForce | None = None
 
 
 class Ended(typing.NamedTuple):

@@ -4,7 +4,8 @@ It is forked and never executes anything itself. It reads orders from a pipe who
 is the shim's death, upon which it kills everything below it and leaves. It holds the run's lock too, so that the lock is free
 only after the tree has gone. What it says goes up the status pipe, a line at a time:
 
-    standing PID (of a sandbox, in which the command waits for its order) · started PID · failed ERRNO · barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
+    standing PID (of a sandbox, in which the command waits for its order) · started PID · failed ERRNO ·
+    barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
     empty (nobody is left; it leaves)
 
 Where the command runs in a sandbox, `started` tells bubblewrap's pid: what is inside ends with it.
@@ -20,6 +21,7 @@ import sys
 import typing
 
 from devsh_memory_mcp.shim import kernel, tree
+from devsh_memory_mcp.shim.bounds import Bounds, submit
 from devsh_memory_mcp.shim.gate import Gate
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
 from devsh_memory_mcp.shim.sandbox import GATE_MISSING, GATE_UP
@@ -39,6 +41,7 @@ class Errand(typing.NamedTuple):
     stdout: int
     stderr: int
     options: int | None = None
+    bounds: Bounds = Bounds()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -202,6 +205,7 @@ def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typin
             os._exit(127)
         os.setsid()
         _raise_oom_score()
+        submit(errand.bounds)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             with contextlib.suppress(OSError, ValueError):  # two belong to the C library

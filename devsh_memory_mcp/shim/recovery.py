@@ -10,7 +10,7 @@ import time
 from devsh_memory_mcp.agents.adapter import Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError, NoSandbox
-from devsh_memory_mcp.shim import census, git, rundir, tree, workspace
+from devsh_memory_mcp.shim import census, git, limits, rundir, tree, workspace
 from devsh_memory_mcp.shim.assignment import assignment_of
 from devsh_memory_mcp.shim.attempt import Place
 from devsh_memory_mcp.shim.cell import Cell, find_cell
@@ -39,6 +39,7 @@ def recover(run: Run, place: Place) -> bool:
     pulse.connect()
     reports, _ = rundir.read_lines(f"{place.directory}/{rundir.REPORT_FILE}", Report)
     _end_tree(run, place, reports)
+    limits.clear(reports, git.marker(run), place.loop)
     prepared = next((workspace.from_facts(report.facts) for report in reports if report.type == "workspace"), None)
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)
@@ -61,7 +62,7 @@ def recover(run: Run, place: Place) -> bool:
     facts = Facts(
         ended.cause, started_at, ended.duration_ms, max((report.n for report in reports), default=0), ended.exit_code, ended.signal,
         _size(f"{place.directory}/{rundir.STDOUT_FILE}"), _size(f"{place.directory}/{rundir.STDERR_FILE}"), ended.active_ms, ended.verified,
-        isolation,
+        isolation, limits=limits.in_force_of(reports),
     )  # fmt: skip
     written = end.write(facts, verdict, prepared, saved)
     pulse.leave()

@@ -13,6 +13,7 @@ import os
 import stat
 import typing
 
+from devsh_memory_mcp.shim.bounds import InForce, Limits
 from devsh_memory_mcp.shim.confinement import GUARD, Confinement
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 
@@ -131,6 +132,7 @@ class Run(typing.NamedTuple):
     cost_basis: str = "unknown"
     server_command: tuple[str, ...] = ()
     sandbox: Confinement | None = None
+    limits: Limits | None = None
 
 
 class Process(typing.NamedTuple):
@@ -145,7 +147,8 @@ class Process(typing.NamedTuple):
 class Report(typing.NamedTuple):
     """One line of report.jsonl. `n` counts from 1; `type` says which of the optional fields are set.
 
-    started: process · workspace: facts · guard: process, facts (isolation) · agent_started: process · delivered: message_id ·
+    started: process · workspace: facts · limits: facts (cgroups) · guard: process, facts (isolation, limits) ·
+    agent_started: process · delivered: message_id ·
     activity, session, usage, needs_input: facts, see `agents.adapter.Fact` · verifying: facts, see `ending.Unverified` ·
     ended: facts, see `ending.Ended`.
     """
@@ -187,13 +190,13 @@ class Traffic(typing.NamedTuple):
 class Outcome(typing.NamedTuple):
     """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
 
-    `cause` is exit, timeout, stalled, cancelled, lost, setup, spawn or verify. `succeeded` is the adapter's verdict, never the exit
+    `cause` is exit, timeout, stalled, cancelled, lost, setup, spawn, verify or oom. `succeeded` is the adapter's verdict, never the exit
     code alone, and that of the verification where one was asked for: `verified` is None where it has not come to one.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
     `head` is what the agent began on, the base or the merge of its dependencies into it: commits and changes are counted from there.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
     `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds. `active_ms` is how long the agent ran,
-    `isolation` what was really in force.
+    `isolation` and `limits` what was really in force.
     `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
     """
 
@@ -223,6 +226,7 @@ class Outcome(typing.NamedTuple):
     changed_file_count: int = 0
     merge_conflicts: tuple[Conflict, ...] = ()
     isolation: str = GUARD
+    limits: InForce | None = None
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import census, guard, tree
+from devsh_memory_mcp.shim.bounds import Bounds
 from devsh_memory_mcp.shim.feed import Feed
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Stream
@@ -33,6 +34,7 @@ class Task(typing.NamedTuple):
     stdin: bytes | None = None
     is_spoken_to: bool = False
     options: bytes | None = None
+    bounds: Bounds = Bounds()
 
 
 class Wall:
@@ -64,7 +66,7 @@ class Wall:
         options = None if task.options is None else _laid_out(task.options)
         errand = guard.Errand(
             find_program(task.argv[0], task.environment), task.argv, task.environment, task.directory,
-            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options,
+            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options, task.bounds,
         )  # fmt: skip
         gc.freeze()  # or the collector would touch, and so copy, every page that the two share
         pid = os.fork()
@@ -124,6 +126,13 @@ class Wall:
     def _has_begun(self) -> bool:
         """Whether there is nothing left to wait for before it."""
         return self.command is not None or self.failure is not None or self.has_ended
+
+    def why_not_started(self, name: str, said: str) -> str:
+        """Why the command, called `name`, has a `failure`; `said` is the end of what was printed."""
+        if not self.is_barred:
+            return f"{name} cannot be started: {os.strerror(self.failure or 0)}"
+        words = said.strip().rpartition("\n")[2][:500] or os.strerror(self.failure or 0)
+        return f"Its sandbox could not be made: {words}. `--sandbox none` is without one."
 
     def end(self, grace: float, spared: typing.Container[int] = ()) -> None:
         """Ends the tree: SIGTERM, `grace` seconds, SIGKILL. Returns when nobody is left and the output has been read.

@@ -120,6 +120,8 @@ def spawned_by(run: Run, found: PlanTaskFound | None) -> AgentSpawned:
         environment=environment,
         head_agent=run.environment.get("CMUX_HEAD_AGENT"),
     )
+    if run.limits is not None:
+        spec = spec.model_copy(update={"memory": run.limits.memory, "cpus": run.limits.cpus})
     if run.sandbox is not None:
         walls = {
             "sandbox": "required" if run.sandbox.required else "auto",
@@ -175,6 +177,7 @@ def _totals(agent: Agent, *, is_done: bool) -> Totals:
         diff_stat=agent.diff_stat or DiffStat(),
         changed_file_count=agent.diff_stat.files if agent.diff_stat else 0,
         isolation=agent.isolation,
+        limits=agent.limits,
         duration_ms=max(0, int((over - began).total_seconds() * 1000)) if began and over else 0,
         cost_usd=agent.cost_usd,
         cost_basis=agent.cost_basis,

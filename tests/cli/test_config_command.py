@@ -33,6 +33,7 @@ def test_each_value_is_shown_with_the_place_that_says_it(user: User) -> None:
 def test_one_value_is_printed_alone(user: User) -> None:
     assert user.types("config", "get", "max_depth").out == "2\n"
     assert user.types("config", "get", "timeout").out == ""
+    assert user.types("config", "get", "memory", DEVSH_MEMORY="1.5g").out == "1536M\n"
     assert user.types("config", "get", "include", DEVSH_INCLUDE=".env,*.local").out == ".env\n*.local\n"
     assert json.loads(user.types("config", "get", "auto_pr", "--json").out)["value"] is False
     said = user.types("config", "get", "max_dept")
@@ -47,6 +48,8 @@ def test_one_value_is_printed_alone(user: User) -> None:
         ("keep_days = 1", ("timeout", "30m"), 'keep_days = 1\ntimeout = "30m"\n'),
         ("# mine\nkeep_days=1# short\nmax_tasks = 3\n", ("keep_days", "9"), "# mine\nkeep_days=9# short\nmax_tasks = 3\n"),
         ("setup = 'a # b'  # c\n", ("setup", 'echo "x" # y'), 'setup = "echo \\"x\\" # y"  # c\n'),
+        ("", ("memory", "4G"), 'memory = "4G"\n'),
+        ("cpus = 1.5\n", ("cpus", "2"), "cpus = 2\n"),
         ('"auto_pr" = false\n', ("auto_pr", "true"), '"auto_pr" = true\n'),
         ('include = [".env"] # all\n', ("include", "a b", "*.c"), 'include = ["a b", "*.c"] # all\n'),
     ],

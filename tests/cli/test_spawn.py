@@ -22,7 +22,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
     more = (
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
         " --permissions bypass --billing api --verify check --stall-timeout 5m --max-turns 30 --max-cost-usd 2.50"
-        " --sandbox required --network off --mount /a --mount /b:rw"
+        " --sandbox required --network off --mount /a --mount /b:rw --memory 1.5G --cpus 0.5"
     )
     assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "--open-pr", "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
@@ -51,6 +51,8 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "sandbox": "required",
         "network": "off",
         "mounts": ("/a", "/b:rw"),
+        "memory": 3 << 29,
+        "cpus": 0.5,
         "max_concurrent": 3,
         "idempotency_key": "k",
     }

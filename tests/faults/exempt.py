@@ -31,6 +31,11 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.cell.Cell.furnish os.mkdir",
         "shim.history.Bundler.make os.rename", "shim.probe._run os.kill", "shim.wall._laid_out open",
     ),
+    "limits of memory and processors, which no scenario asks for; tests/shim/test_limits.py kills their shims": (
+        "shim.bounds.submit open", "shim.cgroup.Files.can_enter open", "shim.cgroup.Files.can_enter os.posix_spawn",
+        "shim.cgroup.Files.make os.mkdir", "shim.cgroup.Files.remove os.rmdir", "shim.cgroup.Files.write os.open",
+        "shim.cgroup.Files.write os.write", "shim.cgroup.Group._kill signal.pidfd_send_signal", "shim.limits._remove os.write",
+    ),
     "for an attempt that nobody can start": ("backends.local._forestall os.open",),
     "the runner's log, for people: what it cannot take is left out": ("engine.runner.Runner._log os.write",),
     "a developer's command": ("store.schemas.write open", "store.schemas.write os.mkdir"),

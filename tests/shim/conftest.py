@@ -1,13 +1,17 @@
 """Every test has its own HOME and git configuration, a bell that rings, and a stage."""
 
 import collections.abc
+import os
 import pathlib
+import shutil
 import signal
+import tempfile
 
 import pytest
 
 from tests.doubles.bell import Bell
 from tests.shim.stage import Repository, Stage
+from tests.shim.warden import Warden
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +54,13 @@ def repository(tmp_path: pathlib.Path) -> Repository:
     repository = Repository(tmp_path / "repository")
     repository.commit("first", **{"readme": "hello\n", "src__code": "one\ntwo\n", ".gitignore": "ignored\n.env\n"})
     return repository
+
+
+@pytest.fixture(params=["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"])
+def warden(request: pytest.FixtureRequest, bell: Bell) -> collections.abc.Iterator[Warden]:
+    root = pathlib.Path(tempfile.mkdtemp(prefix="devsh-walls-"))  # pytest's own directories are closed to other users
+    root.chmod(0o755)
+    warden = Warden(root, bell, ordinary=request.param == "ordinary")
+    yield warden
+    warden.stage.close()
+    shutil.rmtree(root)

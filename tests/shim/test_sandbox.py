@@ -1,35 +1,20 @@
 """What an agent in a sandbox can do, and each thing that it cannot: as root and as an ordinary user."""
 
-import collections.abc
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 
 import pytest
 
 from devsh_memory_mcp.shim import probe
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.probe import Missing
-from tests.doubles.bell import Bell
 from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Tether
 from tests.shim.warden import Warden
 
 pytestmark = pytest.mark.skipif(isinstance(probe.probe(os.environ["PATH"]), Missing), reason="no sandbox works on this machine")
-_AS = ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
-
-
-@pytest.fixture(params=_AS)
-def warden(request: pytest.FixtureRequest, bell: Bell) -> collections.abc.Iterator[Warden]:
-    root = pathlib.Path(tempfile.mkdtemp(prefix="devsh-walls-"))  # pytest's own directories are closed to other users
-    root.chmod(0o755)
-    warden = Warden(root, bell, ordinary=request.param == "ordinary")
-    yield warden
-    warden.stage.close()
-    shutil.rmtree(root)
 
 
 def test_the_agent_works_as_without_one(warden: Warden) -> None:

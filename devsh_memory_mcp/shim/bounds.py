@@ -1,0 +1,70 @@
+"""What an attempt's commands may use: the shapes of what is asked for and of what is in force, and how a process puts itself under it."""
+
+import resource
+import typing
+
+from devsh_memory_mcp.shim.sandbox import PROCESSES
+
+
+class Limits(typing.NamedTuple):
+    """What is asked for: bytes, processors (0.5 is half of one), processes with their threads. Where it is not `required`, what cannot
+    be kept is told and the agent runs all the same.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    processes: int = PROCESSES
+    required: bool = False
+
+
+class InForce(typing.NamedTuple):
+    """What the kernel keeps: of the whole agent, `memory_each` of each of its processes alone; None where nothing does. `by` says how."""
+
+    memory: int | None = None
+    memory_each: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    by: str = ""
+
+
+class Bounds(typing.NamedTuple):
+    """What a command does to itself before it begins: doors of groups to go through, and the rlimit of its data."""
+
+    doors: tuple[str, ...] = ()
+    data: int | None = None
+
+
+def submit(bounds: Bounds) -> None:
+    """Puts this process, and whatever it becomes, under its bounds; OSError where one of them is not to be had."""
+    for door in bounds.doors:
+        with open(door, "wb", buffering=0) as file:
+            file.write(b"0")
+    if bounds.data is not None:
+        # Not RLIMIT_AS: engines like V8 reserve far more than they use; of data, only what can be written counts.
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        value = bounds.data if most == resource.RLIM_INFINITY else min(bounds.data, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (value, value))
+
+
+def size_words(size: int) -> str:
+    """`2 GB` for 2 * 1024 ** 3, as --memory has it."""
+    for unit, length in (("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
+        if size >= length:
+            return f"{size / length:.4g} {unit}"
+    return f"{size} bytes"
+
+
+def cpus_words(cpus: float) -> str:
+    """`1 processor`, `0.5 processors`."""
+    return f"{cpus:g} processor{'' if cpus == 1 else 's'}"
+
+
+def in_words(limits: InForce) -> str:
+    """What is in force, for a line of a page."""
+    parts = [
+        *([f"{size_words(limits.memory)} of memory"] if limits.memory else []),
+        *([f"{size_words(limits.memory_each)} of memory a process"] if limits.memory_each else []),
+        *([cpus_words(limits.cpus)] if limits.cpus else []),
+        *([f"{limits.processes} processes"] if limits.processes else []),
+    ]
+    return f"{', '.join(parts)} ({limits.by})" if parts else "none"

@@ -1,0 +1,262 @@
+"""Ways out that were tried. Each is tried without the wall too, where it works: so it is the wall that holds it."""
+
+import os
+import pathlib
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from devsh_memory_mcp.shim.bounds import Limits
+from devsh_memory_mcp.shim.confinement import Confinement, Mount
+from devsh_memory_mcp.shim.limits import Cage
+from tests.doubles.walls import has_sandbox
+from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Tether
+from tests.shim.warden import ORDINARY, Warden
+
+pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+M = 1 << 20
+BOMB = """python3 - <<'END'
+import os, signal
+count = 0
+try:
+    while count < 1000:
+        if not os.fork():
+            signal.pause()
+        count += 1
+except BlockingIOError:
+    pass
+print("reached" if count == 1000 else "held")
+END
+"""
+
+
+def inside(warden: Warden, script: str, **fields: object) -> list[str]:
+    return (warden.run(script, **fields).result or "").split()
+
+
+def outside(warden: Warden, script: str, **fields: object) -> list[str]:
+    """The same without the wall."""
+    outcome = warden.launch(script, **{"sandbox": None} | fields).end()
+    warden.take()
+    assert outcome.isolation == "guard"
+    return (outcome.result or "").split()
+
+
+def secret(path: pathlib.Path) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("reached\n")
+    return path
+
+
+READS = {
+    "an ssh key": ".ssh/id_ed25519",
+    "a cloud's credentials": ".aws/credentials",
+    "a login of claude's": ".claude/.credentials.json",
+    "a history": ".bash_history",
+    "another project": "other/.env",
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_what_is_in_the_users_home_is_not_read(warden: Warden, what: str) -> None:
+    path = secret(warden.home / READS[what])
+    script = f"cat {path} ~/{READS[what]} /proc/1/root{path} /proc/self/cwd/../../../{path.relative_to(warden.root)} 2>/dev/null | sort -u"
+    assert inside(warden, script) == []
+    assert outside(warden, script) == ["reached"]
+
+
+def test_neither_other_runs_nor_the_memory_root_are_read_or_written(warden: Warden) -> None:
+    other = warden.stage.directory("true")
+    paths = [secret(warden.stage.root / "orchestrations/orch_1/EVENTS.jsonl"), secret(other / "workspace/theirs"), other / "run.json"]
+    try_each = "test -r $path && echo x >>$path && echo reached"
+    script = f"cd {warden.stage.root} 2>/dev/null; for path in {' '.join(map(str, paths))}; do {try_each}; done; true"
+    assert inside(warden, script) == []
+    assert outside(warden, script) == ["reached"] * 3
+
+
+def test_the_password_file_is_not_read(warden: Warden) -> None:
+    script = "head -c1 /etc/shadow >/dev/null 2>&1 && echo reached; true"
+    assert inside(warden, script) == []
+    if not warden.is_ordinary:
+        assert outside(warden, script) == ["reached"]
+
+
+def test_a_hook_of_the_users_is_not_planted(warden: Warden) -> None:
+    """Inside, the same path is one of its private home."""
+    inner = warden.repository.path / ".git"
+    hook, config = inner / "hooks/post-checkout", inner / "config"
+    script = f"mkdir -p {hook.parent}; echo evil >{hook}; git config --file {config} core.pager evil; true"
+    inside(warden, script, has_code=True)
+    assert (hook.exists(), "evil" in config.read_text()) == (False, False)
+    outside(warden, script)
+    assert (hook.exists(), "evil" in config.read_text()) == (True, True)
+
+
+WRITES = ["/tmp", "/var/tmp", "/dev/shm", "/run", "/usr/local", "/etc", "home", "memory"]
+
+
+@pytest.mark.parametrize("where", WRITES)
+def test_nothing_is_written_outside(warden: Warden, where: str) -> None:
+    directory = {"home": warden.home, "memory": warden.stage.root}.get(where, pathlib.Path(where))
+    path = directory / f"devsh-escape-{os.getpid()}"
+    script = f"{{ echo x >{path}; }} 2>/dev/null; true"
+    inside(warden, script)
+    assert not path.exists()
+    outside(warden, script)
+    if path.exists():
+        path.unlink()
+    else:
+        assert warden.is_ordinary  # who may write less
+
+
+@pytest.mark.parametrize("where", ["/run", "/tmp", "home"])
+def test_a_socket_of_a_daemon_or_an_agent_is_not_reached(warden: Warden, where: str) -> None:
+    path = f"{warden.home if where == 'home' else where}/devsh-escape-{os.getpid()}.sock"
+    script = f"""python3 -c "import socket; socket.socket(socket.AF_UNIX).connect('{path}'); print('reached')" 2>/dev/null; true"""
+    with socket.socket(socket.AF_UNIX) as listening:
+        try:
+            listening.bind(path)
+        except PermissionError:
+            pytest.skip(f"nobody but root makes a socket in {where}")
+        try:
+            os.chmod(path, 0o777)
+            listening.listen()
+            assert inside(warden, script) == []
+            assert outside(warden, script) == ["reached"]
+        finally:
+            os.unlink(path)
+
+
+def test_without_network_the_hosts_loopback_and_abstract_sockets_are_not_reached(warden: Warden) -> None:
+    with socket.socket(socket.AF_UNIX) as abstract, socket.create_server(("127.0.0.1", 0)) as loopback:
+        abstract.bind(f"\0devsh-escape-{os.getpid()}")
+        abstract.listen()
+        script = f"""for address in "1, '\\\\0devsh-escape-{os.getpid()}'" "2, ('127.0.0.1', {loopback.getsockname()[1]})"; do
+            python3 -c "import socket; f, a = $address; socket.socket(f).connect(a); print('reached')" 2>/dev/null; done; true"""
+        assert inside(warden, script, confinement=Confinement(required=True, network=False)) == []
+        assert outside(warden, script) == ["reached", "reached"]
+
+
+def test_no_process_of_the_machine_is_seen_or_signalled(warden: Warden) -> None:
+    drops = warden.is_ordinary and os.geteuid() == 0
+    user = ("setpriv", "--reuid", str(ORDINARY), "--regid", str(ORDINARY), "--clear-groups") if drops else ()
+    with subprocess.Popen([*user, "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()  # it is that user by now
+            environ = f"head -c1 /proc/{other.pid}/environ >/dev/null 2>&1"
+            script = f"kill -0 {other.pid} 2>/dev/null && echo reached; {environ} && echo reached; true"
+            assert inside(warden, script) == []
+            assert outside(warden, script) == ["reached", "reached"]
+        finally:
+            other.kill()
+
+
+def test_neither_mounts_nor_devices_are_made(warden: Warden) -> None:
+    script = """mount -t tmpfs none /tmp 2>/dev/null && echo reached; umount -l /tmp 2>/dev/null && echo reached
+    mount -o remount,rw,bind /usr 2>/dev/null && touch /usr/x 2>/dev/null && echo reached
+    mknod disk b 8 0 2>/dev/null && head -c1 disk && echo reached; ls /dev/sd* /dev/vd* /dev/mem /dev/kmsg 2>/dev/null; true"""
+    assert inside(warden, script) == []
+
+
+def test_what_an_agent_makes_setuid_is_not_so_when_the_checkout_is_taken_back(warden: Warden) -> None:
+    script = "cp /bin/sh mine; chmod 6755 mine; mkdir set; chmod 2777 set; ln -s /etc/passwd link; ln /usr/bin/env hard 2>/dev/null; true"
+    before = [os.stat(path) for path in ("/etc/passwd", "/usr/bin/env")]
+    run = warden.launch(script, has_code=True)
+    assert run.end().succeeded
+    mine = (run.directory / "workspace/mine").stat()
+    if not warden.is_ordinary:
+        assert (mine.st_uid, stat.S_IMODE(mine.st_mode) & 0o6000) == (0, 0)
+    assert not (run.directory / "workspace/hard").exists()
+    assert [(now.st_uid, now.st_mode, now.st_nlink) for now in map(os.stat, ("/etc/passwd", "/usr/bin/env"))] == [
+        (then.st_uid, then.st_mode, then.st_nlink) for then in before
+    ]
+
+
+def test_guard_and_shim_killed_at_once_leave_nobody_even_before_a_recovery(warden: Warden) -> None:
+    tether = Tether(secret(warden.root / "tethers/x").with_name("tether"))
+    os.chmod(tether.path, 0o666)
+    confinement = Confinement(required=True, mounts=(Mount(str(tether.path.parent), writable=True),))
+    run = warden.launch(f"exec 9>{tether.path}; {SETSID_AND_DOUBLE_FORK} echo d >&9; sleep 1000", confinement=confinement)
+    tether.await_words(4)
+    os.kill(run.process.pid, signal.SIGSTOP)  # or it would do what the wall has to
+    run.kill(run.pid_of("guard"))
+    tether.await_end()
+    run.kill()
+
+
+def test_the_same_without_a_wall_leaves_somebody(warden: Warden) -> None:
+    tether = Tether(secret(warden.root / "tethers/x").with_name("tether"))
+    os.chmod(tether.path, 0o666)
+    run = warden.launch(f"exec 9>{tether.path}; {SETSID_AND_DOUBLE_FORK} echo d $$ >&9; sleep 1000", sandbox=None)
+    tether.await_words(5)
+    os.kill(run.process.pid, signal.SIGSTOP)
+    guard = run.pid_of("guard")
+    run.kill(guard)
+    run.kill()
+    run.wait()
+    run.await_lock()
+    left = [int(path.parts[2]) for path in pathlib.Path("/proc").glob("[0-9]*/fd/9") if _leads_to(path, tether.path)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left
+    tether.await_end()
+
+
+def _leads_to(link: pathlib.Path, path: pathlib.Path) -> bool:
+    try:
+        return os.readlink(link) == str(path)
+    except OSError:
+        return False
+
+
+PLANTED = """
+git config include.path {outside}.inc; git config core.worktree {home}
+for key in core.fsmonitor core.editor core.pager core.sshCommand core.alternateRefsCommand gpg.program diff.external credential.helper \
+    uploadpack.packObjectsHook filter.evil.clean filter.evil.smudge filter.evil.process merge.evil.driver diff.evil.textconv; do
+    git config $key 'touch {outside}; cat'
+done
+printf '* filter=evil diff=evil merge=evil\\n' >.gitattributes; mkdir -p .git/info; cp .gitattributes .git/info/attributes
+mkdir -p hooks .git/hooks
+for hook in pre-commit post-commit post-checkout reference-transaction pre-auto-gc post-index-change fsmonitor-watchman; do
+    printf '#!/bin/sh\\ntouch {outside}\\n' | tee hooks/$hook >.git/hooks/$hook; chmod +x hooks/$hook .git/hooks/$hook
+done
+echo {home}/.ssh >.git/objects/info/alternates.evil
+printf '[submodule "x"]\\n\\tpath = x\\n\\turl = ext::sh -c "touch {outside}"\\n\\tupdate = !touch {outside}\\n' >.gitmodules
+ln -s {home}/.ssh/id_ed25519 key; echo work >work; true
+"""
+
+
+def test_nothing_that_is_planted_runs_on_the_host_when_the_work_is_fetched(warden: Warden) -> None:
+    outside_file = warden.root / "executed"
+    run = warden.launch(PLANTED.format(outside=outside_file, home=warden.home), has_code=True)
+    run.end()
+    warden.take()
+    assert not outside_file.exists()
+    # What was planted is sharp: who uses git in that checkout runs it.
+    workspace = run.directory / "workspace"
+    assert (workspace / "work").read_text() == "work\n"
+    sharp = ["git", "-c", "safe.directory=*", "-C", str(workspace), "--work-tree", str(workspace), "add", "-A"]
+    subprocess.run(sharp, check=False, capture_output=True)
+    assert outside_file.exists()
+
+
+def _no_groups() -> str | None:
+    with Cage.on_trial(Limits(memory=64 * M)) as (kept, missing):
+        return missing.why if missing else None if kept.processes else "cgroups here do not count processes"
+
+
+@pytest.mark.skipif(_no_groups() is not None, reason=str(_no_groups()))
+def test_a_fork_bomb_and_a_hog_of_memory_are_held_by_their_groups(warden: Warden) -> None:
+    if warden.is_ordinary and os.geteuid() == 0:
+        pytest.skip("this user makes no groups here")
+    hog = "python3 -c 'x = b\"x\" * (500 << 20)' && echo reached; exit 1"
+    limits = Limits(memory=200 * M, processes=200)
+    assert inside(warden, BOMB, limits=limits) == ["held"]
+    assert outside(warden, BOMB) == ["reached"]
+    outcome = warden.run(hog, limits=limits)
+    assert (outcome.cause, "reached" in (outcome.result or "")) == ("oom", False)
+    assert outside(warden, hog) == ["reached"]
