@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter
+from devsh_memory_mcp.agents.endpoint import ENDPOINTS
 from devsh_memory_mcp.domain.records import Credential, Mount, Network, SandboxMode, TaskSpec
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
@@ -59,6 +60,9 @@ def login_warnings(confined: Confined, adapter: Adapter, credential: Credential 
     provider = adapter.provider
     if confined.sandbox == "none" or provider is None or (credential is not None and credential.variable is not None):
         return ()
+    endpoint = ENDPOINTS.get(provider.program)
+    if endpoint is not None and endpoint.own_variable is not None:
+        return ()  # a broker shows it
     told = f"{provider.program}'s own login is in your home, which is not there in a sandbox"
     if not provider.variables:
         return (f"{told}.",)

@@ -9,7 +9,7 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.domain.records import Credential, Mount
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings
-from devsh_memory_mcp.errors import InvalidRequest, NoSandbox, NotAvailable
+from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
 from tests.doubles.walls import has_sandbox, with_one, without_one
 from tests.engine.house import House, ended, run_directory, shell
@@ -56,15 +56,24 @@ def test_without_network_means_a_sandbox_for_certain(tmp_path: Path) -> None:
         decided(tmp_path, look=without_one, network="off")
     with pytest.raises(InvalidRequest, match="network off means nothing"):
         decided(tmp_path, network="off", sandbox="none")
-    with pytest.raises(NotAvailable, match="some hosts"):
-        decided(tmp_path, network="allow:example.org")
+
+
+def test_hosts_are_told_apart_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    assert decided(tmp_path, network="allow:example.org, *.example.com:8443,example.org")[:2] == (
+        "required",
+        "allow:example.org,*.example.com:8443",
+    )
+    for wrong in ("allow:http://example.org", "allow:a b", "allow:example.org,", "allow:*.127.0.0.1"):
+        with pytest.raises(InvalidRequest, match="is no host"):
+            decided(tmp_path, network=wrong)
 
 
 def test_a_login_that_stays_outside_is_told(tmp_path: Path) -> None:
-    claude = find_adapter("claude/haiku-4.5")
-    walled, plain = decided(tmp_path, "claude/haiku-4.5", sandbox="required"), decided(tmp_path, "claude/haiku-4.5")
-    assert "CLAUDE_CODE_OAUTH_TOKEN" in login_warnings(walled, claude, Credential())[0]
-    assert login_warnings(walled, claude, Credential(variable="ANTHROPIC_API_KEY")) == login_warnings(plain, claude, None) == ()
+    codex, claude = find_adapter("codex/default"), find_adapter("claude/haiku-4.5")
+    walled, plain = decided(tmp_path, "codex/default", sandbox="required"), decided(tmp_path, "codex/default")
+    assert "CODEX_API_KEY" in login_warnings(walled, codex, Credential())[0]
+    assert login_warnings(walled, codex, Credential(variable="OPENAI_API_KEY")) == login_warnings(plain, codex, None) == ()
+    assert login_warnings(walled, claude, Credential()) == (), "which a broker shows"
 
 
 def test_mounts_are_paths_that_are_there_and_never_the_memory_root(tmp_path: Path) -> None:
@@ -88,7 +97,7 @@ async def test_the_isolation_is_told_by_the_spawn_while_it_runs_and_at_the_end(h
         record = await orchestration.status(spawned.orchestration_task_id)
         assert (spawned.isolation, record.isolation, record.result) == ("bubblewrap", "bubblewrap", "bubblewrap\n")
         run = await run_directory(orchestration, spawned.orchestration_task_id)
-        assert json.loads((run / "run.json").read_text())["sandbox"] == {"required": True, "network": True, "mounts": []}
+        assert json.loads((run / "run.json").read_text())["sandbox"] == {"required": True, "network": "on", "mounts": []}
         plain = await orchestration.spawn(shell("echo $DEVSH_ISOLATION", sandbox="none"))
         await ended(orchestration, plain.orchestration_task_id)
         record = await orchestration.status(plain.orchestration_task_id)

@@ -136,7 +136,7 @@ def test_without_network_the_hosts_loopback_and_abstract_sockets_are_not_reached
         abstract.listen()
         script = f"""for address in "1, '\\\\0devsh-escape-{os.getpid()}'" "2, ('127.0.0.1', {loopback.getsockname()[1]})"; do
             python3 -c "import socket; f, a = $address; socket.socket(f).connect(a); print('reached')" 2>/dev/null; done; true"""
-        assert inside(warden, script, confinement=Confinement(required=True, network=False)) == []
+        assert inside(warden, script, confinement=Confinement(required=True, network="off")) == []
         assert outside(warden, script) == ["reached", "reached"]
 
 
