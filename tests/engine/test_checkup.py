@@ -42,8 +42,8 @@ def checks(said: str) -> dict[str, dict[str, Any]]:
     return {check["topic"]: check for check in json.loads(said)["checks"]}
 
 
-async def examined(user: User, **environment: str) -> Checkup:
-    return await examine(Caller(user.project, user.environment | environment), str(user.home / "memory"), seconds=1.0)
+async def examined(user: User, seconds: float = 30.0) -> Checkup:
+    return await examine(Caller(user.project, user.environment), str(user.home / "memory"), seconds=seconds)
 
 
 @pytest.mark.promise("doctor.report")
@@ -95,7 +95,7 @@ async def test_a_program_that_does_not_answer_is_ended_with_its_whole_tree(user:
     pid = tmp_path / "pid"
     program(user, "claude", f"sleep 1000 & echo $! > {pid}; wait")
     user.environment["PATH"] += ":/usr/bin:/bin"
-    checkup = await examined(user)
+    checkup = await examined(user, seconds=1.0)
     assert checkup.versions["claude"] == "does not answer"
     assert await_end(int(pid.read_text(encoding="utf-8")), 5.0)
 

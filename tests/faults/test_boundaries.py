@@ -19,6 +19,7 @@ _QUICKER = "where a waiting client replaces the runner before a shim's starter d
 BY_TIMING = {
     "starter shim.doorbell._lock fcntl.flock": _QUICKER,
     "starter shim.doorbell._start_one os.open": _QUICKER,
+    "starter shim.doorbell._launch os.open": _QUICKER,
     "runner store.views.parsed os.open": "the plan is edited before the views are written, or behind that",
 }
 JOBS = 2 * (os.cpu_count() or 1)  # most of a round is waiting
