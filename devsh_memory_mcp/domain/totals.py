@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+from devsh_memory_mcp.domain.events import AttemptEnded
 from devsh_memory_mcp.domain.records import (
     MAX_RESULT_BYTES,
     CostBasis,
@@ -24,6 +25,20 @@ _FAILURES: dict[str | None, Failure] = {name: name for name in get_args(Failure)
 def reason_of(outcome: Outcome) -> Reason:
     """Why the attempt ended; a cause of a newer release is none that we know."""
     return _REASONS.get(outcome.cause, "lost")
+
+
+def ended_by(task_id: str, outcome: Outcome) -> AttemptEnded:
+    """The event for an attempt that ended so."""
+    return AttemptEnded(
+        orchestration_task_id=task_id,
+        task_run_id=outcome.task_run_id,
+        attempt=outcome.attempt,
+        reason=reason_of(outcome),
+        succeeded=outcome.succeeded,
+        error_message=outcome.error_message,
+        n=outcome.last_report,
+        totals=totals_of(outcome),
+    )
 
 
 def bounded(text: str | None) -> tuple[str | None, bool]:

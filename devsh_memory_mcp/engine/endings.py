@@ -13,7 +13,6 @@ from devsh_memory_mcp.domain.events import (
     AgentCancelled,
     AgentCompleted,
     AgentFailed,
-    AttemptEnded,
     CancelRequested,
     Event,
     LateReport,
@@ -25,7 +24,7 @@ from devsh_memory_mcp.domain.records import Reason
 from devsh_memory_mcp.domain.schedule import retry_delay
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.domain.totals import bounded, reason_of, totals_of
+from devsh_memory_mcp.domain.totals import bounded, ended_by, reason_of
 from devsh_memory_mcp.ports import Decision
 from devsh_memory_mcp.shim.rundir import Outcome
 
@@ -40,18 +39,8 @@ def end_attempt(state: State, now: datetime, task_id: str, outcome: Outcome, *, 
     if task.is_terminal or task.live_attempt != outcome.attempt:
         late = LateReport(orchestration_task_id=task_id, attempt=outcome.attempt, report=f"outcome: {outcome.cause}")
         return Decision((late,) if outcome.attempt > task.attempt or task.live_attempt > outcome.attempt else (), None)
-    ended = AttemptEnded(
-        orchestration_task_id=task_id,
-        task_run_id=task.task_run_id,
-        attempt=outcome.attempt,
-        reason=reason_of(outcome),
-        succeeded=outcome.succeeded,
-        error_message=outcome.error_message,
-        n=outcome.last_report,
-        totals=totals_of(outcome),
-    )
     limit = (quota.limited(task.spec, now, _until(outcome.retry_at, now)),) if outcome.failure == "rate_limit" else ()
-    return Decision((ended, *limit, *_after(state, now, task, outcome, jitter, rebooted=rebooted)), None)
+    return Decision((ended_by(task_id, outcome), *limit, *_after(state, now, task, outcome, jitter, rebooted=rebooted)), None)
 
 
 def _after(state: State, now: datetime, task: Task, outcome: Outcome, jitter: float, *, rebooted: bool) -> Iterator[Event]:

@@ -45,15 +45,15 @@ def recover(run: Run, place: Place) -> bool:
     began = any(report.type == "guard" for report in reports)
     unverified, isolation = Unverified.from_reports(reports), isolation_of(reports)
     cell = _cell(run, place) if isolation == BUBBLEWRAP else None
-    told = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified)
-    ended = told or _found_dead(run, place.directory)
+    told = Ended.from_reports(reports)
+    ended = told or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
     publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared, cell, isolation) if began else None
     if unverified is None:
         saved, failure = end.save(saving, publish=publish)
     else:  # what the verification left in the checkout is not the agent's work
         saved, failure = end.publish(saving, unverified.saved) if publish else (unverified.saved, None)
     if told is None and saving is not None and saving.is_published(saved):  # its end could not be told: on a full disk, for example
-        ended = _found_published(run, place.directory, ended)
+        ended = _found_published(run, place.directory, ended) if unverified is None else unverified.ended._replace(verified=True)
         saved, failure = end.publish(saving, saved)
     if cell is not None:
         cell.take_back()

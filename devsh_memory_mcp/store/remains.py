@@ -13,7 +13,7 @@ from devsh_memory_mcp.domain.events import AgentSpawned, AttemptEnded, Event, Pl
 from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.records import Credential, DiffStat, Mount, Permissions, Repository, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status
-from devsh_memory_mcp.domain.totals import reason_of, totals_of
+from devsh_memory_mcp.domain.totals import ended_by
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Checkout, Outcome, Run
 from devsh_memory_mcp.shim.shape import Shape
@@ -55,7 +55,7 @@ class Remains:
         if key in self.ends:
             return self.ends[key]
         if key in self.outcomes:
-            return _end_by_outcome(task_id, self.outcomes[key])
+            return ended_by(task_id, self.outcomes[key])
         if agent is None or not agent.attempt or not Status(agent.status).is_terminal or attempt > agent.attempt:
             return None
         names = {"orchestration_task_id": task_id, "task_run_id": task_run_id, "attempt": attempt}
@@ -151,19 +151,6 @@ def _repository(checkout: Checkout) -> Repository:
         work_tree=checkout.source_tree,
         include=checkout.include,
         continues=checkout.continues,
-    )
-
-
-def _end_by_outcome(task_id: str, outcome: Outcome) -> AttemptEnded:
-    return AttemptEnded(
-        orchestration_task_id=task_id,
-        task_run_id=outcome.task_run_id,
-        attempt=outcome.attempt,
-        reason=reason_of(outcome),
-        succeeded=outcome.succeeded,
-        error_message=outcome.error_message,
-        n=outcome.last_report,
-        totals=totals_of(outcome),
     )
 
 

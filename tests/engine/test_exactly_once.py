@@ -108,6 +108,8 @@ async def test_eight_processes_send_eight_hundred_messages_and_no_reader_sees_a_
                 for number in range(8):
                     tasks.start_soon(send, number)
             pulled = await orchestration.pull()
+            while not pulled.synced:  # which a busy machine may take longer for than one pull waits; the house has a bound
+                pulled = await orchestration.pull()
             assert reader.stdin is not None
             assert reader.stdout is not None
             await reader.stdin.aclose()
@@ -117,7 +119,6 @@ async def test_eight_processes_send_eight_hundred_messages_and_no_reader_sees_a_
         shown = view(orchestration, "MAILBOX.json")["messages"]
     assert (len(acknowledged), len(set(map(str, acknowledged)))) == (800, 800)
     assert sorted(sent) == sorted(f"{process}-{number}" for process in range(8) for number in range(100))
-    assert pulled.synced
     assert isinstance(shown, list)
     assert sorted(message["message"] for message in shown) == sorted(sent)
     rounds, broken = json.loads(told)
