@@ -4,6 +4,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Session
 from devsh_memory_mcp.shim import rundir
+from devsh_memory_mcp.shim.mcp_socket import bridge_command
 from devsh_memory_mcp.shim.rundir import Run
 
 
@@ -20,7 +21,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         allow=run.allow,
         hide=run.hide,
         cost_basis=run.cost_basis,
-        server=() if is_walled else run.server_command,  # inside it would find neither the memory root nor the runner
+        server=bridge_command() if is_walled and run.server_command else run.server_command,
         max_turns=run.max_turns,
         max_cost_usd=run.max_cost_usd,
         is_walled=is_walled,

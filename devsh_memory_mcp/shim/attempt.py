@@ -176,7 +176,7 @@ class Attempt:
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
         is_walled, secrets = self._cell is not None, self._place.secrets
-        self._passage = find_passage(run, secrets) if is_walled else None
+        self._passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
         shown = secrets if self._passage is None else self._passage.environment
         known = self._environment if self._passage is None else {**self._environment, **shown}
         credentials = tuple(name for name in secrets if name in shown)

@@ -9,7 +9,7 @@ import typing
 import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import probe, rundir, sandbox
+from devsh_memory_mcp.shim import mcp_socket, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
@@ -97,7 +97,14 @@ class Cell:
 
     def _binds(self) -> tuple[Bind, ...]:
         own = [f"{self._directory}/{name}" for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE)]
-        return (*self._lasting, *(Bind(path, path) for path in own if os.path.exists(path)))
+        return (*self._lasting, *(Bind(path, path) for path in own if os.path.exists(path)), *self._server())
+
+    def _server(self) -> tuple[Bind, ...]:
+        """What leads to our MCP server, with the interpreter that its bridge needs."""
+        place = mcp_socket.place_in(self._directory)
+        if not os.path.isdir(place):
+            return ()
+        return (Bind(place, mcp_socket.INSIDE), *_of_program(mcp_socket.bridge_command()[0], {}, self._home))
 
     @functools.cached_property
     def _lasting(self) -> tuple[Bind, ...]:

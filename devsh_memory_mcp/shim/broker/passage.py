@@ -1,4 +1,7 @@
-"""An agent's way to its provider, for an attempt: what it finds in its environment, and a broker once there is a network to listen in."""
+"""What leads out of an agent's sandbox, for an attempt: a broker to its provider once there is a network to listen in, and our MCP server.
+
+What the agent finds of it is in `environment`, instead of its secrets.
+"""
 
 import typing
 
@@ -7,7 +10,9 @@ from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.service import Broker, Told
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.mcp_socket import McpSocket, place_in
 from devsh_memory_mcp.shim.rundir import Run, Traffic
+from devsh_memory_mcp.shim.surroundings import agent_environment
 
 
 class Passage:
@@ -21,8 +26,10 @@ class Passage:
         allow: typing.Sequence[str] = (),
         *,
         is_alone: bool,
+        server: McpSocket | None = None,
     ) -> None:
         """`caller` is the recorded environment of whoever spawned. `is_alone`: the agent has a network of its own."""
+        self._server = server
         self._listeners = [] if is_alone else [listen_here()]
         port = PORT if is_alone else int(self._listeners[0].getsockname()[1])
         launch = prepare(ENDPOINTS.get(agent_name.partition("/")[0]), secrets, caller, port, allow, is_alone=is_alone)
@@ -32,11 +39,17 @@ class Passage:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything that a broker could do."""
+        """Whether there is anything to show, or anywhere to lead to."""
+        return self._server is not None or self._has_routes
+
+    @property
+    def _has_routes(self) -> bool:
         return bool(self._plan.routes or self._plan.allow)
 
     def open(self, loop: Loop, sandbox: int, hear: typing.Callable[[Told], object]) -> None:
         """Starts the broker; `sandbox` is bubblewrap's pid. Told as `gone` where the network cannot be entered: a short agent is over."""
+        if not self._has_routes:
+            return
         try:
             listeners = self._listeners or [listen_inside(_inside(sandbox), PORT)]
         except NotInside as error:
@@ -51,6 +64,8 @@ class Passage:
 
     def end(self) -> Told:
         """What was counted."""
+        if self._server is not None:
+            self._server.end()
         if self._broker is None:
             for listener in self._listeners:
                 listener.close()
@@ -58,12 +73,18 @@ class Passage:
         return self._broker.end()
 
 
-def find_passage(run: Run, secrets: typing.Mapping[str, str]) -> Passage | None:
-    """For an agent in a sandbox; None where there is nothing to show and nowhere to lead it. OSError without a port to listen on."""
+def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, directory: str) -> Passage | None:
+    """For an agent in a sandbox, before that is made; None where there is nothing to show and nowhere to lead it.
+
+    OSError where there is no port to listen on, or no place for a socket in the run directory.
+    """
     asked = run.sandbox
     if asked is None:
         return None
-    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone)
+    server = None
+    if run.server_command:
+        server = McpSocket(loop, place_in(directory), run.server_command, agent_environment(run, directory))
+    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server)
     if passage.is_needed:
         return passage
     passage.end()

@@ -1,0 +1,93 @@
+"""Our MCP server for an agent in a sandbox: whoever connects to a socket that is shown inside gets one of his own, which runs outside.
+
+Inside there is neither a memory root nor a runner, so the agent's CLI is given a bridge as its server: an interpreter, and a file that
+needs nothing of ours.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import typing
+
+from devsh_memory_mcp.shim import bridge
+from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
+
+INSIDE = "/run/devsh"  # where the agent finds it
+_SOCKET, _BRIDGE = "socket", "bridge.py"
+_MOST = 2  # servers at a time, which are no part of what the agent's limits count
+_LEAVES_WITHIN = 0.5  # seconds, for what it was just told
+
+
+def place_in(directory: str) -> str:
+    """Where it lies outside, of the attempt in that run directory."""
+    return f"{directory}/{SANDBOX_DIRECTORY}/mcp"
+
+
+def bridge_command() -> tuple[str, ...]:
+    """What the agent's CLI starts as our server."""
+    return os.path.realpath(sys.executable), "-I", "-S", f"{INSIDE}/{_BRIDGE}", f"{INSIDE}/{_SOCKET}"
+
+
+class McpSocket:
+    """Listens from now on in `directory`, which is to be shown as INSIDE; each connection starts `command` with this `environment`."""
+
+    def __init__(self, loop: Loop, directory: str, command: typing.Sequence[str], environment: typing.Mapping[str, str]) -> None:
+        self._loop = loop
+        self._command = command
+        self._environment = environment
+        self._servers: set[int] = set()
+        os.makedirs(directory, exist_ok=True)
+        with open(bridge.__file__, "rb") as source, open(f"{directory}/{_BRIDGE}", "wb") as target:
+            shutil.copyfileobj(source, target)
+        self._listener = _listen(directory)
+        loop.read(self._listener.fileno(), self._accept)
+
+    def end(self) -> None:
+        """After the agent's tree: the servers leave when nobody is connected any more, or are ended."""
+        self._loop.close(self._listener.detach())
+        self._loop.wait(lambda: not self._servers, time.monotonic() + _LEAVES_WITHIN)
+        for pid in self._servers:
+            os.kill(pid, signal.SIGKILL)  # still ours to be buried, so it is no other process
+        self._loop.wait(lambda: not self._servers)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # who connected has gone
+            return
+        with connection:
+            if len(self._servers) < _MOST:
+                self._start(connection.fileno())
+
+    def _start(self, connection: int) -> None:
+        actions = [
+            (os.POSIX_SPAWN_DUP2, connection, 0),
+            (os.POSIX_SPAWN_DUP2, connection, 1),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ]
+        try:
+            pid = os.posix_spawn(self._command[0], list(self._command), self._environment, file_actions=actions, setsid=True)
+        except OSError:  # the agent's CLI tells of a server that hangs up
+            return
+        self._servers.add(pid)
+        self._loop.child(pid, lambda _status: self._servers.discard(pid))
+
+
+def _listen(directory: str) -> socket.socket:
+    """A socket in there which anybody may use who gets to see it; directories may have longer names than sockets."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{place}/{_SOCKET}")
+        os.chmod(f"{directory}/{_SOCKET}", 0o666)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.close(place)
+    return listener
