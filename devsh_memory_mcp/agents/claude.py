@@ -25,6 +25,8 @@ PROVIDER = Provider(
     trust_file=".claude.json",
     settings_files=(".claude/settings.json", ".claude/settings.local.json"),
     limits=("turns", "cost"),
+    instructions=("CLAUDE.md",),
+    sessions="projects/*/{id}.jsonl",
     many="`claude setup-token` gives a token for many: put it into CLAUDE_CODE_OAUTH_TOKEN",
     refuses_root=True,
 )

@@ -20,6 +20,8 @@ PROVIDER = Provider(
     home=".codex",
     login_file="auth.json",
     servers_file="config.toml",
+    instructions=("AGENTS.md",),
+    sessions="sessions/*/*/*/rollout-*-{id}.jsonl",
     many="an API key in CODEX_API_KEY is for many",
 )
 API = "https://api.openai.com/v1"

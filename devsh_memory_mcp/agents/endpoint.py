@@ -60,4 +60,23 @@ GEMINI = Endpoint(
     paths=("/v1beta/models", "/v1/models"),
     headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY, "GOOGLE_API_KEY": GOOGLE_KEY}),
 )
-ENDPOINTS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program: each for each in (CLAUDE, CODEX, GEMINI)})
+_PROGRAMS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program: each for each in (CLAUDE, CODEX, GEMINI)})
+# opencode's by the provider in its model's name; of the logins it knows keys alone.
+_OPENCODE: typing.Mapping[str, Endpoint] = types.MappingProxyType(
+    {
+        "anthropic": CLAUDE._replace(headers=types.MappingProxyType({"ANTHROPIC_API_KEY": KEY}), own_variable=None, login_file=None),
+        "openai": CODEX._replace(headers=types.MappingProxyType({"OPENAI_API_KEY": BEARER})),
+        "google": GEMINI._replace(headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY})),
+    }
+)
+
+
+def find_endpoint(agent_name: str) -> Endpoint | None:
+    """The API that an agent of this name asks; None where it has none, or more than one, or one that is not known here."""
+    program, _, model = agent_name.partition("/")
+    return _OPENCODE.get(model.partition("/")[0]) if program == "opencode" else _PROGRAMS.get(program)
+
+
+def has_login(endpoint: Endpoint | None, variable: str | None) -> bool:
+    """Whether a broker can show the credential: it is in that variable, or (None) the login that the program keeps itself."""
+    return endpoint is not None and (endpoint.own_variable is not None if variable is None else variable in endpoint.headers)

@@ -19,6 +19,7 @@ PROVIDER = Provider(
     home_variable="GEMINI_CLI_HOME",
     home=".gemini",
     login_file="oauth_creds.json",
+    instructions=("GEMINI.md",),
     many="an API key in GEMINI_API_KEY is for many",
 )
 FLOATING = "default"  # whichever model it would take by itself

@@ -20,6 +20,12 @@ KEYS = {
     "openrouter": "OPENROUTER_API_KEY",
     "opencode": "OPENCODE_API_KEY",
 }
+# The variable that has a provider's address, and what opencode expects behind that.
+_ADDRESSES = {
+    "anthropic": ("ANTHROPIC_BASE_URL", "/v1"),
+    "openai": ("OPENAI_BASE_URL", ""),
+    "google": ("GOOGLE_GEMINI_BASE_URL", "/v1beta"),
+}
 PROVIDER = Provider(
     program="opencode",
     install="npm install -g opencode-ai",
@@ -30,6 +36,7 @@ PROVIDER = Provider(
     login_file="",
     many="a provider's key in its variable is for many",
     servers_file="opencode/opencode.json",
+    instructions=("opencode/AGENTS.md",),
 )
 FLOATING = "default"  # whichever model opencode would take by itself
 # What it would do over the network by itself.
@@ -66,9 +73,17 @@ class Opencode(Acp):
             "experimental": {"continue_loop_on_deny": True},
             "agent": {"title": {"disable": True}},  # a request of its own for what nobody reads
             "mcp": {name: {"enabled": False} for name in assignment.hide},
+            **self._addressed(assignment),
             "share": "disabled",
             "autoupdate": False,
         }
+
+    def _addressed(self, assignment: Assignment) -> Document:
+        """In a sandbox its provider is where the broker listens, and its user's own configuration is not there."""
+        provider = (self._model or "").partition("/")[0]
+        variable, path = _ADDRESSES.get(provider, ("", ""))
+        address = assignment.environment.get(variable) if assignment.is_walled else None
+        return {"provider": {provider: {"options": {"baseURL": f"{address}{path}"}}}} if address else {}
 
     def reopen(self, session_id: str) -> tuple[str, ...] | None:
         """The same session for a person at a terminal."""

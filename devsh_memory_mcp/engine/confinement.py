@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter
-from devsh_memory_mcp.agents.endpoint import ENDPOINTS
+from devsh_memory_mcp.agents.endpoint import find_endpoint, has_login
 from devsh_memory_mcp.domain.records import Credential, Mount, Network, SandboxMode, TaskSpec
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
@@ -22,12 +22,13 @@ Look = Callable[[str], Bubblewrap | Missing]
 
 
 class Confined(NamedTuple):
-    """As the task's record has it, and what its caller should know."""
+    """As the task's record has it, and what its caller should know. `stands`: there is a sandbox here, and it is to have it."""
 
     sandbox: SandboxMode
     network: Network
     mounts: tuple[Mount, ...]
     warnings: tuple[str, ...] = ()
+    stands: bool = False
 
     def fields(self) -> dict[str, object]:
         """What of it the task's record has."""
@@ -35,11 +36,20 @@ class Confined(NamedTuple):
 
 
 def confine(
-    request: SpawnRequest, adapter: Adapter, settings: Settings, environment: dict[str, str], memory: Path, *, look: Look | None = None
+    request: SpawnRequest,
+    by_itself: SandboxMode,
+    settings: Settings,
+    environment: dict[str, str],
+    memory: Path,
+    *,
+    look: Look | None = None,
 ) -> Confined:
-    """NoSandbox where one is required and this machine has none; InvalidRequest for what only a sandbox can do, without one."""
+    """`by_itself` is what such an agent has where nobody said anything, see `usual`.
+
+    NoSandbox where one is required and this machine has none; InvalidRequest for what only a sandbox can do, without one.
+    """
     network = _network(request.network or settings.network)
-    sandbox = request.sandbox or settings.sandbox or _built_in(adapter)
+    sandbox = request.sandbox or settings.sandbox or by_itself
     if sandbox == "none":
         _demand_nothing(request, network)
         return Confined("none", "on", ())
@@ -48,21 +58,30 @@ def confine(
     mounts = tuple(_mount(text, memory) for text in request.mounts)
     found = (look or look_here)(search_path(environment))
     if isinstance(found, Bubblewrap):
-        return Confined(sandbox, network, mounts)
+        return Confined(sandbox, network, mounts, stands=True)
     if sandbox == "required":
         raise NoSandbox(f"There is no sandbox on this machine: {found.why}.", next_step=f"What gets one: {found.remedy}.")
     told = f"It runs without a sandbox, with your rights: {found.why}. What gets one: {found.remedy}; `--sandbox required` refuses instead."
-    return Confined(sandbox, network, mounts, (told,))
+    # Who was asked to allow everything is not to have walls about it later, which would be something else than he was told now.
+    return Confined("none" if request.permissions == "bypass" else sandbox, network, mounts, (told,))
 
 
-def login_warnings(confined: Confined, adapter: Adapter, credential: Credential | None) -> tuple[str, ...]:
+def usual(agent_name: str, adapter: Adapter, credential: Credential | None) -> SandboxMode:
+    """What an agent has where nobody said anything: none where its login is in its user's home alone, which is not there inside."""
+    return "auto" if adapter.provider is None or _is_shown(agent_name, credential) else "none"
+
+
+def _is_shown(agent_name: str, credential: Credential | None) -> bool:
+    return has_login(find_endpoint(agent_name), credential.variable if credential else None)
+
+
+def login_warnings(confined: Confined, agent_name: str, adapter: Adapter, credential: Credential | None) -> tuple[str, ...]:
     """What there is to say of an agent whose login stays outside."""
     provider = adapter.provider
-    if confined.sandbox == "none" or provider is None or (credential is not None and credential.variable is not None):
+    if not confined.stands or provider is None or _is_shown(agent_name, credential):
         return ()
-    endpoint = ENDPOINTS.get(provider.program)
-    if endpoint is not None and endpoint.own_variable is not None:
-        return ()  # a broker shows it
+    if credential is not None and credential.variable is not None:
+        return (f"{credential.variable} cannot be shown to {agent_name} in a sandbox, which is not to have it itself.",)
     told = f"{provider.program}'s own login is in your home, which is not there in a sandbox"
     if not provider.variables:
         return (f"{told}.",)
@@ -96,11 +115,6 @@ def _working(search: str) -> Bubblewrap:
     if isinstance(found, Missing):
         raise _NothingWorks(found)
     return found
-
-
-def _built_in(adapter: Adapter) -> SandboxMode:
-    """An agent with a login of its own in the user's home could not get at it from inside."""
-    return "auto" if adapter.provider is None else "none"
 
 
 def _network(wanted: str) -> Network:

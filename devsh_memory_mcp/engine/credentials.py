@@ -113,13 +113,12 @@ class Standing(NamedTuple):
 
 
 def find_standing(
-    state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str], billing: Billing | None = None
+    state: State, adapter: Adapter, repository: Repository | None, environment: Mapping[str, str], credential: Credential | None
 ) -> Standing:
-    """For an agent of that kind, on that repository, spawned by whoever has that environment, and paid as he said."""
+    """For an agent of that kind with that credential, on that repository, spawned by whoever has that environment."""
     provider = adapter.provider
     if provider is None:
         return Standing()
-    credential = find_credential(provider, environment, billing)
     allow, hide = trusted_rules(provider, repository, environment), servers_of_user(provider, environment)
     return Standing(credential, allow, hide, login_warnings(state, provider, credential))
 
@@ -164,7 +163,7 @@ def checked_permissions(
 ) -> Permissions | None:
     """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for.
 
-    Behind walls that are sure to stand (`is_walled`) it may do anything, and is not root there.
+    Behind walls (`is_walled`) it may do anything, and is not root there; where they turn out not to stand its supervisor takes that back.
     """
     if adapter.provider is None:
         if wanted is not None:

@@ -17,8 +17,8 @@ from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnReque
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.bounds import limit_warnings
-from devsh_memory_mcp.engine.confinement import confine, login_warnings
-from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_standing, permission_warnings
+from devsh_memory_mcp.engine.confinement import confine, login_warnings, usual
+from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_credential, find_standing, permission_warnings
 from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
@@ -86,9 +86,11 @@ class Preparation:
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
         handed_on = self.caller.handed_on()
-        confined = await to_thread.run_sync(confine, request, adapter, here, handed_on, self.mirrors.parent)
-        is_walled = confined.sandbox == "required"
-        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=is_walled)
+        billing = _billing(request, here, adapter)
+        credential = find_credential(adapter.provider, self.caller.environment, billing) if adapter.provider else None
+        by_itself = usual(agent_name, adapter, credential)
+        confined = await to_thread.run_sync(confine, request, by_itself, here, handed_on, self.mirrors.parent)
+        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
@@ -97,7 +99,7 @@ class Preparation:
         else:
             repository, warnings = await self._repository(request, inherited, task_id, settings_of)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
-        standing = find_standing(state, adapter, repository, self.caller.environment, _billing(request, here, adapter))
+        standing = find_standing(state, adapter, repository, self.caller.environment, credential)
         spec = _asked_for(request, agent_name, here, there).model_copy(
             update={
                 "repository": repository,
@@ -112,8 +114,8 @@ class Preparation:
                 **confined.fields(),
             }
         )
-        allowed = () if is_walled else permission_warnings(agent_name, permissions)
-        walls = (*confined.warnings, *login_warnings(confined, adapter, standing.credential))
+        allowed = () if confined.stands else permission_warnings(agent_name, permissions)
+        walls = (*confined.warnings, *login_warnings(confined, agent_name, adapter, standing.credential))
         bounds = await to_thread.run_sync(limit_warnings, spec)
         told = (*warnings, *standing.warnings, *allowed, *walls, *bounds, *here.warnings, *(there.warnings if there else ()))
         return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))

@@ -9,7 +9,7 @@ from devsh_memory_mcp.shim.rundir import Run
 
 
 def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str], *, is_walled: bool = False) -> Assignment:
-    """For the attempt in that run directory; `is_walled` says that it is in a sandbox, where it may do all that nobody has forbidden it."""
+    """For the attempt in that run directory; `is_walled` says that it is in a sandbox."""
     return Assignment(
         run.agent_name,
         run.prompt,
@@ -17,12 +17,18 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
         environment,
         session=Session(*run.session) if run.session else None,
-        permissions=run.permissions or ("bypass" if is_walled else None),
+        permissions=_permissions(run, is_walled=is_walled),
         allow=run.allow,
-        hide=run.hide,
+        hide=() if is_walled else run.hide,  # they are in its user's settings, which are not there inside
         cost_basis=run.cost_basis,
         server=bridge_command() if is_walled and run.server_command else run.server_command,
         max_turns=run.max_turns,
         max_cost_usd=run.max_cost_usd,
         is_walled=is_walled,
     )
+
+
+def _permissions(run: Run, *, is_walled: bool) -> str | None:
+    """What was recorded; of everything only what needs no walls, where those that it was given for do not stand."""
+    is_exposed = run.sandbox is not None and not is_walled
+    return "acceptEdits" if is_exposed and run.permissions == "bypass" else run.permissions

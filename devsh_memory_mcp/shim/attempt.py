@@ -177,8 +177,8 @@ class Attempt:
             file.write(run.prompt)
         is_walled, secrets = self._cell is not None, self._place.secrets
         self._passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
-        shown = secrets if self._passage is None else self._passage.environment
-        known = self._environment if self._passage is None else {**self._environment, **shown}
+        shown = self._passage.environment if self._passage is not None else {} if is_walled else secrets
+        known = {**self._environment, **shown} if is_walled else self._environment
         credentials = tuple(name for name in secrets if name in shown)
         assignment = assignment_of(run, directory, known, is_walled=is_walled)._replace(credentials=credentials)
         command, talk = adapter.command(assignment), adapter.talk(assignment)
@@ -367,7 +367,7 @@ class Attempt:
         elif publish:
             saved, failure = end.publish(saving, saved)
         if self._cell is not None:
-            self._cell.take_back()
+            verdict = verdict._replace(warnings=(*verdict.warnings, *self._cell.take_back()))
         self._cage.remove(self._loop)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(

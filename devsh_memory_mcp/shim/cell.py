@@ -9,7 +9,7 @@ import typing
 import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import mcp_socket, probe, rundir, sandbox
+from devsh_memory_mcp.shim import belongings, mcp_socket, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
@@ -20,7 +20,7 @@ from devsh_memory_mcp.shim.wall import Task, find_program
 _HOME = "/home/agent"  # of a caller that has none
 _FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 # What leads to sockets, keys and settings that are not inside.
-_LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR"})
+_LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
 _ALTERNATES = 5
 
@@ -51,6 +51,7 @@ class Cell:
         for name, content in self._accounts().items():
             with open(f"{self._private}/etc/{name}", "w", encoding="utf-8", errors="replace") as file:
                 file.write(content)
+        belongings.bring_in(self._run, f"{self._private}/home")
         for path in (self._workspace, f"{self._private}/home", self._out):
             self._give(path, self._user)
 
@@ -67,9 +68,13 @@ class Cell:
             os.unlink(f"{self._out}/{name}")
         return self._out
 
-    def take_back(self) -> None:
-        """The checkout is ours again, when nothing runs in it any more: git would call it somebody else's."""
+    def take_back(self) -> tuple[str, ...]:
+        """When nothing runs in it any more the checkout is ours again, and the agent's session its user's; warnings.
+
+        Git would call the checkout somebody else's.
+        """
         self._give(self._workspace, None if self._user is None else os.geteuid())
+        return belongings.bring_out(self._run, f"{self._private}/home")
 
     def enclose(self, task: Task, *, network: bool = True) -> Task:
         """The same command behind the walls."""

@@ -13,6 +13,7 @@ from devsh_memory_mcp.ports import Orchestration
 from tests.claude.test_worker import Team, heard, task, team, write
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
+from tests.doubles.walls import has_sandbox
 from tests.engine.house import ended, git, shell
 
 __all__ = ["team"]
@@ -59,6 +60,25 @@ async def test_it_remembers_what_was_said_and_its_branch_moves_on(team: Team, st
     asked = json.dumps(model_api.turns()[3].body)
     assert f"You go on from your earlier task {first.orchestration_task_id}" in asked
     assert str(second.workspace) in json.dumps(model_api.turns()[4].body)
+
+
+@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@pytest.mark.parametrize("modes", [("required", "required"), ("required", "none"), ("none", "required")])
+async def test_a_session_goes_into_a_sandbox_and_comes_out_of_it(
+    team: Team, story: None, model_api: ModelApi, claude_home: Path, modes: tuple[str, str]
+) -> None:
+    before, after = modes
+    (claude_home / ".claude").mkdir(exist_ok=True)
+    (claude_home / ".claude/CLAUDE.md").write_text("sentinel: be brief")
+    async with team.opened() as orchestration:
+        _, first = await done(orchestration, task("TASK-A: begin", sandbox=before))
+        _, second = await done(orchestration, task("GO-ON", resume=first.id, sandbox=after))
+    assert (first.status, second.status, second.result) == ("completed", "completed", "Went on."), second.error_message
+    assert [record.isolation == "bubblewrap" for record in (first, second)] == [mode == "required" for mode in modes]
+    assert second.warnings == ()
+    kept = {path.stem for path in (claude_home / ".claude/projects").glob("*/*.jsonl")}
+    assert kept == {str(first.session_id), str(second.session_id)}
+    assert all("sentinel: be brief" in json.dumps(turn.body) for turn in model_api.turns())
 
 
 @pytest.mark.parametrize("touched", ["moved", "checked out", "gone"])

@@ -52,6 +52,7 @@ def codex_environment(codex: Path, codex_home: Path, model_api: ModelApi) -> dic
         "HOME": str(codex_home.parent),
         "LANG": "C.UTF-8",
         "TERM": "dumb",
+        "DEVSH_SANDBOX": "none",
         "TMPDIR": str(temporary),
         "OPENAI_BASE_URL": f"{model_api.address}/v1",
         "CODEX_API_KEY": "sk-test",

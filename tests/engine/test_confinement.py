@@ -8,7 +8,7 @@ import pytest
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.domain.records import Credential, Mount
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
-from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings
+from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings, usual
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
 from tests.doubles.walls import has_sandbox, with_one, without_one
@@ -19,18 +19,20 @@ needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works o
 
 def decided(tmp_path: Path, agent: str = "shell/sh", look: Look = with_one, settings: Settings | None = None, **fields: object) -> Confined:
     request = SpawnRequest.model_validate({"prompt": "true", "agent_name": agent} | fields)
-    return confine(request, find_adapter(agent), settings or Settings(), {"PATH": "/bin"}, tmp_path / "memory", look=look)
+    by_itself = usual(agent, find_adapter(agent), None)
+    return confine(request, by_itself, settings or Settings(), {"PATH": "/bin"}, tmp_path / "memory", look=look)
 
 
 @pytest.mark.parametrize(
     ("agent", "setting", "asked", "sandbox"),
     [
         ("shell/sh", None, None, "auto"),
-        ("claude/haiku-4.5", None, None, "none"),
+        ("claude/haiku-4.5", None, None, "auto"),
+        ("codex/default", None, None, "none"),
         ("shell/sh", "required", None, "required"),
-        ("claude/haiku-4.5", "auto", None, "auto"),
+        ("codex/default", "auto", None, "auto"),
         ("shell/sh", "required", "none", "none"),
-        ("claude/haiku-4.5", None, "required", "required"),
+        ("codex/default", None, "required", "required"),
     ],
 )
 def test_what_is_asked_for_beats_the_setting_which_beats_the_kind_of_agent(
@@ -68,12 +70,45 @@ def test_hosts_are_told_apart_and_what_is_none_is_refused(tmp_path: Path) -> Non
             decided(tmp_path, network=wrong)
 
 
+@pytest.mark.parametrize(
+    ("agent", "variable", "sandbox"),
+    [
+        ("shell/bash", None, "auto"),
+        ("claude/haiku-4.5", None, "auto"),
+        ("claude/haiku-4.5", "ANTHROPIC_API_KEY", "auto"),
+        ("codex/default", None, "none"),
+        ("codex/default", "OPENAI_API_KEY", "auto"),
+        ("gemini/default", None, "none"),
+        ("gemini/default", "GEMINI_API_KEY", "auto"),
+        ("opencode/anthropic/claude-haiku-4-5", "ANTHROPIC_API_KEY", "auto"),
+        ("opencode/openrouter/x", "OPENROUTER_API_KEY", "none"),
+        ("opencode/default", "ANTHROPIC_API_KEY", "none"),
+        ("acp/goose", None, "none"),
+    ],
+)
+def test_an_agent_has_a_sandbox_by_itself_where_a_broker_can_show_its_login(agent: str, variable: str | None, sandbox: str) -> None:
+    credential = Credential(variable=variable) if variable else None
+    assert usual(agent, find_adapter(agent), credential) == sandbox
+
+
+def test_everything_that_was_allowed_without_walls_is_never_done_behind_some_that_came_later(tmp_path: Path) -> None:
+    asked = decided(tmp_path, "claude/haiku-4.5", look=without_one, permissions="bypass")
+    assert (asked.sandbox, asked.stands) == ("none", False)
+    assert decided(tmp_path, "claude/haiku-4.5", permissions="bypass")[0] == "auto"
+
+
 def test_a_login_that_stays_outside_is_told(tmp_path: Path) -> None:
     codex, claude = find_adapter("codex/default"), find_adapter("claude/haiku-4.5")
     walled, plain = decided(tmp_path, "codex/default", sandbox="required"), decided(tmp_path, "codex/default")
-    assert "CODEX_API_KEY" in login_warnings(walled, codex, Credential())[0]
-    assert login_warnings(walled, codex, Credential(variable="OPENAI_API_KEY")) == login_warnings(plain, codex, None) == ()
-    assert login_warnings(walled, claude, Credential()) == (), "which a broker shows"
+    key = Credential(variable="OPENAI_API_KEY")
+    assert "CODEX_API_KEY" in login_warnings(walled, "codex/default", codex, Credential())[0]
+    assert login_warnings(walled, "codex/default", codex, key) == login_warnings(plain, "codex/default", codex, None) == ()
+    assert login_warnings(walled, "claude/haiku-4.5", claude, Credential()) == (), "which a broker shows"
+    other = "opencode/openrouter/x"
+    assert (
+        "OPENROUTER_API_KEY cannot be shown"
+        in login_warnings(walled, other, find_adapter(other), Credential(variable="OPENROUTER_API_KEY"))[0]
+    )
 
 
 def test_mounts_are_paths_that_are_there_and_never_the_memory_root(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_servers_of_codexs_user_are_known_by_name_and_nothing_else_of_them(t
     assert servers_of_user(CODEX.provider, home) == ()
     file = tmp_path / "config.toml"
     file.write_text('[mcp_servers.mine]\ncommand = "x"\nenv = {TOKEN = "hush"}\n[mcp_servers."the other"]\nurl = "http://localhost"\n')
-    assert find_standing(State(), CODEX, None, home).hide == ("mine", "the other")
+    assert find_standing(State(), CODEX, None, home, None).hide == ("mine", "the other")
     file.write_text("mcp_servers = 3")
     assert servers_of_user(CODEX.provider, home) == ()
     file.write_text("no TOML")

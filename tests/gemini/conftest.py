@@ -48,6 +48,7 @@ def team(house: House, repository: Path, gemini: Path, own_surroundings: Path, m
             "HOME": str(own_surroundings),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
+            "DEVSH_SANDBOX": "none",
             "GEMINI_API_KEY": "sk-test",
             "GOOGLE_GEMINI_BASE_URL": model_api.address,
             "HTTP_PROXY": model_api.address,

@@ -55,6 +55,7 @@ def team(house: House, repository: Path, opencode: Path, configuration: Path, mo
             "HOME": os.environ["HOME"],
             "LANG": "C.UTF-8",
             "TERM": "dumb",
+            "DEVSH_SANDBOX": "none",
             "ANTHROPIC_API_KEY": "sk-test",
             "HTTP_PROXY": model_api.address,
             "HTTPS_PROXY": model_api.address,

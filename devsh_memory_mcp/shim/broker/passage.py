@@ -5,7 +5,7 @@ What the agent finds of it is in `environment`, instead of its secrets.
 
 import typing
 
-from devsh_memory_mcp.agents.endpoint import ENDPOINTS
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.service import Broker, Told
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
@@ -32,7 +32,7 @@ class Passage:
         self._server = server
         self._listeners = [] if is_alone else [listen_here()]
         port = PORT if is_alone else int(self._listeners[0].getsockname()[1])
-        launch = prepare(ENDPOINTS.get(agent_name.partition("/")[0]), secrets, caller, port, allow, is_alone=is_alone)
+        launch = prepare(find_endpoint(agent_name), secrets, caller, port, allow, is_alone=is_alone)
         self._plan = launch.plan
         self.environment = launch.environment  # instead of the secrets
         self._broker: Broker | None = None
