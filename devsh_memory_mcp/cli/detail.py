@@ -4,21 +4,23 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from devsh_memory_mcp.agents.figures import counted, money
+from devsh_memory_mcp.agents.figures import counted, money, size_text
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli.board import mark, title
 from devsh_memory_mcp.cli.durations import clock, elapsed
 from devsh_memory_mcp.cli.output import called, fact_lines, facts, quoted, warn, why_ended
 from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.answers import TaskRecord, TaskResult
-from devsh_memory_mcp.domain.records import DiffStat
+from devsh_memory_mcp.domain.records import DiffStat, Traffic
 from devsh_memory_mcp.shim.bounds import InForce, in_words
+from devsh_memory_mcp.shim.confinement import GUARD
 
 SHOWN_LINES = 15
 PERMISSIONS = {
     "acceptEdits": "edit its checkout, commit, run tests, and do what your rules allow (acceptEdits)",
-    "bypass": click.style("do everything unasked, with your rights (bypass)", fg="red"),
+    "bypass": "do everything unasked (bypass)",
 }
+_EXPOSED = click.style("do everything unasked, with your rights (bypass)", fg="red")
 VERDICTS: dict[bool | None, str] = {True: "its work passed", False: click.style("its work did not pass", fg="red")}
 BASES = {
     "api": ", billed by the token",
@@ -57,9 +59,10 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
                 ("verified", VERDICTS.get(record.verified)),
                 ("cost", cost_in_words(record)),
                 ("session", plain(record.session_id or "")),
-                ("may", PERMISSIONS.get(record.permissions or "")),
+                ("may", _EXPOSED if _is_exposed(record) else PERMISSIONS.get(record.permissions or "")),
                 ("isolation", record.isolation),
                 ("limits", in_words(InForce(**record.limits.model_dump())) if record.limits else None),
+                ("network", traffic_text(record.network) if record.network else None),
                 ("error", plain(why_ended(record) or "")),
                 ("because", summary.FAILURES.get(record.failure or "")),
             ]
@@ -75,6 +78,18 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
             ]
         ),
     ]
+
+
+def _is_exposed(record: TaskRecord) -> bool:
+    """Whether nothing holds an agent that may do everything."""
+    return record.permissions == "bypass" and record.isolation == GUARD
+
+
+def traffic_text(traffic: Traffic) -> str:
+    """12 requests, 34.0 kB up, 1.2 MB down; refused: example.org (3)."""
+    refused = ", ".join(f"{plain(host)} ({count})" for host, count in traffic.refused.items())
+    moved = f"{counted(traffic.requests, 'request')}, {size_text(traffic.bytes_up)} up, {size_text(traffic.bytes_down)} down"
+    return f"{moved}; refused: {refused}" if refused else moved
 
 
 def base_text(record: TaskRecord) -> str:

@@ -7,6 +7,7 @@ import anyio
 import click
 
 from devsh_memory_mcp import wiring
+from devsh_memory_mcp.agents.figures import size_text
 from devsh_memory_mcp.agents.plain import plain
 from devsh_memory_mcp.cli import failure
 from devsh_memory_mcp.cli.durations import Milliseconds
@@ -80,23 +81,15 @@ def gc(context: click.Context, *, dry_run: bool, older_than: int, as_json: bool)
         write_json({"dryRun": dry_run, "bytes": total, "removed": removed, "kept": kept, "failures": collected.failures})
         return
     for each in collected.removed:
-        click.echo(f"{_size(each.bytes):>9}  {each.path}  {click.style(each.reason, dim=True)}")
+        click.echo(f"{size_text(each.bytes):>9}  {each.path}  {click.style(each.reason, dim=True)}")
         if each.failure:
             click.echo(f"{'':>9}  {click.style('a part is left', fg='red')}: {each.failure}")
     for kept_one in collected.kept:
         click.echo(f"{'kept':>9}  {kept_one.path}  {click.style(kept_one.reason, dim=True)}")
     for failure_text in collected.failures:
         click.echo(f"{'':>9}  {failure_text}")
-    click.echo(f"{_size(total)} {'would be freed' if dry_run else 'freed'}.")
+    click.echo(f"{size_text(total)} {'would be freed' if dry_run else 'freed'}.")
     where(root)
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            break
-        number /= 1000
-    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
 
 
 @command("runner", "devsh runner", short_help="Run the scheduler (starts by itself).")

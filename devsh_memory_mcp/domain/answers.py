@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.records import (
     Reason,
     Record,
     StatusName,
+    Traffic,
 )
 
 
@@ -100,6 +101,7 @@ class TaskRecord(Answer):
     stop_reason: str | None = None
     isolation: str | None = None
     limits: LimitsInForce | None = None
+    network: Traffic | None = None
     session_id: str | None = None
     usage: dict[str, int] | None = None
     cost_usd: float | None = None

@@ -11,7 +11,18 @@ from pydantic import Field, PlainSerializer
 from devsh_memory_mcp.domain.answers import StatusCounts
 from devsh_memory_mcp.domain.instants import instant_text
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.records import CostBasis, DiffStat, Failure, LimitsInForce, MessageType, Priority, Reason, Record, StatusName
+from devsh_memory_mcp.domain.records import (
+    CostBasis,
+    DiffStat,
+    Failure,
+    LimitsInForce,
+    MessageType,
+    Priority,
+    Reason,
+    Record,
+    StatusName,
+    Traffic,
+)
 from devsh_memory_mcp.domain.state import Message, State, Task
 from devsh_memory_mcp.domain.summary import branch_of, cost_basis_of, overall_status, plan_ids, status_counts, verified
 
@@ -112,6 +123,7 @@ class Agent(Record):
     failure: Failure | None = None
     isolation: str | None = None
     limits: LimitsInForce | None = None
+    network: Traffic | None = None
     session_id: str | None = None
     cost_usd: float | None = None
     cost_basis: CostBasis | None = None
@@ -224,6 +236,7 @@ def _agent(task: Task) -> Agent:
         failure=totals.failure,
         isolation=totals.isolation,
         limits=totals.limits,
+        network=totals.network,
         session_id=totals.session_id,
         cost_usd=totals.cost_usd,
         cost_basis=cost_basis_of(task),

@@ -140,6 +140,7 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         duration_ms=totals.duration_ms if task.is_terminal else None,
         isolation=totals.isolation,
         limits=totals.limits,
+        network=totals.network,
         verified=verified(task),
         tool_calls=totals.tool_calls,
         commands=totals.commands,
