@@ -30,6 +30,15 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.cell.Cell.empty_out os.unlink", "shim.cell.Cell.furnish open", "shim.cell.Cell.furnish os.chmod",
         "shim.cell.Cell.furnish os.mkdir",
         "shim.history.Bundler.make os.rename", "shim.probe._run os.kill", "shim.wall._laid_out open",
+        "shim.belongings._copy os.mkdir", "shim.belongings._copy open", "shim.belongings._copy shutil.copyfileobj",
+        "shim.belongings._copy os.rename", "shim.belongings._copy os.unlink",
+        "shim.mcp_socket.McpSocket.__init__ os.mkdir", "shim.mcp_socket.McpSocket.__init__ open",
+        "shim.mcp_socket.McpSocket.__init__ shutil.copyfileobj", "shim.mcp_socket.McpSocket.end os.kill",
+        "shim.mcp_socket.McpSocket._start os.posix_spawn",
+        "shim.mcp_socket._listen os.open", "shim.mcp_socket._listen socket.bind", "shim.mcp_socket._listen os.chmod",
+    ),
+    "a process of the agent's, between its CLI and a socket": (
+        "shim.bridge.main socket.connect", "shim.bridge._send socket.sendall", "shim.bridge._write os.write",
     ),
     "limits of memory and processors, which no scenario asks for; tests/shim/test_limits.py kills their shims": (
         "shim.bounds.submit open", "shim.cgroup.Files.can_enter open", "shim.cgroup.Files.can_enter os.posix_spawn",
