@@ -146,7 +146,7 @@ class Provider(typing.NamedTuple):
     `servers_file` lies beside the login and names MCP servers, of one that can only be told by name to leave them alone;
     one that `refuses_root` lets root do nothing unasked, where nobody says that the machine is a sandbox. `limits` are those that its
     agents keep: turns, cost. Beside the login lie `instructions`, the user's own for every agent, and the files of a session: `sessions`
-    is a pattern with `{id}`.
+    is a pattern with `{id}`, and `{project}` where there is a directory for each checkout, as `project` calls it.
     """
 
     program: str
@@ -164,6 +164,7 @@ class Provider(typing.NamedTuple):
     limits: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
     sessions: str = ""
+    project: typing.Callable[[str], str] = str
 
 
 class Adapter(typing.Protocol):

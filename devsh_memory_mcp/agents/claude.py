@@ -9,6 +9,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import SERVER, Assignment, Command, Ending, Provider, Talk, Verdict
 from devsh_memory_mcp.agents.claude_model import model_name
+from devsh_memory_mcp.agents.claude_project import project_name
 from devsh_memory_mcp.agents.claude_talk import ClaudeTalk, user_line
 from devsh_memory_mcp.agents.claude_words import narrate
 from devsh_memory_mcp.agents.permitted import COMMANDS
@@ -26,7 +27,8 @@ PROVIDER = Provider(
     settings_files=(".claude/settings.json", ".claude/settings.local.json"),
     limits=("turns", "cost"),
     instructions=("CLAUDE.md",),
-    sessions="projects/*/{id}.jsonl",
+    sessions="projects/{project}/{id}.jsonl",
+    project=project_name,
     many="`claude setup-token` gives a token for many: put it into CLAUDE_CODE_OAUTH_TOKEN",
     refuses_root=True,
 )

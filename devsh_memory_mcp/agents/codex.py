@@ -11,6 +11,8 @@ from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Provide
 from devsh_memory_mcp.agents.codex_talk import CodexTalk
 from devsh_memory_mcp.agents.codex_words import narrate
 
+_TWO = "[0-9][0-9]"
+_YEAR = 2 * _TWO
 PROVIDER = Provider(
     program="codex",
     install="npm install -g @openai/codex",
@@ -21,7 +23,7 @@ PROVIDER = Provider(
     login_file="auth.json",
     servers_file="config.toml",
     instructions=("AGENTS.md",),
-    sessions="sessions/*/*/*/rollout-*-{id}.jsonl",
+    sessions=f"sessions/{_YEAR}/{_TWO}/{_TWO}/rollout-{_YEAR}-{_TWO}-{_TWO}T{_TWO}-{_TWO}-{_TWO}-{{id}}.jsonl",
     many="an API key in CODEX_API_KEY is for many",
 )
 API = "https://api.openai.com/v1"

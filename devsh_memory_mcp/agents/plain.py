@@ -15,6 +15,7 @@ _SEQUENCE = re.compile(
 # How a text that is quoted in another has its control characters.
 _QUOTED = re.compile(r"(?<!\\)\\++(?:u(00[01][0-9a-fA-F]|00[7-9][0-9a-fA-F]|20[0-6][0-9a-fA-F])|x1[bB]|033|[eE](?=\[))")
 _UNSEEN = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f]")
+_SESSION = re.compile(r"[0-9A-Za-z][\w-]{0,127}", re.ASCII)
 _TAB = 4
 _SELECTORS = "\ufe0e\ufe0f"  # they say how wide a symbol is, and every terminal reads them in its own way
 
@@ -25,6 +26,11 @@ def plain(text: str) -> str:
         return text
     bare = _SEQUENCE.sub("", text).expandtabs(_TAB)
     return "".join(_harmless(character) for character in bare)
+
+
+def session_word(value: object) -> str | None:
+    """An id of a session; None for what is none. It becomes a word of command lines and a part of the names of files."""
+    return value if isinstance(value, str) and _SESSION.fullmatch(value) else None
 
 
 def as_read(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.agents.plain import session_word
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from devsh_memory_mcp.domain.state import State, Task
@@ -17,7 +18,7 @@ from devsh_memory_mcp.errors import Conflict, InvalidRequest
 
 def has_session(task: Task) -> bool:
     """Whether it could be gone on with, once it has ended."""
-    return task.totals.session_id is not None
+    return session_word(task.totals.session_id) is not None
 
 
 def resumed_task(state: State, request: SpawnRequest) -> Task | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.agents.plain import session_word
 from devsh_memory_mcp.domain.answers import WorkAnswer
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine.briefing import checkout_of
@@ -61,13 +62,14 @@ def describe(state: State, task: Task, directory: Path) -> WorkAnswer:
         branch=task.branch,
         run_directory=places.get("run_directory"),
         workspace=places.get("workspace"),
-        session=_session(task.spec.agent_name, session_id if isinstance(session_id, str) else None),
+        session=_session(task.spec.agent_name, session_id),
     )
 
 
-def _session(agent_name: str, session_id: str | None) -> tuple[str, ...] | None:
-    if session_id is None:
+def _session(agent_name: str, session_id: object) -> tuple[str, ...] | None:
+    word = session_word(session_id)
+    if word is None:
         return None
     with contextlib.suppress(DevshError):  # an agent of another release is none of ours, and no reason to hide where its work is
-        return find_adapter(agent_name).reopen(session_id)
+        return find_adapter(agent_name).reopen(word)
     return None

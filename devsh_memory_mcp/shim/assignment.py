@@ -3,6 +3,8 @@
 import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Session
+from devsh_memory_mcp.agents.plain import session_word
+from devsh_memory_mcp.errors import InvalidId
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.mcp_socket import bridge_command
 from devsh_memory_mcp.shim.rundir import Run
@@ -16,7 +18,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         f"{directory}/{rundir.PROMPT_FILE}",
         f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
         environment,
-        session=Session(*run.session) if run.session else None,
+        session=Session(run.session.id, resumed(run), run.session.cost_usd) if run.session else None,
         permissions=_permissions(run, is_walled=is_walled),
         allow=run.allow,
         hide=() if is_walled else run.hide,  # they are in its user's settings, which are not there inside
@@ -26,6 +28,14 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         max_cost_usd=run.max_cost_usd,
         is_walled=is_walled,
     )
+
+
+def resumed(run: Run) -> str | None:
+    """The session that the agent goes on with, None where it begins anew. InvalidId."""
+    given = run.session.resumes if run.session else None
+    if given is None or session_word(given) is not None:
+        return given
+    raise InvalidId("What it was to go on with is no id of a session.", next_step="Spawn a new task, without --resume.")
 
 
 def _permissions(run: Run, *, is_walled: bool) -> str | None:

@@ -10,14 +10,14 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Adapter, Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
 from devsh_memory_mcp.shim.assignment import assignment_of
 from devsh_memory_mcp.shim.broker.passage import Passage, find_passage, traffic_of
-from devsh_memory_mcp.shim.cell import Cell, find_cell
+from devsh_memory_mcp.shim.cell import Cell, make_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
+from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified, reason_of
 from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.limits import Cage
@@ -144,15 +144,16 @@ class Attempt:
 
     def _make_cell(self) -> Cell | None:
         """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings say what is missing."""
-        told = self._cage.make()
-        cell, warning = find_cell(self._run, self._place.directory, self._place.bubblewrap)
+        limited = self._cage.make()
+        cell, told = make_cell(self._run, self._place.directory, self._place.bubblewrap)
         if cell is not None:
-            cell.furnish()
             self._isolation = BUBBLEWRAP
-        told = (*told, *([] if warning is None else [warning]))
+        self._warn(*limited, *told)
+        return cell
+
+    def _warn(self, *told: str) -> None:
         if self._prepared is not None:
             self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, *told))
-        return cell
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
@@ -177,10 +178,13 @@ class Attempt:
             file.write(run.prompt)
         is_walled, secrets = self._cell is not None, self._place.secrets
         self._passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
+        unserved = self._passage.warnings if self._passage is not None else ()
+        self._warn(*unserved)
         shown = self._passage.environment if self._passage is not None else {} if is_walled else secrets
         known = {**self._environment, **shown} if is_walled else self._environment
         credentials = tuple(name for name in secrets if name in shown)
         assignment = assignment_of(run, directory, known, is_walled=is_walled)._replace(credentials=credentials)
+        assignment = assignment._replace(server=()) if unserved else assignment
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
@@ -312,13 +316,7 @@ class Attempt:
         self._note_cause("lost")
 
     def _reason(self) -> str:
-        if self._cause == "timeout":
-            return f"It was ended after {self._run.timeout:g} s, its time limit."
-        if self._cause == "stalled":
-            return f"It was ended: it had printed nothing for {self._run.stall_timeout:g} s."
-        return {"cancelled": "It was cancelled.", "lost": "Its supervision was ended from outside, and the agent with it."}.get(
-            self._cause or "", ""
-        )
+        return reason_of(self._run, self._cause)
 
     # --- the verification
 
@@ -333,7 +331,7 @@ class Attempt:
             output = Stream(f"{self._place.directory}/{rundir.VERIFY_FILE}", min(self._run.output_limit, _VERIFY_LOG))
             wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
             self._supervise(wall)
-        except OSError as error:
+        except (NoSandbox, OSError) as error:
             self._note_cause("spawn")
             return verdict.despite(f"The verification could not be run: {error}")
         code, number = decode_status(wall.status)
@@ -367,7 +365,7 @@ class Attempt:
         elif publish:
             saved, failure = end.publish(saving, saved)
         if self._cell is not None:
-            verdict = verdict._replace(warnings=(*verdict.warnings, *self._cell.take_back()))
+            verdict = verdict._replace(warnings=(*verdict.warnings, *self._cell.take_back(verdict.session_id)))
         self._cage.remove(self._loop)
         out, error = (stream.total for stream in self._streams) if self._streams is not None else (0, 0)
         facts = Facts(

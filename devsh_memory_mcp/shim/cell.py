@@ -3,13 +3,14 @@
 For root the agent is a user whom the machine does not know, and who owns the checkout as long as it works there.
 """
 
+import errno
 import functools
 import os
 import typing
 import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import belongings, mcp_socket, probe, rundir, sandbox
+from devsh_memory_mcp.shim import belongings, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
@@ -38,11 +39,11 @@ class Cell:
         home = os.path.normpath(run.environment.get("HOME") or "/")
         self._home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
         self._user = _FIRST_USER + zlib.crc32(run.task_run_id.encode()) % _USERS if bubblewrap.setpriv else None
-        self._out = f"{self._private}/out"
+        self._out: str | None = None
 
-    def furnish(self) -> None:
-        """Makes the private directories and hands over what is the agent's; before anything of his has run."""
-        for name in ("home", "tmp", "etc", "out"):
+    def furnish(self) -> tuple[str, ...]:
+        """Makes the private directories and hands over what is the agent's, before anything of his runs; warnings. OSError, DevshError."""
+        for name in ("home", "tmp", "etc"):
             os.makedirs(f"{self._private}/{name}", exist_ok=True)
         for bind in self._binds():
             if bind.target.startswith(f"{self._home}/"):  # made by bubblewrap they would be root's
@@ -51,9 +52,10 @@ class Cell:
         for name, content in self._accounts().items():
             with open(f"{self._private}/etc/{name}", "w", encoding="utf-8", errors="replace") as file:
                 file.write(content)
-        belongings.bring_in(self._run, f"{self._private}/home")
-        for path in (self._workspace, f"{self._private}/home", self._out):
-            self._give(path, self._user)
+        warnings = belongings.bring_in(self._run, f"{self._private}/home")
+        for path in (self._workspace, f"{self._private}/home"):
+            self._give(path)
+        return warnings
 
     def closed(self) -> str | None:
         """What the checkout needs and only root can read, who the agent is not."""
@@ -62,27 +64,35 @@ class Cell:
         wanted = (place for path in self._objects() for place in (path, f"{path}/pack") if os.path.isdir(place))
         return next((path for path in wanted if os.stat(path).st_mode & 0o005 != 0o005), None)
 
-    def empty_out(self) -> str:
-        """Where a command may leave a file for us: a directory with nothing in it."""
-        for name in os.listdir(self._out):
-            os.unlink(f"{self._out}/{name}")
+    def new_out(self) -> str:
+        """Where the next command without network may leave a file for us: a directory of its own, or it would find what another left."""
+        number = 1
+        while os.path.lexists(f"{self._private}/out{number}"):
+            number += 1
+        self._out = f"{self._private}/out{number}"
+        os.mkdir(self._out)
+        self._give(self._out)
         return self._out
 
-    def take_back(self) -> tuple[str, ...]:
-        """When nothing runs in it any more the checkout is ours again, and the agent's session its user's; warnings.
+    def take_back(self, session_id: str | None) -> tuple[str, ...]:
+        """When nothing runs in it any more the checkout is ours again, and the agent's session its user's; warnings. It never raises.
 
         Git would call the checkout somebody else's.
         """
-        self._give(self._workspace, None if self._user is None else os.geteuid())
-        return belongings.bring_out(self._run, f"{self._private}/home")
+        failure = None if self._user is None else ownership.give(self._workspace, os.geteuid())
+        told = () if failure is None else (f"Some of {self._workspace} still belongs to the user {self._user}: {failure}.",)
+        return *told, *belongings.bring_out(self._run, self._directory, f"{self._private}/home", session_id)
 
     def enclose(self, task: Task, *, network: bool = True) -> Task:
-        """The same command behind the walls."""
+        """The same command behind the walls. NoSandbox where the agent took away what they stand on."""
         for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE):
-            self._give(f"{self._directory}/{name}", self._user)
+            self._give(f"{self._directory}/{name}")
         environment = self._environment(task.environment)
-        out = [] if network else [Bind(self._out, self._out, writable=True)]  # for what is made after the agent's end
-        binds = (*self._binds(), *out, *_of_program(task.argv[0], environment, self._home))
+        out = [Bind(self._out, self._out, writable=True)] if self._out is not None and not network else []  # for after the agent's end
+        binds = mountpoint.reachable((*self._binds(), *out, *_of_program(task.argv[0], environment, self._home)))
+        needed = {self._workspace, self._home, *(bind.target for bind in out)} - {bind.target for bind in binds}
+        if needed:
+            raise NoSandbox(f"Its agent has put something in the way to {min(needed)}, so nothing more runs in its sandbox.")
         layout = Layout(binds, probe.roots()[1], environment, task.directory, network and not self._asked.is_alone, self._user)
         return task._replace(
             argv=sandbox.command(self._bubblewrap, layout, task.argv),
@@ -148,14 +158,11 @@ class Cell:
         groups = ["root:x:0:", *([] if group == 0 else [f"{shown}:x:{group}:"]), "nogroup:x:65534:"]
         return {"passwd": "\n".join(people) + "\n", "group": "\n".join(groups) + "\n"}
 
-    def _give(self, path: str, user: int | None) -> None:
-        """Links are given themselves, never what they point at."""
-        if user is None or not os.path.lexists(path):
-            return
-        os.chown(path, user, user, follow_symlinks=False)
-        for directory, names, files in os.walk(path):
-            for name in (*names, *files):
-                os.chown(f"{directory}/{name}", user, user, follow_symlinks=False)
+    def _give(self, path: str) -> None:
+        """To the agent. OSError."""
+        failure = None if self._user is None else ownership.give(path, self._user)
+        if failure is not None:
+            raise PermissionError(errno.EPERM, f"it cannot be given to the user {self._user}: {failure}", path)
 
 
 def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, str | None]:
@@ -172,6 +179,14 @@ def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell 
     if run.sandbox.required:
         raise NoSandbox(found.why, next_step=found.remedy)
     return None, f"It ran without a sandbox: {found.why}. What gets one: {found.remedy}."
+
+
+def make_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, tuple[str, ...]]:
+    """The same with its private directories, before anything runs in it; and warnings. OSError, DevshError."""
+    cell, warning = find_cell(run, directory, known)
+    if cell is None:
+        return None, () if warning is None else (warning,)
+    return cell, cell.furnish()
 
 
 def _is_wanted(name: str) -> bool:

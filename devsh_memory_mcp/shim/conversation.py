@@ -7,6 +7,7 @@ import time
 import typing
 
 from devsh_memory_mcp.agents.adapter import Fact, Talk
+from devsh_memory_mcp.agents.plain import session_word
 from devsh_memory_mcp.shim.loop import Loop, Timer
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Reports
@@ -101,6 +102,13 @@ class Conversation:
 
     def _write(self, fact: Fact) -> None:
         try:
-            self._reports.add(fact.kind, message_id=fact.values.get("messageId"), facts=fact.values)
+            self._reports.add(fact.kind, message_id=fact.values.get("messageId"), facts=_checked(fact))
         except OSError as error:
             self._note(f"not in the report ({error}): {fact.kind}")
+
+
+def _checked(fact: Fact) -> dict[str, typing.Any]:
+    """What the report takes of it: who goes on with a session puts its id into a command."""
+    if fact.kind != "session":
+        return fact.values
+    return {**fact.values, "sessionId": session_word(fact.values.get("sessionId"))}

@@ -6,6 +6,7 @@ import time
 import typing
 
 from devsh_memory_mcp.agents.adapter import Verdict
+from devsh_memory_mcp.agents.plain import session_word
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.bounds import InForce
 from devsh_memory_mcp.shim.confinement import GUARD
@@ -160,6 +161,17 @@ class End:
                 return True
 
 
+def reason_of(run: Run, cause: str | None) -> str:
+    """Why an attempt was ended, in words; empty where it ended by itself."""
+    words = {
+        "timeout": f"It was ended after {run.timeout:g} s, its time limit." if run.timeout is not None else "",
+        "stalled": f"It was ended: it had printed nothing for {run.stall_timeout:g} s." if run.stall_timeout is not None else "",
+        "cancelled": "It was cancelled.",
+        "lost": "Its supervision was ended from outside, and the agent with it.",
+    }
+    return words.get(cause or "", "")
+
+
 def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> Outcome:
     """All that is known of an attempt that is over."""
     changes = saved.difference
@@ -187,7 +199,7 @@ def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | No
         cost_usd=verdict.cost_usd,
         session_cost_usd=verdict.session_cost_usd,
         cost_basis=verdict.cost_basis,
-        session_id=verdict.session_id,
+        session_id=session_word(verdict.session_id),
         failure=verdict.failure,
         retry_at=verdict.retry_at,
         needs_input=verdict.needs_input,

@@ -9,6 +9,7 @@ import stat
 import time
 import typing
 
+from devsh_memory_mcp.errors import NoSandbox
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.cell import Cell
 from devsh_memory_mcp.shim.git import Git
@@ -45,16 +46,16 @@ class Bundler:
         self._is_barred = is_barred  # the agent was in a sandbox that cannot be had any more, and nothing of his runs outside
 
     def make(self, script: str, workspace: str, *arguments: str) -> Made:
-        """Runs `script` with the path of the bundle to make and `arguments`. It has to say a word at once."""
+        """Runs `script` with the path of the bundle to make and `arguments`. It has to say a word at once. CommandFailed, OSError."""
         for path in (self._path, self._log):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         if self._is_barred:
             return Made("", None)
         said, complaint = Stream(self._log, 8192), Stream(self._log, 8192)
-        path = self._path if self._cell is None else f"{self._cell.empty_out()}/{rundir.BUNDLE_FILE}"
+        path = self._path if self._cell is None else f"{self._cell.new_out()}/{rundir.BUNDLE_FILE}"
         task = Task(("sh", "-c", script, "sh", path, *arguments), self._environment, workspace, said, complaint)
-        wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task, network=False), self._lock)
+        wall = Wall(self._loop, self._enclosed(task), self._lock)
         if wall.go():
             began = time.monotonic()
             # HEAD is told at once, or it is a pipe or worse; the bundle of a long history takes its time.
@@ -65,6 +66,12 @@ class Bundler:
         if made and path != self._path:
             os.rename(path, self._path)
         return Made(said.tail, self._path if made else None)
+
+    def _enclosed(self, task: Task) -> Task:
+        try:
+            return task if self._cell is None else self._cell.enclose(task, network=False)
+        except NoSandbox as error:
+            raise CommandFailed(str(error)) from error
 
 
 def take_over(tool: Git, bundler: Bundler, start: str) -> tuple[str, str] | None:

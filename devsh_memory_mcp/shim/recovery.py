@@ -55,7 +55,7 @@ def recover(run: Run, place: Place) -> bool:
     if told is None and saving is not None and saving.is_published(saved):  # its end could not be told: on a full disk, for example
         ended = _found_published(run, place.directory, ended) if unverified is None else unverified.ended._replace(verified=True)
         saved, failure = end.publish(saving, saved)
-    left = () if cell is None else cell.take_back()
+    left = () if cell is None else cell.take_back(ended.verdict.session_id)
     verdict = ended.verdict.despite(failure)
     verdict = verdict._replace(warnings=(*verdict.warnings, *left))
     started_at = reports[0].at if reports else now()

@@ -7,7 +7,7 @@ reports, so every value is checked and text is made harmless.
 import os
 import typing
 
-from devsh_memory_mcp.agents.plain import shortened
+from devsh_memory_mcp.agents.plain import session_word, shortened
 from devsh_memory_mcp.shim.rundir import REPORT_FILE, Report, last_lines
 
 _MOST = 200  # characters of an activity
@@ -30,7 +30,7 @@ def vitals(directory: str) -> Vitals:
     usage.pop("costUsd", None)
     return Vitals(
         activity=_text(facts.get("activity", {}).get("words")),
-        session_id=_text(facts.get("session", {}).get("sessionId")),
+        session_id=session_word(facts.get("session", {}).get("sessionId")),
         usage=usage or None,
         cost_usd=_amount(used.get("costUsd")),
     )

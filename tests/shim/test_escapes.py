@@ -244,6 +244,85 @@ def test_nothing_that_is_planted_runs_on_the_host_when_the_work_is_fetched(warde
     assert outside_file.exists()
 
 
+DEEPER = """python3 - <<'END'
+import os
+for count, name in ((1500, "d"), (40, "n" * 250)):
+    top = os.open(".", os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir(name, dir_fd=top)
+        top, above = os.open(name, os.O_RDONLY, dir_fd=top), top
+        os.close(above)
+    os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=top))
+END
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_attempt_comes_to_its_end_however_deep_a_tree_its_agent_leaves(warden: Warden, *, is_killed: bool) -> None:
+    run = warden.launch(f"{DEEPER} cd ~ && {DEEPER} touch .git/refs/heads/x; exit {9 if is_killed else 0}", has_code=True)
+    outcome = run.end()
+    if is_killed:
+        (run.directory / "outcome.json").unlink()
+        outcome = warden.stage.start(run.directory, "--recover").end()
+    warden.take()
+    assert (outcome.cause, outcome.succeeded) == ("exit", not is_killed)
+    assert {path.lstat().st_uid for path in (run.directory / "workspace").glob("*")} == {run.directory.stat().st_uid}
+    subprocess.run(["rm", "-rf", str(run.directory)], check=True)
+
+
+TOOL = ".local/share/uv/bin"
+
+
+def with_tool(warden: Warden) -> dict[str, str]:
+    """An environment whose PATH has a directory of the user's, which is mounted in the private home."""
+    tool = secret(warden.home / TOOL / "tool")
+    return {"PATH": f"{tool.parent}:{os.environ['PATH']}", "HOME": str(warden.home)}
+
+
+@pytest.mark.parametrize("link", [".local", ".local/share", TOOL])
+def test_mount_points_are_not_made_where_a_link_in_the_home_leads(warden: Warden, link: str) -> None:
+    planted = warden.root / "planted"
+    planted.mkdir()
+    planted.chmod(0o777)
+    script = f"cd ~ && mv {link} aside && ln -s /oldroot{planted}/made {link} && mkdir -p aside && ln -s /oldroot{planted} other; echo x"
+    outcome = warden.run(f"{script}; cd - && git commit -q --allow-empty -m x", has_code=True, environment=with_tool(warden), verify="true")
+    assert list(planted.iterdir()) == []
+    assert (outcome.verified, outcome.warnings) == (True, ())
+
+
+def test_a_link_before_the_checkout_ends_it(warden: Warden) -> None:
+    """The checkout lies below /tmp here, which is the agent's inside."""
+    planted = warden.root / "planted"
+    planted.mkdir()
+    planted.chmod(0o777)
+    if not warden.is_ordinary:
+        pytest.skip("what root's bubblewrap has made in /tmp its agent cannot move")
+    name = warden.root.name
+    script = f"git commit -q --allow-empty -m x; echo left >left; cd /tmp && mv {name} aside && ln -s /oldroot{planted} {name}"
+    outcome = warden.run(script, has_code=True, verify="echo verified")
+    assert list(planted.iterdir()) == []
+    assert (outcome.verified, outcome.unsaved) == (None, True)
+    assert "has put something in the way" in (outcome.error_message or "")
+    assert warden.repository.files(outcome.salvage_ref or "")["left"] == "left"
+
+
+GIT = """#!/bin/sh
+[ "$1" != bundle ] || mkdir -p "${4%/*}/left/more"
+exec /usr/bin/git "$@"
+"""
+
+
+def test_what_is_left_where_bundles_are_made_is_in_nobodys_way(warden: Warden) -> None:
+    environment = {"PATH": f"{warden.home}/mine:{os.environ['PATH']}", "HOME": str(warden.home)}
+    left = f"mkdir ~/mine; cat >~/mine/git <<'END'\n{GIT}END\nchmod +x ~/mine/git\n"
+    commits = "git commit -q --allow-empty -m one; git checkout -q -b other HEAD~1; git commit -q --allow-empty -m two; git checkout -q -"
+    run = warden.launch(left + commits, has_code=True, environment=environment)
+    outcome = run.end()
+    warden.take()
+    assert len([*(run.directory / "sandbox").glob("out*/left/more")]) == 2
+    assert (outcome.succeeded, outcome.unsaved, outcome.commits) == (True, False, 1), outcome
+
+
 def _no_groups() -> str | None:
     with Cage.on_trial(Limits(memory=64 * M)) as (kept, missing):
         return missing.why if missing else None if kept.processes else "cgroups here do not count processes"

@@ -57,3 +57,13 @@ def test_one_that_cannot_be_started_hangs_up(warden: Warden) -> None:
 
 def test_without_one_there_is_no_socket(warden: Warden) -> None:
     assert warden.run("ls /run", confinement=REQUIRED).result == ""
+
+
+def test_a_socket_that_cannot_be_made_is_a_warning(warden: Warden) -> None:
+    launched = warden.stage.directory("echo worked", sandbox=REQUIRED, server_command=("/bin/cat",))
+    (launched / "sandbox").mkdir()
+    (launched / "sandbox/mcp").write_text("in the way")
+    warden.give()
+    outcome = warden.stage.start(launched).end()
+    assert (outcome.result, outcome.isolation) == ("worked\n", "bubblewrap")
+    assert [warning[:40] for warning in outcome.warnings] == ["The agent goes without our MCP server: ["]

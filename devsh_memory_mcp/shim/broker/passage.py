@@ -27,8 +27,10 @@ class Passage:
         *,
         is_alone: bool,
         server: McpSocket | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         """`caller` is the recorded environment of whoever spawned. `is_alone`: the agent has a network of its own."""
+        self.warnings = warnings  # where there should be a server, and is none
         self._server = server
         self._listeners = [] if is_alone else [listen_here()]
         port = PORT if is_alone else int(self._listeners[0].getsockname()[1])
@@ -40,7 +42,7 @@ class Passage:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to show, or anywhere to lead to."""
-        return self._server is not None or self._has_routes
+        return self._server is not None or self._has_routes or bool(self.warnings)
 
     @property
     def _has_routes(self) -> bool:
@@ -76,15 +78,19 @@ class Passage:
 def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, directory: str) -> Passage | None:
     """For an agent in a sandbox, before that is made; None where there is nothing to show and nowhere to lead it.
 
-    OSError where there is no port to listen on, or no place for a socket in the run directory.
+    OSError where there is no port to listen on.
     """
     asked = run.sandbox
     if asked is None:
         return None
-    server = None
+    server: McpSocket | None = None
+    warnings: tuple[str, ...] = ()
     if run.server_command:
-        server = McpSocket(loop, place_in(directory), run.server_command, agent_environment(run, directory))
-    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server)
+        try:
+            server = McpSocket(loop, place_in(directory), run.server_command, agent_environment(run, directory))
+        except OSError as error:
+            warnings = (f"The agent goes without our MCP server: {error}.",)
+    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server, warnings=warnings)
     if passage.is_needed:
         return passage
     passage.end()
