@@ -8,10 +8,11 @@ import pytest
 
 from devsh_memory_mcp.agents.claude_project import project_name
 from devsh_memory_mcp.errors import DevshError, InvalidId, NotFound, Unavailable
-from devsh_memory_mcp.shim import belongings
+from devsh_memory_mcp.shim import belongings, rundir, vitals
 from devsh_memory_mcp.shim.confinement import Confinement
-from devsh_memory_mcp.shim.rundir import AgentSession, Outcome, Run
+from devsh_memory_mcp.shim.rundir import AgentSession, Outcome, Report, Run
 from tests.doubles.walls import has_sandbox
+from tests.shim.stage import Stage
 from tests.shim.warden import Warden
 
 ID, OTHER = "0aa00000-0000-4000-8000-000000000001", "0aa00000-0000-4000-8000-000000000002"
@@ -152,6 +153,21 @@ def test_a_session_that_cannot_be_gone_on_with_says_what_to_do(claude: House, re
     with pytest.raises(error, match=said) as caught:
         belongings.bring_in(claude.run(resumes=resumes), str(claude.inside))
     assert "without --resume" in caught.value.next_step
+
+
+def test_without_a_sandbox_too_no_other_word_becomes_one_of_a_command(stage: Stage) -> None:
+    outcome = stage.launch("", agent_name="claude/haiku-4.5", session=AgentSession(ID, "--settings=x")).end()
+    assert (outcome.cause, outcome.error_message) == (
+        "spawn", "What it was to go on with is no id of a session. Spawn a new task, without --resume.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("session_id", [ID, "--settings=x", 7])
+def test_what_a_report_says_is_checked_where_it_is_read(tmp_path: pathlib.Path, session_id: object) -> None:
+    descriptor = os.open(tmp_path / rundir.REPORT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    rundir.append_line(descriptor, Report(1, "session", "2026-01-02T03:04:05Z", facts={"sessionId": session_id}))
+    os.close(descriptor)
+    assert vitals.vitals(str(tmp_path)).session_id == (session_id if session_id == ID else None)
 
 
 CLAUDE = """#!/bin/sh
