@@ -6,10 +6,12 @@ import pathlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
+from devsh_memory_mcp.shim.broker.facts import Facts
 from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
 from tests.doubles.raw_host import Peer, RawHost
 from tests.shim.keeper import Keeper
@@ -143,12 +145,31 @@ def test_only_the_parts_of_the_api_that_agents_need_are_asked_for(host, keep, cl
     assert there.head().startswith(b"POST /gateway/messages?beta=secret HTTP/1.1\r\n")
     there.say(OK)
     agent.until(b"ok")
-    for path in ("/v1/oauth/token?code=hidden", "/v1/messages/../oauth", "/v1/messages/%2e%2E/oauth", "/elsewhere", "/v1x/messages"):
+    for path in ("/v1/oauth/token?code=hidden", "/v1/messages/../oauth", "/elsewhere", "/v1x/messages"):
         answer = client(keeper).say(asked(path=path)).rest()
         assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
     told = keeper.heard()
     assert told["kind"] == "refused"
     assert "hidden" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("veiled", ["..%2fapi", "..%2Fapi", "%2e%2E/api", "%252e%252e/api", "..%5capi", "..\\api", "..%255c"])
+def test_a_path_that_a_second_reader_could_take_for_another_is_refused(keep, client, veiled):
+    keeper = keep(paths=("/v1/messages",))
+    assert client(keeper).say(asked(path=f"/v1/messages/{veiled}/oauth")).rest().startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_last_line_is_whole_though_the_shim_reads_late():
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    facts = Facts(writing)
+    for number in range(200):
+        facts.refuse(f"{number}.{'x' * 250}", "w" * 60)  # more than a pipe holds
+    facts.refuse("one.more", "why")
+    with ThreadPoolExecutor(1) as pool, open(reading, encoding="utf-8") as told:
+        pool.submit(lambda: (facts.counts(), os.close(writing)))
+        last = json.loads(told.read().splitlines()[-1])
+    assert (last["kind"], len(last["refused"])) == ("counts", 201)
 
 
 # --- streams

@@ -52,7 +52,8 @@ class Facts:
         self._stand(provider, "auth", status=status, why=why)
 
     def counts(self) -> None:
-        """All numbers."""
+        """All numbers, as the last line: what has been told before may have left too little room for it, so the shim is waited for."""
+        os.set_blocking(self._descriptor, True)
         self._tell("counts", requests=self.requests, bytesUp=self.bytes_up, bytesDown=self.bytes_down, refused=dict(self._refused))
 
     def _stand(self, provider: str, kind: str, **values: object) -> None:
@@ -62,8 +63,10 @@ class Facts:
             self._tell(kind, provider=provider, **values)
 
     def _tell(self, kind: str, **values: object) -> None:
+        line = json.dumps({"kind": kind, **values}).encode() + b"\n"
         try:
-            os.write(self._descriptor, json.dumps({"kind": kind, **values}).encode() + b"\n")
+            while line:
+                line = line[os.write(self._descriptor, line) :]
         except (BlockingIOError, BrokenPipeError):  # the shim is busy or gone; the counts come at the end
             return
 
