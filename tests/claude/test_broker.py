@@ -20,10 +20,11 @@ USERS = [None, NOBODY] if os.geteuid() == 0 else [None]
 # What a shim does, in a process without threads: a sandbox, a socket inside of it, a broker on that; then the agent may begin.
 KEEPER = """
 import json, os, subprocess, sys
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.loop import Loop
 secrets, caller, inside, command = json.load(sys.stdin)
-passage = Passage("claude/haiku", secrets, caller, is_alone=True)
+passage = Passage(find_endpoint("claude/haiku"), secrets, caller, is_alone=True)
 loop, facts, ended, held = Loop(), [], [], os.pipe()
 guest = subprocess.Popen(command, stdin=held[0], stdout=subprocess.PIPE, stderr=2, env={**inside, **passage.environment})
 loop.child(guest.pid, ended.append)
