@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from devsh_memory_mcp.agents.adapter import Ending
+from devsh_memory_mcp.agents.claude_failure import classify
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
 
@@ -93,8 +95,8 @@ def test_a_login_of_its_own_stays_outside_and_serves_it(run: Run, model_api: Mod
     assert model_api.requests[-1].credential == ("bearer", REAL)
 
 
-def test_a_credential_that_is_refused_is_a_fact(run: Run, model_api: ModelApi) -> None:
+def test_a_credential_that_is_refused_is_classed_by_what_the_cli_says_of_it(run: Run, model_api: ModelApi) -> None:
     model_api.refused.add("bearer")
     said, facts, _, _ = run({"CLAUDE_CODE_OAUTH_TOKEN": REAL}, {"ANTHROPIC_BASE_URL": model_api.address}, "TASK")
-    assert json.loads(said)["is_error"]
-    assert [(fact["kind"], fact["status"]) for fact in facts] == [("auth", 401)]
+    failure, _ = classify(json.loads(said), Ending(1, None, said, "", truncated=False), denied=(), worked=0, turns=1)
+    assert (failure, facts) == ("auth", [])
