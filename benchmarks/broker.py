@@ -47,7 +47,7 @@ def main() -> None:
     provider = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=serve, args=(provider,), daemon=True).start()
     there = provider.getsockname()[1]
-    plan = Plan((Route("claude", f"http://127.0.0.1:{there}", "placeholder", Source("x-api-key", "real")),))
+    plan = Plan((Route(f"http://127.0.0.1:{there}", "placeholder", Source("x-api-key", "real")),))
     with subprocess.Popen([sys.executable, "-c", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdin
         assert keeper.stdout

@@ -37,7 +37,8 @@ class Caller:
 
     `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session. `unknown_run` is the run that
     his environment named and that no orchestration knows: he counts as a head then, and is told. `depth` is how many spawned whom
-    above him: 0 for whom nobody spawned.
+    above him: 0 for whom nobody spawned. `is_worker` where the face was started for a sub-agent: whatever his environment names, he is
+    no head.
     """
 
     directory: Path
@@ -48,6 +49,12 @@ class Caller:
     is_shell: bool = True
     unknown_run: str | None = None
     depth: int = 0
+    is_worker: bool = False
+
+    @property
+    def is_head(self) -> bool:
+        """Whether he may do what is for heads."""
+        return self.identity == HEAD and not self.is_worker
 
     @property
     def project(self) -> str:

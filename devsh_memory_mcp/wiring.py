@@ -56,7 +56,7 @@ def runner_command(root: Path) -> tuple[str, ...]:
 def server_command() -> tuple[str, ...]:
     """How our MCP server is started for an agent, from an installation as from a checkout."""
     package = str(Path(devsh_memory_mcp.__file__).parent.parent)
-    return sys.executable, "-I", "-c", _SERVER_BOOT, package
+    return sys.executable, "-I", "-c", _SERVER_BOOT, package, "--worker"
 
 
 @asynccontextmanager

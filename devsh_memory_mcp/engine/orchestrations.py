@@ -29,15 +29,20 @@ STALE_AFTER = timedelta(hours=1)
 
 def recognised(root: MemoryRoot, caller: Caller) -> Caller:
     """The caller, with his depth; one whose environment names a run that no orchestration here knows counts as a head, and
-    `unknown_run` says so.
+    `unknown_run` says so. NotFound for a worker, who is never one.
     """
-    if caller.identity == HEAD:
+    if caller.is_head:
         return caller
     try:
-        found = root.find_task(caller.identity)
+        found = None if caller.identity == HEAD else root.find_task(caller.identity)
     except InvalidId:
         found = None
     task = fold_file(found.directory / JOURNAL_FILE).find_task(caller.identity) if found else None
+    if task is None and caller.is_worker:
+        raise NotFound(
+            f"This server was started for a sub-agent, and no orchestration here knows its run {caller.identity[:80]!r}.",
+            next_step="Work on without it: your result reaches whoever spawned you at your end.",
+        )
     if task is None:
         return replace(caller, identity=HEAD, unknown_run=caller.identity)
     return replace(caller, depth=task.spec.depth)

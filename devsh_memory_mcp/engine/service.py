@@ -117,7 +117,7 @@ class LocalOrchestration:
         if known is not None:
             return known, ()
         settings = await self._preparation.settings()
-        is_head = self._caller.identity == HEAD  # an agent has its own environment, and no say in how many run
+        is_head = self._caller.is_head  # an agent has its own environment, and no say in how many run
         bounds = admission.Bounds(settings.max_concurrent if is_head else None, settings.max_tasks)
         ready, self._rehearsed = self._rehearsed, None
         prepared, warnings = ready.prepared if ready and ready.request is request and not state.tasks else await prepare(state)

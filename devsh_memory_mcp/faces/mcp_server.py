@@ -17,7 +17,6 @@ from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Prom
 from pydantic import PrivateAttr
 
 from devsh_memory_mcp.config import VERSION, Caller
-from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.errors import DevshError, InvalidId, NotAllowed, NotFound, SettingsInvalid, UnknownDependency
 from devsh_memory_mcp.faces import mcp_prompts, mcp_resources
 from devsh_memory_mcp.faces.mcp_arguments import parsed
@@ -58,7 +57,7 @@ class OwnServer(MCPServer[None]):
     def __init__(self, session: Session) -> None:
         self._session = session
         self._notices = Notices(session)
-        self._is_head = session.caller.identity == HEAD
+        self._is_head = session.caller.is_head
         super().__init__(
             SERVER_NAME,
             title="devsh orchestrator",

@@ -21,28 +21,35 @@ from mcp.server import MCPServer
 from mcp.server.connection import Connection
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.shared.message import SessionMessage
-from mcp.types import RequestParams, jsonrpc_message_adapter
+from mcp.types import INVALID_REQUEST, ErrorData, JSONRPCError, RequestParams, jsonrpc_message_adapter
 
 Params = TypeVar("Params", bound=RequestParams)
 Handler = Callable[[ServerRequestContext, Params], Awaitable[HandlerResult]]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CLOSING_SECONDS = 1.5  # a client kills two seconds after it closed our stdin
+LONGEST_LINE = 64 * 1024 * 1024  # bytes of a head's message
+LONGEST_OF_AGENTS = 1024 * 1024
 _READ = 256 * 1024
 _WRITE = 4096  # a pipe that is writable takes this much without blocking (PIPE_BUF)
 _WAITING = 1024 * 1024  # so much unwritten output holds senders back
 
 
-def run_stdio(server: MCPServer[Any]) -> NoReturn:
-    """Serves stdin and stdout until the end, and ends the process: 0 when the client went, 128 + n after signal n."""
+def run_stdio(server: MCPServer[Any], longest: int = LONGEST_LINE) -> NoReturn:
+    """Serves stdin and stdout until the end, and ends the process: 0 when the client went, 128 + n after signal n.
+
+    A message of more than `longest` bytes is refused, and never held.
+    """
     wire_in, wire_out = _claimed(0, os.O_RDONLY), _claimed(1, os.O_WRONLY)
     gc.freeze()  # the SDK's classes are there for good: looking through them again and again would cost calls their evenness
-    code = anyio.run(serve, server, wire_in, wire_out, _bound_the_end)
+    code = anyio.run(serve, server, wire_in, wire_out, _bound_the_end, longest)
     sys.stderr.flush()
     os._exit(code)  # nothing that is still in a buffer may reach the client, and no thread may hold us up
 
 
-async def serve(server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Callable[[int], None] = lambda _: None) -> int:
+async def serve(
+    server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Callable[[int], None] = lambda _: None, longest: int = LONGEST_LINE
+) -> int:
     """One connection over two descriptors; answers the exit code. In-flight calls are cancelled at its end, which `on_end` learns."""
     code = 0
     async with anyio.create_task_group() as tasks:
@@ -54,7 +61,8 @@ async def serve(server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Cal
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(_on_signal, lambda number: end(128 + number))
-        reader, writer = LineReader(wire_in), LineWriter(wire_out)
+        writer = LineWriter(wire_out)
+        reader = LineReader(wire_in, longest, lambda: writer.send(_too_long(longest)))
         tasks.start_soon(writer.drain, lambda: end(0))
         tasks.start_soon(_on_hang_up, wire_out, wire_in, lambda: end(0))
         low = server._lowlevel_server
@@ -75,6 +83,12 @@ def wrap_handler(
     low = server._lowlevel_server
     served = low.get_request_handler(method)
     low.add_request_handler(method, takes, wrap(served.handler if served else None))
+
+
+def _too_long(longest: int) -> SessionMessage:
+    """The answer to a message that nobody has read, whose id is not known."""
+    why = ErrorData(code=INVALID_REQUEST, message=f"A message has at most {longest} bytes; send less at a time.")
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=None, error=why))
 
 
 def _bound_the_end(code: int) -> None:
@@ -134,11 +148,20 @@ class _Stream:
         await self.aclose()
 
 
-class LineReader(_Stream):
-    """The client's messages, one a line, read when the descriptor says that there is something."""
+async def _ignored() -> None:
+    """Where nobody is to be told."""
 
-    def __init__(self, descriptor: int) -> None:
+
+class LineReader(_Stream):
+    """The client's messages, one a line, read when the descriptor says that there is something.
+
+    One of more than `longest` bytes is left out, and `on_too_long` awaited as soon as that is seen.
+    """
+
+    def __init__(self, descriptor: int, longest: int = LONGEST_LINE, on_too_long: Callable[[], Awaitable[None]] = _ignored) -> None:
         self._descriptor = descriptor
+        self._longest = longest
+        self._on_too_long = on_too_long
         self._messages = self._received()
 
     def __aiter__(self) -> Self:
@@ -155,18 +178,29 @@ class LineReader(_Stream):
             raise anyio.EndOfStream from None
 
     async def _received(self) -> AsyncIterator[SessionMessage | Exception]:
-        rest = bytearray()
+        async for line in self._lines():
+            if line.strip():
+                yield _parsed(bytes(line))
+
+    async def _lines(self) -> AsyncIterator[bytearray]:
+        rest, is_refused = bytearray(), False  # the latter of the line that `rest` is the beginning of
         while chunk := await self._chunk():
-            rest += chunk
-            if b"\n" not in chunk:
-                continue
-            *lines, last = rest.split(b"\n")
-            rest = bytearray(last)
-            for line in lines:
-                if line.strip():
-                    yield _parsed(bytes(line))
-        if rest.strip():
-            yield _parsed(bytes(rest))
+            *ends, last = chunk.split(b"\n")
+            for end in ends:
+                line, rest = rest + end, bytearray()
+                if len(line) <= self._longest and not is_refused:
+                    yield line
+                elif not is_refused:
+                    await self._on_too_long()
+                is_refused = False
+            rest += last
+            if is_refused or len(rest) > self._longest:
+                rest = bytearray()
+                if not is_refused:
+                    await self._on_too_long()
+                is_refused = True
+        if not is_refused:
+            yield rest
 
     async def _chunk(self) -> bytes:
         with suppress(PermissionError):  # a plain file or /dev/null, which is always ready

@@ -11,8 +11,9 @@ import types
 import typing
 
 from devsh_memory_mcp.shim import kernel, recovery, rundir
-from devsh_memory_mcp.shim.attempt import Attempt, Place
+from devsh_memory_mcp.shim.attempt import Attempt
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.place import Place
 from devsh_memory_mcp.shim.process import Door
 from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.sandbox import Bubblewrap

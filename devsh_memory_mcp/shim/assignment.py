@@ -38,6 +38,26 @@ def resumed(run: Run) -> str | None:
     raise InvalidId("What it was to go on with is no id of a session.", next_step="Spawn a new task, without --resume.")
 
 
+class Shown(typing.NamedTuple):
+    """`login` is what the agent's environment has beside what was recorded, `known` what its adapter is told of that environment.
+
+    `credentials` are the variables of the login by name.
+    """
+
+    login: typing.Mapping[str, str]
+    known: typing.Mapping[str, str]
+    credentials: tuple[str, ...]
+
+
+def shown_to(
+    environment: typing.Mapping[str, str], secrets: typing.Mapping[str, str], instead: typing.Mapping[str, str], *, is_walled: bool
+) -> Shown:
+    """The secrets themselves where the agent is not in a sandbox; there, nothing of them but what stands for them `instead`."""
+    login = instead if is_walled else secrets
+    known = {**environment, **instead} if is_walled else environment
+    return Shown(login, known, tuple(name for name in secrets if name in login))
+
+
 def _permissions(run: Run, *, is_walled: bool) -> str | None:
     """What was recorded; of everything only what needs no walls, where those that it was given for do not stand."""
     is_exposed = run.sandbox is not None and not is_walled

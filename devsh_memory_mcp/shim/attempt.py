@@ -5,30 +5,29 @@ The first cause of an end wins: what an agent has done by itself is never called
 
 import os
 import time
-import types
 import typing
 
 from devsh_memory_mcp.agents.adapter import Adapter, Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
-from devsh_memory_mcp.shim.assignment import assignment_of
-from devsh_memory_mcp.shim.broker.passage import Passage, find_passage, traffic_of
+from devsh_memory_mcp.shim.assignment import assignment_of, shown_to
+from devsh_memory_mcp.shim.broker.passage import Passage, added, find_passage, find_way, warning_of
+from devsh_memory_mcp.shim.cause import why_ended
 from devsh_memory_mcp.shim.cell import Cell, make_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified, reason_of
+from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.limits import Cage
-from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief, Stream
 from devsh_memory_mcp.shim.patience import Patience
-from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
+from devsh_memory_mcp.shim.place import Place
+from devsh_memory_mcp.shim.process import CommandFailed, Interrupted
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, Reports, now
 from devsh_memory_mcp.shim.rundir import Run, Traffic
-from devsh_memory_mcp.shim.sandbox import Bubblewrap
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.surroundings import agent_environment
 from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
@@ -38,21 +37,6 @@ _AGAIN = 1.0  # seconds until a file that cannot be read is read again
 _LONGEST_VERIFICATION = 1800.0  # seconds, for a task without a time limit of its own
 _VERIFY_LOG = 4 * 1024 * 1024  # bytes
 _VERIFY_TAIL = 4000  # characters, which the next attempt is told
-
-
-class Place(typing.NamedTuple):
-    """Where an attempt happens: its run directory, the descriptor of its lock, and the loop and door of this process.
-
-    `secrets` are what the agent is logged in with, which stands in no file.
-    """
-
-    directory: str
-    lock: int
-    loop: Loop
-    door: Door
-    version: str
-    secrets: typing.Mapping[str, str] = types.MappingProxyType({})
-    bubblewrap: Bubblewrap | None = None  # one that is known to work here
 
 
 class Attempt:
@@ -76,7 +60,6 @@ class Attempt:
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
         self._cell: Cell | None = None
-        self._passage: Passage | None = None
         self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._cage = Cage(run.limits, marker(run), self._reports)
@@ -119,7 +102,7 @@ class Attempt:
         except (CommandFailed, DevshError, OSError) as error:
             self._note_cause("spawn")
             return _failure(str(error) if self._agent is None else f"Its supervision failed, and the agent was ended: {error}")
-        return _failure(self._reason())
+        return _failure(why_ended(self._cause, self._run))
 
     # --- before the agent
 
@@ -157,9 +140,7 @@ class Attempt:
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
-        output = Stream(f"{self._place.directory}/{rundir.SETUP_FILE}", self._run.output_limit)
-        wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
-        self._supervise(wall)
+        wall, output = self._command(command, rundir.SETUP_FILE, self._run.output_limit, self._cell)
         if wall.failure is not None:
             return _failure(wall.why_not_started("The setup", output.tail))
         code, number = decode_status(wall.status)
@@ -169,6 +150,15 @@ class Attempt:
             return _failure(f"The setup failed ({how}): {output.tail[-2000:].strip()}")
         return None
 
+    def _command(self, command: str, file: str, limit: int, cell: Cell | None) -> tuple[Wall, Stream]:
+        """Runs a command of the caller's behind a guard: with the hosts that he has named, and without a login."""
+        output = Stream(f"{self._place.directory}/{file}", limit)
+        way = find_way(self._run) if cell is not None else None
+        environment = {**self._environment, **(way.environment if way is not None else {})}
+        wall = self._stand(Task(("sh", "-c", command), environment, self._workspace, output, output), cell)
+        self._supervise(wall, way)
+        return wall, output
+
     # --- the agent
 
     def _run_agent(self, adapter: Adapter) -> Verdict:
@@ -177,24 +167,22 @@ class Attempt:
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
         is_walled, secrets = self._cell is not None, self._place.secrets
-        self._passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
-        unserved = self._passage.warnings if self._passage is not None else ()
+        passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
+        unserved = passage.warnings if passage is not None else ()
         self._warn(*unserved)
-        shown = self._passage.environment if self._passage is not None else {} if is_walled else secrets
-        known = {**self._environment, **shown} if is_walled else self._environment
-        credentials = tuple(name for name in secrets if name in shown)
-        assignment = assignment_of(run, directory, known, is_walled=is_walled)._replace(credentials=credentials)
+        shown = shown_to(self._environment, secrets, passage.environment if passage else {}, is_walled=is_walled)
+        assignment = assignment_of(run, directory, shown.known, is_walled=is_walled)._replace(credentials=shown.credentials)
         assignment = assignment._replace(server=()) if unserved else assignment
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
-        environment = {**self._environment, **command.environment, **shown}
+        environment = {**self._environment, **command.environment, **shown.login}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
-        self._agent = wall = self._stand(task)
+        self._agent = wall = self._stand(task, self._cell)
         if talk is not None:
             self._conversation.begin(talk, wall)
-        self._supervise(wall)
+        self._supervise(wall, passage)
         self._conversation.end()
         if self._agent_began:
             self._active_ms = round((time.monotonic() - self._agent_began) * 1000)
@@ -203,7 +191,8 @@ class Attempt:
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
         self._has_answer = talk is not None and verdict.result is not None
-        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=self._reason(), failure=None)
+        told = why_ended(self._cause, run)
+        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=told, failure=None)
 
     def _keep_result(self, text: str) -> None:
         """The whole answer, for people: what the agent prints is for programs."""
@@ -212,10 +201,10 @@ class Attempt:
         except OSError as error:
             self._place.door.note(f"the result has no file of its own: {error}")
 
-    def _stand(self, task: Task) -> Wall:
+    def _stand(self, task: Task, cell: Cell | None) -> Wall:
         """A guard, on disk before anything can run behind it."""
         task = task._replace(bounds=self._cage.bounds)
-        wall = Wall(self._loop, task if self._cell is None else self._cell.enclose(task), self._place.lock)
+        wall = Wall(self._loop, task if cell is None else cell.enclose(task), self._place.lock)
         self._wall = wall
         try:
             self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation, **self._cage.facts()})
@@ -224,10 +213,15 @@ class Attempt:
             raise
         return wall
 
-    def _supervise(self, wall: Wall) -> None:
+    def _supervise(self, wall: Wall, passage: Passage | None) -> None:
         """Lets the command run until its own end or another cause, then ends its tree."""
+
+        def open_passage(sandbox: int) -> None:
+            if passage is not None:
+                passage.open(self._loop, sandbox, self._hear_of_network)
+
         try:
-            if self._cause is None and wall.go(lambda sandbox: self._open(wall, sandbox)):
+            if self._cause is None and wall.go(open_passage):
                 self._accompany(wall)
         except OSError:  # of ours: what the agent was at is not its end
             self._note_cause("lost")
@@ -240,16 +234,14 @@ class Attempt:
             elif wall is self._agent and wall.status is not None:
                 self._note_cause("exit")
             grace = self._run.timeout_grace if self._cause in ("timeout", "stalled") else self._run.cancel_grace
-            passage = self._passage if wall is self._agent else None
             wall.end(grace, self._pulse.strangers | (passage.strangers if passage is not None else set()))
             if passage is not None:
-                self._traffic = traffic_of(passage.end())
-
-    def _open(self, wall: Wall, sandbox: int) -> None:
-        if self._passage is not None and wall is self._agent:
-            self._passage.open(self._loop, sandbox, self._hear_of_network)
+                self._traffic = added(self._traffic, passage.end())
 
     def _hear_of_network(self, told: dict[str, typing.Any]) -> None:
+        if told["kind"] == "gone":
+            self._warn(warning_of(told))
+            return
         try:
             self._reports.add("network", facts=told)
         except OSError as error:
@@ -315,9 +307,6 @@ class Attempt:
         self._read_inbox()
         self._note_cause("lost")
 
-    def _reason(self) -> str:
-        return reason_of(self._run, self._cause)
-
     # --- the verification
 
     def _verify(self, command: str, verdict: Verdict, saved: Saved) -> Verdict:
@@ -328,9 +317,8 @@ class Attempt:
         self._tell("verifying", Unverified(self._ended(verdict), saved))
         self._is_verifying, self._cause = True, self._late
         try:
-            output = Stream(f"{self._place.directory}/{rundir.VERIFY_FILE}", min(self._run.output_limit, _VERIFY_LOG))
-            wall = self._stand(Task(("sh", "-c", command), self._environment, self._workspace, output, output))
-            self._supervise(wall)
+            cell = self._cell.afresh() if self._cell is not None else None
+            wall, output = self._command(command, rundir.VERIFY_FILE, min(self._run.output_limit, _VERIFY_LOG), cell)
         except (NoSandbox, OSError) as error:
             self._note_cause("spawn")
             return verdict.despite(f"The verification could not be run: {error}")
@@ -339,7 +327,7 @@ class Attempt:
             self._cause, self._verified = "exit", True
             return verdict
         if self._cause not in (None, "verify"):
-            return verdict.despite(f"{self._reason()} Its work was being verified.")
+            return verdict.despite(f"{why_ended(self._cause, self._run)} Its work was being verified.")
         how = "time limit" if self._cause else describe_signal(number) if number else f"exit code {code}"
         self._cause, self._verified = "verify", False
         return verdict.despite(f"The verification failed ({how}): {output.tail[-_VERIFY_TAIL:].strip()}")

@@ -40,10 +40,17 @@ def submit(bounds: Bounds) -> None:
         with open(door, "wb", buffering=0) as file:
             file.write(b"0")
     if bounds.data is not None:
-        # Not RLIMIT_AS: engines like V8 reserve far more than they use; of data, only what can be written counts.
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        value = bounds.data if most == resource.RLIM_INFINITY else min(bounds.data, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (value, value))
+        resource.setrlimit(resource.RLIMIT_DATA, limit_data(bounds.data))
+
+
+def limit_data(size: int) -> tuple[int, int]:
+    """The rlimit for so many bytes of data, or what this process has where that is less.
+
+    Not RLIMIT_AS: engines like V8 reserve far more than they use; of data, only what can be written counts.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    value = size if most == resource.RLIM_INFINITY else min(size, most)
+    return value, value
 
 
 def size_words(size: int) -> str:

@@ -23,18 +23,19 @@ _FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 # What leads to sockets, keys and settings that are not inside.
 _LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
+_AFRESH = f"{rundir.SANDBOX_DIRECTORY}/verification"
 _ALTERNATES = 5
 
 
 class Cell:
     """Where the commands of one attempt run."""
 
-    def __init__(self, run: Run, directory: str, bubblewrap: Bubblewrap) -> None:
+    def __init__(self, run: Run, directory: str, bubblewrap: Bubblewrap, private: str = rundir.SANDBOX_DIRECTORY) -> None:
         self._run = run
         self._asked = run.sandbox or Confinement()
         self._directory = directory
         self._bubblewrap = bubblewrap
-        self._private = f"{directory}/{rundir.SANDBOX_DIRECTORY}"
+        self._private = f"{directory}/{private}"
         self._workspace = f"{directory}/{rundir.WORKSPACE_DIRECTORY}"
         home = os.path.normpath(run.environment.get("HOME") or "/")
         self._home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
@@ -56,6 +57,12 @@ class Cell:
         for path in (self._workspace, f"{self._private}/home"):
             self._give(path)
         return warnings
+
+    def afresh(self) -> "Cell":
+        """The same walls and checkout, with a home and a /tmp in which an agent has left nothing."""
+        cell = Cell(self._run, self._directory, self._bubblewrap, _AFRESH)
+        cell.furnish()
+        return cell
 
     def closed(self) -> str | None:
         """What the checkout needs and only root can read, who the agent is not."""

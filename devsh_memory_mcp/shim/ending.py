@@ -161,17 +161,6 @@ class End:
                 return True
 
 
-def reason_of(run: Run, cause: str | None) -> str:
-    """Why an attempt was ended, in words; empty where it ended by itself."""
-    words = {
-        "timeout": f"It was ended after {run.timeout:g} s, its time limit." if run.timeout is not None else "",
-        "stalled": f"It was ended: it had printed nothing for {run.stall_timeout:g} s." if run.stall_timeout is not None else "",
-        "cancelled": "It was cancelled.",
-        "lost": "Its supervision was ended from outside, and the agent with it.",
-    }
-    return words.get(cause or "", "")
-
-
 def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> Outcome:
     """All that is known of an attempt that is over."""
     changes = saved.difference

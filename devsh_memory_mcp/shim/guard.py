@@ -26,6 +26,7 @@ from devsh_memory_mcp.shim.gate import Gate
 from devsh_memory_mcp.shim.rundir import RUN_MARKER
 from devsh_memory_mcp.shim.sandbox import GATE_MISSING, GATE_UP
 
+OOM_SCORE = b"500"  # for what goes before its shim and the runner do
 GO, OPEN, ASK, KILL = b"g", b"o", b"t", b"k"
 _SLOWEST = 0.1  # seconds between sweeps where a killed process does not go, in the middle of a disk's failure for example
 
@@ -233,6 +234,6 @@ def _dup_high(descriptor: int) -> int:
 
 
 def _raise_oom_score() -> None:
-    """When memory runs out it is the agent that goes, not its shim or the runner."""
+    """When memory runs out it is the agent that goes."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
-        file.write(b"500")
+        file.write(OOM_SCORE)

@@ -4,7 +4,10 @@ Inside there is neither a memory root nor a runner, so the agent's CLI is given 
 needs nothing of ours.
 """
 
+import collections
+import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -13,12 +16,16 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import bridge
+from devsh_memory_mcp.shim.bounds import limit_data
+from devsh_memory_mcp.shim.guard import OOM_SCORE
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
 
 INSIDE = "/run/devsh"  # where the agent finds it
 _SOCKET, _BRIDGE = "socket", "bridge.py"
 _MOST = 2  # servers at a time, which are no part of what the agent's limits count
+_MOST_STARTS, _WITHIN = 20, 60.0  # in so many seconds; a CLI starts one for a session
+_DATA = 512 * 1024 * 1024  # bytes; it has some 60 MB
 _LEAVES_WITHIN = 0.5  # seconds, for what it was just told
 
 
@@ -40,6 +47,7 @@ class McpSocket:
         self._command = command
         self._environment = environment
         self._servers: set[int] = set()
+        self._starts: collections.deque[float] = collections.deque(maxlen=_MOST_STARTS)
         os.makedirs(directory, exist_ok=True)
         with open(bridge.__file__, "rb") as source, open(f"{directory}/{_BRIDGE}", "wb") as target:
             shutil.copyfileobj(source, target)
@@ -60,8 +68,15 @@ class McpSocket:
         except OSError:  # who connected has gone
             return
         with connection:
-            if len(self._servers) < _MOST:
+            if len(self._servers) < _MOST and self._may_start(time.monotonic()):
                 self._start(connection.fileno())
+
+    def _may_start(self, now: float) -> bool:
+        """Whether it is not one start too many; who comes and goes in a loop is hung up on."""
+        if len(self._starts) == _MOST_STARTS and now - self._starts[0] < _WITHIN:
+            return False
+        self._starts.append(now)
+        return True
 
     def _start(self, connection: int) -> None:
         actions = [
@@ -73,8 +88,17 @@ class McpSocket:
             pid = os.posix_spawn(self._command[0], list(self._command), self._environment, file_actions=actions, setsid=True)
         except OSError:  # the agent's CLI tells of a server that hangs up
             return
+        _bound(pid)
         self._servers.add(pid)
         self._loop.child(pid, lambda _status: self._servers.discard(pid))
+
+
+def _bound(pid: int) -> None:
+    """It is no part of what the agent's limits count; it starts no process that would inherit this."""
+    with contextlib.suppress(OSError):  # it has ended already
+        resource.prlimit(pid, resource.RLIMIT_DATA, limit_data(_DATA))
+        with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
+            file.write(OOM_SCORE)
 
 
 def _listen(directory: str) -> socket.socket:

@@ -12,13 +12,13 @@ from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, git, limits, rundir, tree, workspace
 from devsh_memory_mcp.shim.assignment import assignment_of
-from devsh_memory_mcp.shim.attempt import Place
 from devsh_memory_mcp.shim.cell import Cell, find_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.output import TAIL, Relief
+from devsh_memory_mcp.shim.place import Place
 from devsh_memory_mcp.shim.pulse import Pulse
 from devsh_memory_mcp.shim.report import Inbox, now
 from devsh_memory_mcp.shim.rundir import Process, Report, Run

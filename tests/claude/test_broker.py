@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from devsh_memory_mcp.agents.adapter import Ending
+from devsh_memory_mcp.agents.claude_failure import classify
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
 
@@ -20,10 +22,11 @@ USERS = [None, NOBODY] if os.geteuid() == 0 else [None]
 # What a shim does, in a process without threads: a sandbox, a socket inside of it, a broker on that; then the agent may begin.
 KEEPER = """
 import json, os, subprocess, sys
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.loop import Loop
 secrets, caller, inside, command = json.load(sys.stdin)
-passage = Passage("claude/haiku", secrets, caller, is_alone=True)
+passage = Passage(find_endpoint("claude/haiku"), secrets, caller, is_alone=True)
 loop, facts, ended, held = Loop(), [], [], os.pipe()
 guest = subprocess.Popen(command, stdin=held[0], stdout=subprocess.PIPE, stderr=2, env={**inside, **passage.environment})
 loop.child(guest.pid, ended.append)
@@ -92,8 +95,8 @@ def test_a_login_of_its_own_stays_outside_and_serves_it(run: Run, model_api: Mod
     assert model_api.requests[-1].credential == ("bearer", REAL)
 
 
-def test_a_credential_that_is_refused_is_a_fact(run: Run, model_api: ModelApi) -> None:
+def test_a_credential_that_is_refused_is_classed_by_what_the_cli_says_of_it(run: Run, model_api: ModelApi) -> None:
     model_api.refused.add("bearer")
     said, facts, _, _ = run({"CLAUDE_CODE_OAUTH_TOKEN": REAL}, {"ANTHROPIC_BASE_URL": model_api.address}, "TASK")
-    assert json.loads(said)["is_error"]
-    assert [(fact["kind"], fact["status"]) for fact in facts] == [("auth", 401)]
+    failure, _ = classify(json.loads(said), Ending(1, None, said, "", truncated=False), denied=(), worked=0, turns=1)
+    assert (failure, facts) == ("auth", [])

@@ -1,11 +1,12 @@
 """When orchestrations are opened, for whom, and where he stands."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from doubles.mcp_client import started, text_of
+from doubles.mcp_client import HELLO, Raw, started, text_of
 from doubles.orchestrations import IDS, Canned
 from mcp import Client
 from mcp.types import Implementation, ListRootsResult, Root
@@ -19,7 +20,7 @@ from devsh_memory_mcp.faces.mcp_server import build_server
 from devsh_memory_mcp.ports import Decision, Orchestrations
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.root import MemoryRoot
-from devsh_memory_mcp.wiring import SystemClock
+from devsh_memory_mcp.wiring import SystemClock, server_command
 
 CODEX = Implementation(name="codex-mcp-client", version="1")
 SPAWNED = answers.SpawnAnswer(**IDS, agent_name="shell/sh", status="pending", orchestration_id="orch_1")
@@ -112,3 +113,35 @@ async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_or_a_stray_o
             assert answer["id"] == number
             offered.append(len(answer["result"]["tools"]))
     assert offered == [3, 10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    "names", [{}, {"CMUX_TASK_RUN_ID": "tr_of_another_one"}, {"CMUX_TASK_RUN_ID": "tr_1", "CMUX_IS_ORCHESTRATION_HEAD": "1"}]
+)
+async def test_a_server_for_a_sub_agent_never_becomes_a_heads_and_asks_its_client_nothing(
+    monkeypatch: pytest.MonkeyPatch, own_surroundings: Path, names: dict[str, str]
+) -> None:
+    for name, value in {**names, "DEVSH_MEMORY_DIR": str(own_surroundings / "memory")}.items():
+        monkeypatch.setenv(name, value)
+    program, *arguments = server_command()
+    assert program == sys.executable
+    async with started(*arguments, greets=False) as raw:
+        await raw.ask("initialize", {**HELLO, "capabilities": {"roots": {}}})
+        await raw.read()
+        raw.write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        assert await answer(raw, "resources/list", "resources") == []
+        assert len(await answer(raw, "tools/list", "tools")) == 3
+        assert await answer(raw, "prompts/list", "prompts") == []
+        await raw.ask("tools/call", {"name": "spawn_agent", "arguments": {"prompt": "p"}})
+        assert (await raw.read())["result"]["isError"]
+        await raw.ask("tools/call", {"name": "get_my_messages", "arguments": {}})
+        said = await raw.read()
+        assert said["id"] == raw.last_id
+        assert said["result"]["content"][0]["text"].startswith("not_found: This server was started for a sub-agent")
+
+
+async def answer(raw: Raw, method: str, name: str) -> list[object]:
+    await raw.ask(method, {})
+    said = await raw.read()
+    assert said["id"] == raw.last_id
+    return list(said["result"][name])

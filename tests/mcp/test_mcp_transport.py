@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from doubles.mcp_client import CANNED, TESTS, Raw, started
 from mcp import Client, StdioServerParameters
@@ -145,6 +146,43 @@ async def test_lines_survive_pieces_and_full_pipes() -> None:
             await reader.receive()
     assert received == [big.message, big.message]
     os.close(read_end)
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 2000 + b"\n"], [b"x" * 900, b"x" * 900, b"x" * 3000, b"y\n"], [b"x" * 900, b"x" * 200 + b"\n"]])
+async def test_a_line_that_is_too_long_is_told_once_and_the_next_is_read(pieces: list[bytes]) -> None:
+    read_end, write_end = os.pipe()
+    told = []
+
+    async def tell() -> None:
+        told.append(True)
+
+    reader = LineReader(read_end, 1000, tell)
+    fine = JSONRPCNotification(jsonrpc="2.0", method="notifications/x", params={"text": "x" * 900})
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_slowly, write_end, [*pieces, fine.model_dump_json(by_alias=True).encode() + b"\n"])
+            assert (await reader.receive()).message == fine
+    assert told == [True]
+    os.close(read_end)
+    os.close(write_end)
+
+
+async def write_slowly(descriptor: int, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        os.write(descriptor, piece)
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_the_server_of_an_agent_holds_no_line_without_end() -> None:
+    with anyio.fail_after(BOUND):
+        async with started("-m", "devsh_memory_mcp", "--worker") as raw:
+            raw.process.stdin.write(b"x" * (1 << 20))
+            raw.process.stdin.write(b"x" * 100_000)
+            refused = await raw.read()
+            raw.process.stdin.write(b"\n")
+            await raw.ask("tools/list", {})
+            assert (await raw.read())["id"] == raw.last_id
+    assert (refused["id"], refused["error"]["code"]) == (None, -32600)
 
 
 async def test_a_writer_whose_reader_is_gone_says_so_once_and_refuses_then() -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from devsh_memory_mcp.agents.claude import PROVIDER
-from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, CODEX_LOGIN, ENDPOINTS, GEMINI
+from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, CODEX_LOGIN, GEMINI, find_endpoint
 from devsh_memory_mcp.inventory import KINDS
+from devsh_memory_mcp.shim.assignment import shown_to
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.plan import Plan, Source
 from devsh_memory_mcp.shim.broker.rule import is_allowed, may_lead_to, parse_entry
@@ -30,7 +31,21 @@ def test_the_placeholder_is_of_the_kind_of_the_credential(endpoint, variable, he
 def test_claudes_variables_are_the_ones_that_its_provider_has():
     assert tuple(CLAUDE.headers) == tuple(variable for variable, _ in PROVIDER.variables)
     assert CLAUDE.login_file == (PROVIDER.home_variable, PROVIDER.home, PROVIDER.login_file)
-    assert set(ENDPOINTS) <= {kind.name for kind in KINDS}
+    assert {CLAUDE.program, CODEX.program, GEMINI.program} <= {kind.name for kind in KINDS}
+
+
+@pytest.mark.parametrize("name", ["claude/haiku", "codex/gpt", "gemini/flash", "opencode/anthropic/x", "opencode/openai/x", "shell/sh"])
+@pytest.mark.parametrize("is_walled", [True, False])
+def test_an_agent_gets_its_secrets_themselves_where_it_is_not_in_a_sandbox_and_nothing_of_them_there(name, is_walled):
+    endpoint = find_endpoint(name)
+    secrets = dict.fromkeys((*(endpoint.headers if endpoint else ()), "ANOTHER_KEY"), REAL)
+    shown = shown_to(HOME, secrets, prepare(endpoint, secrets, HOME, PORT).environment if is_walled else {}, is_walled=is_walled)
+    if is_walled:
+        assert REAL not in repr(shown)
+        assert "ANOTHER_KEY" not in repr(shown)
+        assert set(shown.credentials) == secrets.keys() & shown.login.keys() == secrets.keys() & shown.known.keys()
+    else:
+        assert (shown.login, shown.known, shown.credentials) == (secrets, HOME, tuple(secrets))
 
 
 def test_a_login_of_the_programs_own_is_named_and_not_read():

@@ -37,7 +37,7 @@ def host():
 
 
 def plan(host: RawHost, **rest: str) -> Plan:
-    return Plan((Route("claude", f"https://localhost:{host.port}", "placeholder", Source("x-api-key", "real")),), **rest)
+    return Plan((Route(f"https://localhost:{host.port}", "placeholder", Source("x-api-key", "real")),), **rest)
 
 
 def secured(peer: Peer, certificate: pathlib.Path) -> Peer:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
 from devsh_memory_mcp.shim.loop import Loop
@@ -20,6 +21,7 @@ NOBODY = 65534
 GUEST = f"""echo up; read -r go; exec 3<>/dev/tcp/127.0.0.1/{PORT}; echo asked >&3; read -r answer <&3; echo "$answer" """
 MAKES = """
 import os, socket, sys
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import listen_inside
 from devsh_memory_mcp.shim.loop import Loop
@@ -102,7 +104,7 @@ def test_in_our_own_network_any_port_will_do():
 def test_an_agent_that_is_over_already_needs_no_way(signals):
     told, gone = [], subprocess.Popen(["true"])
     gone.wait()
-    passage = Passage("claude/haiku", {"ANTHROPIC_API_KEY": "real"}, {}, is_alone=True)
+    passage = Passage(find_endpoint("claude/haiku"), {"ANTHROPIC_API_KEY": "real"}, {}, is_alone=True)
     passage.open(Loop(), gone.pid, told.append)
     assert [each["kind"] for each in told] == ["gone"]
     assert (passage.strangers, passage.end()) == (set(), {})

@@ -43,6 +43,16 @@ def test_no_more_than_two_at_a_time_are_started(warden: Warden) -> None:
     assert outcome.result == "third: \nhere\nhere\n"
 
 
+def test_who_comes_and_goes_in_a_loop_gets_so_many_in_a_minute_and_no_more(warden: Warden) -> None:
+    script = f"""for number in $(seq 25); do {bridge(warden)} </dev/null; done | grep -c here"""
+    assert warden.run(script, confinement=REQUIRED, server_command=serve("echo here")).result == "20\n"
+
+
+def test_it_is_bounded_and_goes_before_its_shim_does(warden: Warden) -> None:
+    server = serve("read -r asked; ulimit -d; cat /proc/self/oom_score_adj")
+    assert warden.run(f"echo who | {bridge(warden)}", confinement=REQUIRED, server_command=server).result == f"{512 * 1024}\n500\n"
+
+
 def test_one_that_stays_is_ended_with_the_agent(warden: Warden) -> None:
     script = f"mkfifo said; {bridge(warden)} </dev/null >said & read -r pid <said; echo $pid"
     outcome = warden.run(script, confinement=REQUIRED, server_command=serve("echo $$; exec sleep 1000"))

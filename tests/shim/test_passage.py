@@ -1,14 +1,16 @@
 """The way out of a sandbox that an attempt gives its agent: hosts that were named, and nothing else."""
 
 import os
+import pathlib
 
 import pytest
 
 from devsh_memory_mcp.shim import probe
-from devsh_memory_mcp.shim.confinement import Confinement
+from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Traffic
 from tests.doubles.raw_host import RawHost
+from tests.shim.stage import Tether
 from tests.shim.warden import Warden
 
 pytestmark = pytest.mark.skipif(isinstance(probe.probe(os.environ["PATH"]), Missing), reason="no sandbox works on this machine")
@@ -50,3 +52,52 @@ def test_programs_are_led_there_by_their_environment(warden: Warden) -> None:
 def test_who_may_reach_all_or_nothing_has_no_broker(warden: Warden, network: str) -> None:
     outcome = warden.run("echo $https_proxy", confinement=Confinement(required=True, network=network))
     assert (outcome.result, outcome.network) == ("\n", None)
+
+
+@pytest.mark.parametrize("command", ["setup", "verify"])
+def test_setup_and_verification_reach_the_hosts_that_were_named_and_no_others(warden: Warden, command: str) -> None:
+    host = RawHost()
+    try:
+        place = f"127.0.0.1:{host.port}"
+        confinement = Confinement(required=True, network=f"allow:{place}")
+        asks = f"echo $https_proxy; bash <<'END'\n{ask(place, 'example.org:443')}\nEND"
+        launched = warden.launch("true", confinement=confinement, **{command: asks})
+        outcome = launched.end()
+    finally:
+        host.close()
+    said = (launched.directory / f"{command}.log").read_text().splitlines()
+    assert said == ["http://127.0.0.1:8123", "HTTP/1.1 200 Connection established", "HTTP/1.1 403 Forbidden"], outcome
+    assert [report.facts["host"] for report in launched.reports() if report.type == "network"] == ["example.org:443"]
+    assert outcome.network is not None
+    assert (outcome.network.requests, outcome.network.refused) == (2, {"example.org:443": 1})
+
+
+def test_setup_and_verification_get_neither_a_login_nor_a_provider(warden: Warden) -> None:
+    confinement = Confinement(required=True, network="allow:example.com")
+    (warden.home / ".claude").mkdir()
+    (warden.home / ".claude/.credentials.json").write_text("{}")  # a login that a broker would show for an agent
+    launched = warden.launch("p", agent_name="claude/haiku", setup="env; exit 1", confinement=confinement, server_command=("/bin/cat",))
+    launched.end()
+    said = (launched.directory / "setup.log").read_text()
+    assert "https_proxy=http://127.0.0.1:8123" in said
+    assert "ANTHROPIC" not in said
+    assert "CLAUDE_CODE" not in said
+
+
+def test_that_a_broker_has_died_is_said_of_the_attempt(warden: Warden) -> None:
+    tether = Tether(warden.root / "tether")
+    tether.path.chmod(0o666)
+    shown = Confinement(required=True, network="allow:example.com", mounts=(Mount(str(tether.path), writable=True),))
+    script = f"exec 9>{tether.path}; echo up >&9; while (: 3<>/dev/tcp/127.0.0.1/8123) 2>/dev/null; do :; done; echo left"
+    launched = warden.launch(script, agent_name="shell/bash", confinement=shown)
+    tether.await_words(1)
+    launched.kill(_broker_of(launched.process.pid))
+    outcome = launched.end()
+    assert (outcome.succeeded, outcome.result) == (True, "left\n")
+    assert [warning for warning in outcome.warnings if "What leads out of its sandbox was gone before its end" in warning]
+    assert not [report for report in launched.reports() if report.type == "network"]
+
+
+def _broker_of(shim: int) -> int:
+    children = map(int, pathlib.Path(f"/proc/{shim}/task/{shim}/children").read_text().split())
+    return next(pid for pid in children if pathlib.Path(f"/proc/{pid}/comm").read_text() == "devsh-broker\n")

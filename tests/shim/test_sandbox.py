@@ -234,6 +234,19 @@ def test_the_verification_is_behind_the_same_walls(warden: Warden) -> None:
     assert warden.repository.git("show", f"{outcome.branch}:made") == "new"
 
 
+def test_the_verification_finds_nothing_of_what_the_agent_has_left_around_it(warden: Warden) -> None:
+    (warden.home / ".local").mkdir()
+    planted = (
+        "mkdir -p ~/.local/bin; printf '#!/bin/sh\\nexit 0\\n' >~/.local/bin/judge; chmod +x ~/.local/bin/judge; cp ~/.local/bin/judge /tmp"
+    )
+    surroundings = {"PATH": f"{os.environ['PATH']}:{warden.home}/.local/bin:/tmp", "HOME": str(warden.home)}
+    launched = warden.launch(f"{planted}; judge && echo done", verify="find ~ /tmp -name judge; judge", environment=surroundings)
+    outcome = launched.end()
+    assert (outcome.result, outcome.cause, outcome.verified) == ("done\n", "verify", False)
+    assert "/judge" not in (launched.directory / "verify.log").read_text()
+    assert "exit code 127" in (outcome.error_message or "")
+
+
 def test_a_fork_bomb_comes_to_an_end(warden: Warden) -> None:
     script = """python3 - <<'END'
 import os, resource, signal

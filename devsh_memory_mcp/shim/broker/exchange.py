@@ -152,7 +152,6 @@ class Exchange:
         try:
             credential = real_headers(route.source)
         except NoCredential as error:
-            self._facts.no_login(route.provider, str(error))
             raise Refusal(401, str(error)) from error
         there = await self._reach(upstream)
         try:
@@ -206,7 +205,6 @@ class Exchange:
                 return False
             if response.status >= 200:
                 break
-        self._facts.answer(upstream.route.provider, response)
         body = response.body(request.method)
         await relay(there, self._client, body, self._facts.down)
         return self._is_sent and not (body.ends_with_connection or request.is_last or response.is_last)

@@ -11,7 +11,8 @@ _REQUEST = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/1\.([01])")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _LENGTH = re.compile(r"\d{1,15}")
-_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:[/?;]|$)|\\|%5c", re.IGNORECASE)
+# Dots, slashes, backslashes and percents that only a second reader would see: what a provider takes a path for has to be what was judged.
+_VEILED = re.compile(r"/\.{1,2}(?:[/?;]|$)|\\|%(?:2e|2f|5c|25)", re.IGNORECASE)
 # Of one connection and not of what is said over it, or nobody's business beyond us.
 _HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "te", "trailer", "upgrade", "host"}
@@ -96,7 +97,7 @@ def parse_request(head: bytes) -> Request:
         raise BadHead(400, "a request has one Host")
     if request.method != "CONNECT" and not request.target.startswith("/"):
         raise BadHead(403, "plain http:// is not passed on by the broker; use https://, to a host that is allowed")
-    if "#" in request.target or _DOTS.search(request.path):
+    if "#" in request.target or _VEILED.search(request.path):
         raise BadHead(400, "the path is not a plain one")
     _ = request.body  # or its framing is bad
     return request

@@ -51,7 +51,7 @@ def prepare(
     variable, source = found
     placeholder = f"devsh-{os.urandom(16).hex()}"
     # What a gateway of the caller's own calls its paths is not known.
-    route = Route(endpoint.program, address, placeholder, source, endpoint.at, () if own else endpoint.paths)
+    route = Route(address, placeholder, source, endpoint.at, () if own else endpoint.paths)
     inside = {endpoint.address_variable: f"{base}{endpoint.at}"} if endpoint.address_variable else {}
     shown = {variable: placeholder} if variable else {}
     return Launch(plan._replace(routes=(route,)), {**proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder)

@@ -1,11 +1,14 @@
-"""What leads out of an agent's sandbox, for an attempt: a broker to its provider once there is a network to listen in, and our MCP server.
+"""What leads out of a sandbox, for an attempt: a broker to the agent's provider once there is a network to listen in, and our MCP server.
+
+Setup and verification are led to the hosts that were named, and to nothing else.
 
 What the agent finds of it is in `environment`, instead of its secrets.
 """
 
+import collections
 import typing
 
-from devsh_memory_mcp.agents.endpoint import find_endpoint
+from devsh_memory_mcp.agents.endpoint import Endpoint, find_endpoint
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.service import Broker, Told
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
@@ -16,11 +19,11 @@ from devsh_memory_mcp.shim.surroundings import agent_environment
 
 
 class Passage:
-    """Made before the agent's command is, opened when its sandbox stands, ended after its tree."""
+    """Made before the command is, opened when its sandbox stands, ended after its tree."""
 
     def __init__(
         self,
-        agent_name: str,
+        endpoint: Endpoint | None,
         secrets: typing.Mapping[str, str],
         caller: typing.Mapping[str, str],
         allow: typing.Sequence[str] = (),
@@ -34,7 +37,7 @@ class Passage:
         self._server = server
         self._listeners = [] if is_alone else [listen_here()]
         port = PORT if is_alone else int(self._listeners[0].getsockname()[1])
-        launch = prepare(find_endpoint(agent_name), secrets, caller, port, allow, is_alone=is_alone)
+        launch = prepare(endpoint, secrets, caller, port, allow, is_alone=is_alone)
         self._plan = launch.plan
         self.environment = launch.environment  # instead of the secrets
         self._broker: Broker | None = None
@@ -90,18 +93,35 @@ def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, direct
             server = McpSocket(loop, place_in(directory), run.server_command, agent_environment(run, directory))
         except OSError as error:
             warnings = (f"The agent goes without our MCP server: {error}.",)
-    passage = Passage(run.agent_name, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server, warnings=warnings)
+    endpoint = find_endpoint(run.agent_name)
+    passage = Passage(endpoint, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server, warnings=warnings)
     if passage.is_needed:
         return passage
     passage.end()
     return None
 
 
-def traffic_of(told: Told) -> Traffic | None:
-    """The counts of a broker; None where it had died before it told them."""
-    if not told:
+def find_way(run: Run) -> Passage | None:
+    """For a command of the caller's in the same sandbox, which gets no login; None where no host was named."""
+    asked = run.sandbox
+    if asked is None or not asked.hosts:
         return None
-    return Traffic(told["requests"], told["bytesUp"], told["bytesDown"], told["refused"])
+    return Passage(None, {}, run.environment, asked.hosts, is_alone=asked.is_alone)
+
+
+def added(before: Traffic | None, told: Told) -> Traffic | None:
+    """The counts of an attempt's brokers with another one's, which had died where it told none."""
+    if not told:
+        return before
+    had = before or Traffic()
+    refused = collections.Counter(had.refused) + collections.Counter(told["refused"])
+    return Traffic(had.requests + told["requests"], had.bytes_up + told["bytesUp"], had.bytes_down + told["bytesDown"], dict(refused))
+
+
+def warning_of(told: Told) -> str:
+    """What is said of a broker that is `gone`."""
+    why = told.get("why", "its process died")
+    return f"What leads out of its sandbox was gone before its end ({why}): neither its provider nor a host could be reached any more."
 
 
 def _inside(sandbox: int) -> int:

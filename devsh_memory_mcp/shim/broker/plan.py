@@ -23,7 +23,6 @@ class Route(typing.NamedTuple):
     `at` is what stands before the path inside where `base_url` has its own path outside, `paths` what may be asked for below it.
     """
 
-    provider: str
     base_url: str
     placeholder: str
     source: Source
