@@ -89,8 +89,6 @@ class Preparation:
         billing = _billing(request, here, adapter)
         credential = find_credential(adapter.provider, self.caller.environment, billing) if adapter.provider else None
         by_itself = usual(agent_name, adapter, credential)
-        confined = await to_thread.run_sync(confine, request, by_itself, here, handed_on, self.mirrors.parent)
-        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
@@ -98,6 +96,10 @@ class Preparation:
             repository, warnings = await continued(state, old, branch, without_repository(self.caller.environment))
         else:
             repository, warnings = await self._repository(request, inherited, task_id, settings_of)
+        confined = await to_thread.run_sync(
+            partial(confine, repository=repository), request, by_itself, here, handed_on, self.mirrors.parent
+        )
+        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
         standing = find_standing(state, adapter, repository, self.caller.environment, credential)
         spec = _asked_for(request, agent_name, here, there).model_copy(

@@ -17,7 +17,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
         environment,
         session=Session(*run.session) if run.session else None,
-        permissions=_permissions(run, is_walled=is_walled),
+        permissions=run.permissions,
         allow=run.allow,
         hide=() if is_walled else run.hide,  # they are in its user's settings, which are not there inside
         cost_basis=run.cost_basis,
@@ -26,9 +26,3 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         max_cost_usd=run.max_cost_usd,
         is_walled=is_walled,
     )
-
-
-def _permissions(run: Run, *, is_walled: bool) -> str | None:
-    """What was recorded; of everything only what needs no walls, where those that it was given for do not stand."""
-    is_exposed = run.sandbox is not None and not is_walled
-    return "acceptEdits" if is_exposed and run.permissions == "bypass" else run.permissions

@@ -143,13 +143,12 @@ class Attempt:
             self._pulse.ring()  # the next one may be made
 
     def _make_cell(self) -> Cell | None:
-        """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings say what is missing."""
+        """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings tell of limits."""
         told = self._cage.make()
-        cell, warning = find_cell(self._run, self._place.directory, self._place.bubblewrap)
+        cell = find_cell(self._run, self._place.directory, self._place.bubblewrap)
         if cell is not None:
             cell.furnish()
             self._isolation = BUBBLEWRAP
-        told = (*told, *([] if warning is None else [warning]))
         if self._prepared is not None:
             self._prepared = self._prepared._replace(warnings=(*self._prepared.warnings, *told))
         return cell

@@ -9,7 +9,7 @@ import typing
 import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import belongings, mcp_socket, probe, rundir, sandbox
+from devsh_memory_mcp.shim import belongings, borrowing, mcp_socket, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
@@ -22,7 +22,6 @@ _FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 # What leads to sockets, keys and settings that are not inside.
 _LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
-_ALTERNATES = 5
 
 
 class Cell:
@@ -55,12 +54,9 @@ class Cell:
         for path in (self._workspace, f"{self._private}/home", self._out):
             self._give(path, self._user)
 
-    def closed(self) -> str | None:
-        """What the checkout needs and only root can read, who the agent is not."""
-        if self._user is None:
-            return None
-        wanted = (place for path in self._objects() for place in (path, f"{path}/pack") if os.path.isdir(place))
-        return next((path for path in wanted if os.stat(path).st_mode & 0o005 != 0o005), None)
+    def obstacle(self) -> Missing | None:
+        """What of the checkout only root can read, who the agent is not."""
+        return None if self._user is None else borrowing.closed(self._objects())
 
     def empty_out(self) -> str:
         """Where a command may leave a file for us: a directory with nothing in it."""
@@ -133,11 +129,8 @@ class Cell:
         checkout = self._run.checkout
         if checkout is None:
             return []
-        found = [f"{checkout.repository}/objects"]
-        for path in found[:_ALTERNATES]:
-            found += _alternates(path)
         merged = f"{self._directory}/{rundir.GIT_DIRECTORY}/objects"
-        return [path for path in dict.fromkeys([*found, *([merged] if checkout.merges else [])]) if os.path.isdir(path)]
+        return [*borrowing.objects_of(checkout.repository), *([merged] if checkout.merges and os.path.isdir(merged) else [])]
 
     def _accounts(self) -> dict[str, str]:
         user, group = (self._user, self._user) if self._user is not None else (os.getuid(), os.getgid())
@@ -158,20 +151,18 @@ class Cell:
                 os.chown(f"{directory}/{name}", user, user, follow_symlinks=False)
 
 
-def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, str | None]:
-    """The sandbox for the run, or None and the warning that there is none. NoSandbox where it is required."""
+def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> Cell | None:
+    """The sandbox that the run was admitted to, None where that is none; NoSandbox where it cannot be made here any more."""
     if run.sandbox is None:
-        return None, None
+        return None
     found = known or probe.probe(search_path(run.environment))
     if isinstance(found, Bubblewrap):
         cell = Cell(run, directory, found)
-        closed = cell.closed()
-        if closed is None:
-            return cell, None
-        found = Missing(f"{closed} can be read by root alone, who no agent in a sandbox is", f"chmod -R o+rX {closed}")
-    if run.sandbox.required:
-        raise NoSandbox(found.why, next_step=found.remedy)
-    return None, f"It ran without a sandbox: {found.why}. What gets one: {found.remedy}."
+        obstacle = cell.obstacle()
+        if obstacle is None:
+            return cell
+        found = obstacle
+    raise NoSandbox(f"Its sandbox cannot be made: {found.why}.", next_step=f"What gets one: {found.remedy}.")
 
 
 def _is_wanted(name: str) -> bool:
@@ -190,12 +181,3 @@ def _of_program(name: str, environment: typing.Mapping[str, str], home: str) -> 
     if not path.startswith("/") or not os.path.exists(path):
         return ()
     return find_toolchains({"PATH": os.path.dirname(path)}, home, ())
-
-
-def _alternates(objects: str) -> list[str]:
-    try:
-        with open(f"{objects}/info/alternates", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    return [os.path.normpath(os.path.join(objects, line)) for line in lines if line and line[0] not in '#"']

@@ -3,8 +3,7 @@
 import pytest
 
 from devsh_memory_mcp.agents.claude import PROVIDER
-from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, CODEX_LOGIN, ENDPOINTS, GEMINI
-from devsh_memory_mcp.inventory import KINDS
+from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, GEMINI
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
 from devsh_memory_mcp.shim.broker.plan import Plan, Source
 from devsh_memory_mcp.shim.broker.rule import is_allowed, may_lead_to, parse_entry
@@ -30,16 +29,12 @@ def test_the_placeholder_is_of_the_kind_of_the_credential(endpoint, variable, he
 def test_claudes_variables_are_the_ones_that_its_provider_has():
     assert tuple(CLAUDE.headers) == tuple(variable for variable, _ in PROVIDER.variables)
     assert CLAUDE.login_file == (PROVIDER.home_variable, PROVIDER.home, PROVIDER.login_file)
-    assert set(ENDPOINTS) <= {kind.name for kind in KINDS}
 
 
 def test_a_login_of_the_programs_own_is_named_and_not_read():
     launch = prepare(CLAUDE, {}, HOME | {"CLAUDE_CONFIG_DIR": "/elsewhere"}, PORT)
     assert launch.plan.routes[0].source == Source("bearer", login_file="/elsewhere/.credentials.json", login="claude")
     assert launch.environment["CLAUDE_CODE_OAUTH_TOKEN"] == launch.placeholder
-    chatgpt = prepare(CODEX_LOGIN, {}, HOME, PORT)
-    assert chatgpt.plan.routes[0].source.login_file == "/home/user/.codex/auth.json"
-    assert chatgpt.environment == {}  # codex is told by its command line and a file
 
 
 def test_an_address_of_the_callers_own_is_kept_with_all_its_paths():
