@@ -249,8 +249,7 @@ def _held(state: State, seq: int, _at: datetime, event: events.TaskHeld) -> None
     task = state.tasks.get(event.orchestration_task_id)
     if task is not None and not task.is_terminal:
         task.waiting_for, task.login, task.changed = event.waiting_for, event.login, seq
-        if task.status is Status.PENDING:
-            task.needs_input = event.waiting_for if event.login else None
+        task.needs_input = task.needs_input if task.live_attempt else event.login and event.waiting_for
 
 
 def _wanted(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput | events.NetworkRefused) -> None:

@@ -24,6 +24,7 @@ from tests.opencode import binary as opencode
 __all__ = ["house", "repository"]
 pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
+PATIENCE = 240  # seconds: four at a time, each of which starts for the first time, on a machine that has other work
 KEYS = {"ANTHROPIC_API_KEY": "sk-real-a", "CODEX_API_KEY": "sk-real-o", "GEMINI_API_KEY": "sk-real-g"}
 # Whether the agent can see what it is not to have; the file is its work, with its commit.
 LOOK = "env | grep -c sk-real; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c sk-real; ls {home}/.config {memory}"
@@ -109,9 +110,9 @@ async def test_a_fan_out_ends_with_four_branches_facts_costs_and_messages(
     for kind in KINDS:
         turns = Turn("", [kind.run(look)]), Turn("", [kind.report()]), Turn("", [kind.run(COMMIT.format(name=kind.name))])
         models[kind.name].route(f"TASK-{kind.name}", *turns, Turn(f"{kind.name} is done."))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = [
-            await orchestration.spawn(SpawnRequest(prompt=f"TASK-{kind.name}: make it", agent_name=kind.agent, timeout_ms=120_000))
+            await orchestration.spawn(SpawnRequest(prompt=f"TASK-{kind.name}: make it", agent_name=kind.agent, timeout_ms=PATIENCE * 1000))
             for kind in KINDS
         ]
         assert [(each.isolation, each.permissions, each.warnings) for each in spawned] == [("bubblewrap", "bypass", ())] * 4
