@@ -117,15 +117,7 @@ class Preparation:
         allowed = () if confined.stands else permission_warnings(agent_name, permissions)
         bounds = await to_thread.run_sync(limit_warnings, spec)
         walls = (*confined.warnings, *login_warnings(confined, agent_name, adapter, standing.credential), *bounds)
-        told = (
-            *warnings,
-            *standing.warnings,
-            *allowed,
-            *walls,
-            *await to_thread.run_sync(limit_warnings, spec),
-            *here.warnings,
-            *(there.warnings if there else ()),
-        )
+        told = (*warnings, *standing.warnings, *allowed, *walls, *here.warnings, *(there.warnings if there else ()))
         return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))
 
     def _check_depth(self, settings: Settings) -> None:

@@ -24,6 +24,7 @@ from tests.opencode import binary as opencode
 __all__ = ["house", "repository"]
 pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
+STATISTICS = "CONNECT play.googleapis.com:443"  # gemini's, which its user's settings could forbid, and are not there in a sandbox
 PATIENCE = 240  # seconds: four at a time, each of which starts for the first time, on a machine that has other work
 KEYS = {"ANTHROPIC_API_KEY": "sk-real-a", "CODEX_API_KEY": "sk-real-o", "GEMINI_API_KEY": "sk-real-g"}
 # Whether the agent can see what it is not to have; the file is its work, with its commit.
@@ -66,7 +67,8 @@ def models() -> Iterator[dict[str, ModelApi]]:
     """The models by the kind of agent; claude and opencode have the same."""
     with ModelApi() as messages, ModelApi(RESPONSES) as responses, ModelApi(GEMINI) as generate:
         yield {"claude": messages, "codex": responses, "opencode": messages, "gemini": generate}
-    assert [complaint for api in (messages, responses, generate) for complaint in api.complaints] == []
+    told = [complaint for api in (messages, responses, generate) for complaint in api.complaints]
+    assert [complaint for complaint in told if STATISTICS not in complaint] == []
 
 
 @pytest.fixture
@@ -135,7 +137,8 @@ def check(kind: Kind, record: TaskRecord, repository: Path) -> None:
     """What is told of one of them."""
     assert (record.status, record.result, record.isolation) == ("completed", f"{kind.name} is done.", "bubblewrap"), record.error_message
     assert git(repository, "show", f"{record.branch}:{kind.name}.txt") == f"made by {kind.agent}"
-    assert (record.commits, record.changed_files, record.tool_calls, record.commands) == (1, (f"{kind.name}.txt",), 3, 2), kind
+    assert (record.commits, record.changed_files) == (1, (f"{kind.name}.txt",)), kind
+    assert (record.tool_calls, record.commands) == ((None, None) if kind.name == "codex" else (3, 2)), kind
     assert (record.cost_usd is not None) == (kind.name in ("claude", "opencode"))
     assert (record.usage is not None) == (kind.name != "opencode")
     assert record.network is not None
