@@ -21,7 +21,7 @@ from devsh_memory_mcp.agents.opencode import PROVIDER as OPENCODE
 from devsh_memory_mcp.config import home_directory
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.logins import KINDS as STORED_KINDS
-from devsh_memory_mcp.logins import find_stored
+from devsh_memory_mcp.logins import stored_variables
 
 Payer = Literal["api", "subscription", "unknown"]
 Environment = Mapping[str, str]
@@ -106,14 +106,14 @@ def _variable(name: str, cost_basis: Payer) -> Callable[[Environment], Login | N
 
 
 def _stored(name: str, environment: Environment) -> Iterator[Login]:
-    """What `devsh auth` keeps for it, which comes before all that it finds itself."""
-    kind = STORED_KINDS.get(name)
+    """What `devsh auth` keeps in variables that it takes, which comes before all that it finds itself."""
     found = {}
     with suppress(SettingsInvalid):  # spawning and `devsh doctor` tell of it; the rest goes on
-        found = find_stored(name, environment)
-    for billing, variable in kind.variables.items() if kind is not None else ():
-        if variable in found:
-            yield Login("devsh auth", billing, variable=variable, value=found[variable], is_stored=True)
+        found = stored_variables(environment)
+    for kind in STORED_KINDS.values():
+        for billing, variable in kind.variables.items():
+            if variable in found and variable in _TAKEN[name]:
+                yield Login("devsh auth", billing, variable=variable, value=found[variable], is_stored=True)
 
 
 def _claude_login(environment: Environment) -> Login | None:
@@ -186,6 +186,8 @@ KINDS = (
         GEMINI.login,
     ),
 )
+# The variables that each one's CLI takes a key or a token from.
+_TAKEN = {provider.program: frozenset(name for name, _ in provider.variables) for provider in (CLAUDE, CODEX, OPENCODE, GEMINI)}
 # The variables that hold what agents' CLIs log in with. Their names may be written down, their values never.
 CREDENTIALS = (
     "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR",

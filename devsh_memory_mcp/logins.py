@@ -41,9 +41,9 @@ KINDS = {
 }
 
 
-def find_stored(program: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables and their values; SettingsInvalid where the file cannot be used."""
-    return _read(environment).get(program, {})
+def stored_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables and their values, for whichever program takes such a one; SettingsInvalid where the file cannot be used."""
+    return {name: value for values in _read(environment).values() for name, value in values.items()}
 
 
 def kind_of(program: str, value: str, billing: Billing | None) -> Billing:

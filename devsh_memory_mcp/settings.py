@@ -85,7 +85,8 @@ class Values(BaseModel):
         Field(max_length=100, description="Ignored files that are copied into checkouts, as .gitignore would name them."),
     ] = ()
     sandbox: Annotated[
-        SandboxMode | None, Field(description="Whether agents run in a sandbox; without it scripts do where there is one, claude does not.")
+        SandboxMode | None,
+        Field(description="Whether agents run in a sandbox; without it those do, where there is one, whose login can stay outside."),
     ] = None
     network: Annotated[Network, Field(description="What network agents in a sandbox have: on, off, or allow:HOST,… for some hosts.")] = "on"
     memory: Annotated[Size | None, Field(description="How much memory an agent may use, as 512M or 4G.")] = None

@@ -1,7 +1,7 @@
 """`claude/<model>`: Claude Code, spoken to in stream-json over its stdin and stdout.
 
-It runs outside of any sandbox yet, so it may edit its checkout, commit and run tests, and is refused the rest; what it was refused is
-told. It sees our MCP server alone, under the run's identity.
+Outside of a sandbox it may edit its checkout, commit and run tests, and is refused the rest, which is told; inside it may do anything. It
+sees our MCP server alone, under the run's identity.
 """
 
 import json

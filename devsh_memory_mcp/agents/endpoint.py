@@ -47,12 +47,6 @@ CODEX = Endpoint(
     headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
     at="/v1",
 )
-CODEX_LOGIN = CODEX._replace(
-    address="https://chatgpt.com/backend-api/codex",
-    address_variable=None,
-    headers=types.MappingProxyType({}),
-    login_file=("CODEX_HOME", ".codex", "auth.json"),
-)
 GEMINI = Endpoint(
     program="gemini",
     address="https://generativelanguage.googleapis.com",

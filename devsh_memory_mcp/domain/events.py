@@ -114,11 +114,12 @@ class AgentStarted(Event):
 
 
 class TaskHeld(Event):
-    """The task cannot start though it is its turn, or with None it can again."""
+    """The task cannot start though it is its turn, or with None it can again. `login` tells which one was refused, and is no secret."""
 
     name = "task_held"
     orchestration_task_id: str
     waiting_for: str | None = None
+    login: str | None = None
 
 
 class AgentNeedsInput(Event):

@@ -96,9 +96,17 @@ def choose(state: State, ready: tuple[Task, ...], now: datetime) -> list[Task]:
 
 
 def has_work(state: State, now: datetime) -> bool:
-    """Whether anything can still happen by itself; what is held, or paused, or waits for such a task, cannot."""
+    """Whether anything can still happen by itself; what is held, or paused, or waits for such a task, cannot.
+
+    A login can be another one at any time, and nobody says so.
+    """
     found = assess(state, now)
-    return bool(live_count(state) or found.ready or found.doomed or found.wake_at or state.unopened)
+    return bool(live_count(state) or found.ready or found.doomed or found.wake_at or state.unopened or waits_for_login(state))
+
+
+def waits_for_login(state: State) -> bool:
+    """Whether a task is held since its account's login was refused."""
+    return any(task.login for task in state.unfinished.values())
 
 
 def live_count(state: State) -> int:

@@ -36,6 +36,7 @@ class Task:
     held: bool = False
     is_recovered: bool = False
     waiting_for: str | None = None
+    login: str | None = None
     started_at: datetime | None = None
     attempt_started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -231,7 +232,7 @@ def _attempt_started(state: State, seq: int, at: datetime, event: events.Attempt
     task.status = advance(task.status, Trigger.START)
     task.attempt = task.live_attempt = event.attempt
     task.last_report, task.not_before, task.agent_started = 0, None, False
-    task.needs_input = task.waiting_for = None
+    task.needs_input = task.waiting_for = task.login = None
     task.started_at, task.attempt_started_at = task.started_at or at, at
     task.checkouts.add(event.attempt)
     task.changed = seq
@@ -247,7 +248,8 @@ def _agent_started(state: State, seq: int, _at: datetime, event: events.AgentSta
 def _held(state: State, seq: int, _at: datetime, event: events.TaskHeld) -> None:
     task = state.tasks.get(event.orchestration_task_id)
     if task is not None and not task.is_terminal:
-        task.waiting_for, task.changed = event.waiting_for, seq
+        task.waiting_for, task.login, task.changed = event.waiting_for, event.login, seq
+        task.needs_input = task.needs_input if task.live_attempt else event.login and event.waiting_for
 
 
 def _wanted(state: State, seq: int, _at: datetime, event: events.AgentNeedsInput | events.NetworkRefused) -> None:

@@ -16,6 +16,7 @@ from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, hold, tell_reports
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Backend, Clock, Decide, Decision, Start
@@ -30,12 +31,15 @@ _LAUNCHES = 3  # tries to get a shim as far as its first report
 class Attempts:
     """What is done with each attempt; `wake` turns the runner's loop, which decides."""
 
-    def __init__(self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, *, vault: Vault, limits: Limits) -> None:
+    def __init__(
+        self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, *, vault: Vault, refusals: Refusals, limits: Limits
+    ) -> None:
         self._desks = desks
         self._backend = backend
         self._clock = clock
         self._setting = setting
         self._vault = vault
+        self._refusals = refusals
         self._limits = limits
 
     def begin(self, desk: Desk, state: State, task: Task, *, is_inherited: bool = False) -> None:
@@ -261,6 +265,7 @@ class Attempts:
 
     async def _commit_end(self, desk: Desk, attempt: Attempt, outcome: Outcome, *, rebooted: bool = False) -> None:
         jitter = random.random()
+        await self._learn(desk, attempt, outcome)  # before its place is free for the next one
 
         def decide(state: State, now: datetime) -> Decision[None]:
             return endings.end_attempt(state, now, attempt.task_id, outcome, jitter=jitter, rebooted=rebooted)
@@ -277,6 +282,15 @@ class Attempts:
             escalation.cancel()
         self._desks.drop(desk, attempt)
         desk.wake()
+
+    async def _learn(self, desk: Desk, attempt: Attempt, outcome: Outcome) -> None:
+        """What its end says of its login; what waits for that somewhere goes on."""
+        spec = (await desk.journal.read()).tasks[attempt.task_id].spec
+        if outcome.failure == "auth":
+            self._refusals.refuse(spec, self._clock.now())
+        elif outcome.succeeded and self._refusals.accept(spec):
+            for other in self._desks.working:
+                other.wake()
 
     async def cancel(self, desk: Desk, attempt: Attempt, seq: int) -> None:
         """The request of that number: one that was not launched yet is over at once, the others are written to."""

@@ -73,7 +73,7 @@ def _confinement(spec: TaskSpec) -> Confinement | None:
     if spec.sandbox == "none":
         return None
     mounts = tuple(Mount(mount.path, mount.writable) for mount in spec.mounts)
-    return Confinement(spec.sandbox == "required", spec.network, mounts)
+    return Confinement(spec.network, mounts)
 
 
 def _session(state: State, task: Task) -> AgentSession:

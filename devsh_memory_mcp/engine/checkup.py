@@ -27,7 +27,7 @@ from devsh_memory_mcp.engine import bounds
 from devsh_memory_mcp.engine.limits import free_bytes
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.inventory import AgentCli, find_agents
-from devsh_memory_mcp.logins import find_stored
+from devsh_memory_mcp.logins import stored_variables
 from devsh_memory_mcp.settings import load_settings
 from devsh_memory_mcp.shim.cell import search_path
 from devsh_memory_mcp.shim.probe import Missing, probe
@@ -214,7 +214,7 @@ def _server(caller: Caller) -> list[Check]:
 def _logins(environment: Mapping[str, str]) -> list[Check]:
     """Whether what `devsh auth` keeps can be used."""
     try:
-        find_stored("claude", environment)
+        stored_variables(environment)
     except DevshError as error:
         return [Check("logins", "missing", error.message, error.next_step or None)]
     return []
@@ -237,9 +237,10 @@ def _isolation(environment: Mapping[str, str]) -> Check:
     found = probe(search_path(environment))
     if isinstance(found, Missing):
         return Check("isolation", "note", f"agents run as you, with your rights: {found.why}", found.remedy)
-    told = f"bubblewrap works ({found.program}): scripts run in a sandbox, claude with `--sandbox required` and a token in a variable"
+    told = f"bubblewrap works ({found.program}): agents whose login can stay outside run in a sandbox, and scripts"
     as_root = "; as root agents run as another user" if found.setpriv else ""
-    return Check("isolation", "ok", told + as_root)
+    network = "; with the network on they reach this machine's own ports, abstract sockets and link-local addresses"
+    return Check("isolation", "ok", f"{told}{as_root}{network}: `--network off` or `allow:HOST,…` closes that")
 
 
 def _limits() -> Check:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from devsh_memory_mcp.agents.adapter import Adapter
 from devsh_memory_mcp.agents.endpoint import find_endpoint, has_login
-from devsh_memory_mcp.domain.records import Credential, Mount, Network, SandboxMode, TaskSpec
+from devsh_memory_mcp.domain.records import Credential, Mount, Network, Repository, SandboxMode, TaskSpec
 from devsh_memory_mcp.domain.requests import SpawnRequest
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
-from devsh_memory_mcp.shim import confinement, probe
+from devsh_memory_mcp.shim import borrowing, confinement, probe
 from devsh_memory_mcp.shim.broker.rule import parse_entry
 from devsh_memory_mcp.shim.cell import search_path
 from devsh_memory_mcp.shim.probe import Missing
@@ -22,13 +22,17 @@ Look = Callable[[str], Bubblewrap | Missing]
 
 
 class Confined(NamedTuple):
-    """As the task's record has it, and what its caller should know. `stands`: there is a sandbox here, and it is to have it."""
+    """As the task's record has it, and what its caller should know. What is not `none` there was found here, and is had or nothing runs."""
 
     sandbox: SandboxMode
     network: Network
     mounts: tuple[Mount, ...]
     warnings: tuple[str, ...] = ()
-    stands: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is to have a sandbox."""
+        return self.sandbox != "none"
 
     def fields(self) -> dict[str, object]:
         """What of it the task's record has."""
@@ -42,6 +46,7 @@ def confine(
     environment: dict[str, str],
     memory: Path,
     *,
+    repository: Repository | None = None,
     look: Look | None = None,
 ) -> Confined:
     """`by_itself` is what such an agent has where nobody said anything, see `usual`.
@@ -58,12 +63,19 @@ def confine(
     mounts = tuple(_mount(text, memory) for text in request.mounts)
     found = (look or look_here)(search_path(environment))
     if isinstance(found, Bubblewrap):
-        return Confined(sandbox, network, mounts, stands=True)
+        found = _unreadable(found, repository) or found
+    if isinstance(found, Bubblewrap):
+        return Confined(sandbox, network, mounts)
     if sandbox == "required":
         raise NoSandbox(f"There is no sandbox on this machine: {found.why}.", next_step=f"What gets one: {found.remedy}.")
     told = f"It runs without a sandbox, with your rights: {found.why}. What gets one: {found.remedy}; `--sandbox required` refuses instead."
-    # Who was asked to allow everything is not to have walls about it later, which would be something else than he was told now.
-    return Confined("none" if request.permissions == "bypass" else sandbox, network, mounts, (told,))
+    return Confined("none", network, (), (told,))
+
+
+def _unreadable(found: Bubblewrap, repository: Repository | None) -> Missing | None:
+    """What the agent could not read of the code; of what is fetched for it later nothing can be said yet."""
+    is_root = found.setpriv is not None
+    return borrowing.closed(borrowing.objects_of(repository.git_directory)) if is_root and repository is not None else None
 
 
 def usual(agent_name: str, adapter: Adapter, credential: Credential | None) -> SandboxMode:
@@ -89,10 +101,8 @@ def login_warnings(confined: Confined, agent_name: str, adapter: Adapter, creden
 
 
 def expected(spec: TaskSpec) -> str:
-    """The isolation that a task will have here; what it had is told by its outcome."""
-    if spec.sandbox == "none" or isinstance(look_here(search_path(spec.environment)), Missing):
-        return confinement.GUARD
-    return confinement.BUBBLEWRAP
+    """The isolation that a task will have; what it had is told by its outcome."""
+    return confinement.GUARD if spec.sandbox == "none" else confinement.BUBBLEWRAP
 
 
 def look_here(search: str) -> Bubblewrap | Missing:

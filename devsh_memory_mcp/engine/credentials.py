@@ -16,7 +16,7 @@ from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.vault import fingerprint
 from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, SettingsInvalid
 from devsh_memory_mcp.inventory import find_agents
-from devsh_memory_mcp.logins import find_stored
+from devsh_memory_mcp.logins import stored_variables
 from devsh_memory_mcp.shim.wall import find_program
 
 SANDBOX_VARIABLE = "IS_SANDBOX"  # 1 is the user's word that this machine is one: claude asks for it before it lets root do anything
@@ -26,8 +26,7 @@ def lendable(environment: Mapping[str, str]) -> dict[str, str]:
     """The credentials in an environment, and before them those of `devsh auth`: what a face lends to the runner."""
     found = {name: environment[name] for provider in PROVIDERS for name, _ in provider.variables if environment.get(name)}
     with suppress(SettingsInvalid):  # who lends is not always who spawns, and that one is told
-        for provider in PROVIDERS:
-            found |= find_stored(provider.program, environment)
+        found |= stored_variables(environment)
     return found
 
 
@@ -36,7 +35,7 @@ def find_credential(provider: Provider, environment: Mapping[str, str], billing:
 
     With `billing` the first of them that is paid so; InvalidRequest where there is none.
     """
-    find_stored(provider.program, environment)  # raises where it cannot be used: nobody runs on another login than he believes
+    stored_variables(environment)  # raises where it cannot be used: nobody runs on another login than he believes
     own = {None, *(name for name, _ in provider.variables)}  # opencode's keys are those of its models' providers
     found = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
     logins = [login for login in found if login.variable in own]
@@ -163,7 +162,7 @@ def checked_permissions(
 ) -> Permissions | None:
     """What the agent may do unasked; None where it knows no such thing. Without a sandbox nothing is allowed but what was asked for.
 
-    Behind walls (`is_walled`) it may do anything, and is not root there; where they turn out not to stand its supervisor takes that back.
+    Behind walls (`is_walled`) it may do anything, and is not root there.
     """
     if adapter.provider is None:
         if wanted is not None:

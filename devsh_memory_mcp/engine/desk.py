@@ -22,7 +22,8 @@ from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.totals import limits_of
 from devsh_memory_mcp.engine.correspondence import mark_read, message_text
-from devsh_memory_mcp.engine.vault import missing
+from devsh_memory_mcp.engine.refusals import Refusals, advice
+from devsh_memory_mcp.engine.vault import Vault, missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
 from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.limits import in_force_in
@@ -183,17 +184,22 @@ def hold(state: State, attempt: Attempt) -> Decision[None]:
     return Decision((TaskHeld(orchestration_task_id=attempt.task_id, waiting_for=missing(attempt.credential)),), None)
 
 
-def hold_back(state: State, task_ids: list[str], has: Callable[[Credential | None], bool]) -> Decision[list[str]]:
-    """The events for tasks whose credential is not there, and for held ones whose credential is; the value are those that may start."""
+def hold_back(state: State, task_ids: list[str], vault: Vault, refusals: Refusals) -> Decision[list[str]]:
+    """The events for tasks whose credential is not there or was refused, and for held ones that may go on; the value may start."""
     events: list[JournalEvent] = []
-    for task in state.unfinished.values():
-        if task.waiting_for and has(task.spec.credential):
-            events.append(TaskHeld(orchestration_task_id=task.orchestration_task_id))
-    lacking = [name for name in task_ids if name in state.tasks and not has(state.tasks[name].spec.credential)]
-    for name in lacking:
-        credential = state.tasks[name].spec.credential
-        if credential is not None and not state.tasks[name].waiting_for:
-            events.append(TaskHeld(orchestration_task_id=name, waiting_for=missing(credential)))
+    lacking: set[str] = set()
+    names = [*task_ids, *(name for name, task in state.unfinished.items() if task.waiting_for)]
+    for task in (state.tasks[name] for name in dict.fromkeys(names) if name in state.tasks):
+        credential, only = task.spec.credential, {"orchestration_task_id": task.orchestration_task_id}
+        held = TaskHeld(**only)
+        if credential is not None and not vault.has(credential):
+            held = TaskHeld(**only, waiting_for=missing(credential))
+        elif refusals.is_refused(task):
+            held = TaskHeld(**only, waiting_for=advice(task.spec), login=refusals.login_of(task.spec))
+        if held.waiting_for:
+            lacking.add(task.orchestration_task_id)
+        if held.waiting_for != task.waiting_for:
+            events.append(held)
     return Decision(tuple(events), [name for name in task_ids if name not in lacking])
 
 

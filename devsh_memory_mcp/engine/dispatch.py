@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from devsh_memory_mcp.domain import quota
 from devsh_memory_mcp.domain.records import TaskSpec
-from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, choose, has_work
+from devsh_memory_mcp.domain.schedule import LOW_DISK, assess, choose, has_work, waits_for_login
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.attempts import Attempts
@@ -23,12 +23,13 @@ from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.garbage import forget_base
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.pull_request import open_pull_request
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import CommitUnknown, JournalDamaged, Unavailable
 from devsh_memory_mcp.ports import Clock, Decision
 
 _BREATH = 0.005  # seconds between two turns, so that a burst of commits is one turn and not one for each
-_LOOK_AGAIN = timedelta(seconds=10)  # while there is too little room on the disk
+_LOOK_AGAIN = timedelta(seconds=10)  # while there is too little room on the disk, or a login was refused: of neither anybody tells
 
 
 class Dispatcher:
@@ -42,6 +43,7 @@ class Dispatcher:
         clock: Clock,
         *,
         vault: Vault,
+        refusals: Refusals,
         limits: Limits,
         changed: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -50,6 +52,7 @@ class Dispatcher:
         self._attempts = attempts
         self._clock = clock
         self._vault = vault
+        self._refusals = refusals
         self._limits = limits
         self._changed = changed
         self._woken = anyio.Event()
@@ -166,7 +169,8 @@ class Dispatcher:
             desk.trouble = str(error)
             return now + timedelta(seconds=self._limits.again)
         desk.trouble = ""
-        return min(filter(None, (again, found.wake_at)), default=None)
+        of_login = now + _LOOK_AGAIN if waits_for_login(await desk.journal.read()) else None
+        return min(filter(None, (again, of_login, found.wake_at)), default=None)
 
     async def _settle(self, desk: Desk) -> None:
         """Fails what stands behind a failure; normally the failure's own commit did."""
@@ -181,8 +185,8 @@ class Dispatcher:
 
     async def _start(self, desk: Desk, task_ids: list[str]) -> None:
         """Starts them, but for those whose credential is not there; what was held for one that came goes on in the next turn."""
-        if hold_back(await desk.journal.read(), task_ids, self._vault.has).events:
-            held = await desk.transact(lambda state, _now: hold_back(state, task_ids, self._vault.has))
+        if hold_back(await desk.journal.read(), task_ids, self._vault, self._refusals).events:
+            held = await desk.transact(lambda state, _now: hold_back(state, task_ids, self._vault, self._refusals))
             task_ids = held.value
             self.wake(desk.orchestration_id)
         if task_ids:

@@ -88,9 +88,6 @@ class Preparation:
         handed_on = self.caller.handed_on()
         billing = _billing(request, here, adapter)
         credential = find_credential(adapter.provider, self.caller.environment, billing) if adapter.provider else None
-        by_itself = usual(agent_name, adapter, credential)
-        confined = await to_thread.run_sync(confine, request, by_itself, here, handed_on, self.mirrors.parent)
-        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
@@ -98,6 +95,9 @@ class Preparation:
             repository, warnings = await continued(state, old, branch, without_repository(self.caller.environment))
         else:
             repository, warnings = await self._repository(request, inherited, task_id, settings_of)
+        decide = partial(confine, repository=repository)
+        confined = await to_thread.run_sync(decide, request, usual(agent_name, adapter, credential), here, handed_on, self.mirrors.parent)
+        permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
         standing = find_standing(state, adapter, repository, self.caller.environment, credential)
         spec = _asked_for(request, agent_name, here, there).model_copy(
@@ -115,9 +115,9 @@ class Preparation:
             }
         )
         allowed = () if confined.stands else permission_warnings(agent_name, permissions)
-        walls = (*confined.warnings, *login_warnings(confined, agent_name, adapter, standing.credential))
         bounds = await to_thread.run_sync(limit_warnings, spec)
-        told = (*warnings, *standing.warnings, *allowed, *walls, *bounds, *here.warnings, *(there.warnings if there else ()))
+        walls = (*confined.warnings, *login_warnings(confined, agent_name, adapter, standing.credential), *bounds)
+        told = (*warnings, *standing.warnings, *allowed, *walls, *here.warnings, *(there.warnings if there else ()))
         return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))
 
     def _check_depth(self, settings: Settings) -> None:

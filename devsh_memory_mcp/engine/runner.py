@@ -27,6 +27,7 @@ from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.repeats import Repeats
 from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
@@ -60,6 +61,7 @@ class Runner:
         self._clock = clock
         self._commands = commands
         self._vault = Vault(clock)
+        self._refusals = Refusals(self._vault)
         self._make_backend = make_backend
         self._limits = limits
         self._id = ""
@@ -109,14 +111,16 @@ class Runner:
         self._desks = Desks(self._log, again=self._limits.again)
         backend = self._make_backend(self._tasks, self._hear_exit)
         setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
-        self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=self._vault, limits=self._limits)
+        vault, refusals = self._vault, self._refusals
+        self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=vault, refusals=refusals, limits=self._limits)
         keeper = Doorkeeper(self._desks, self._attempts, self._hear_of, take_leave=self._take_leave, borrow=self._borrow)
         self._dispatcher = Dispatcher(
             self._root.path,
             self._desks,
             self._attempts,
             self._clock,
-            vault=self._vault,
+            vault=vault,
+            refusals=refusals,
             limits=self._limits,
             changed=keeper.tell_followers,
         )

@@ -1,7 +1,8 @@
 """What agents' CLIs are logged in with, in the runner's memory and nowhere else.
 
 A face lends what its caller has in his environment each time it connects. A task names the variable and a fingerprint of the value,
-so that it runs with the credential of whoever spawned it and never with another shell's. After a runner's restart a task whose
+so that it runs with the credential of whoever spawned it and never with another shell's. Where the provider has refused that one, what is
+lent as new in the same variable afterwards stands in for it. After a runner's restart a task whose
 credential has not been lent again is held, not failed.
 """
 
@@ -27,6 +28,7 @@ class Vault:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._values: dict[tuple[str, str], str] = {}
+        self._instead: dict[tuple[str, str], tuple[str, str] | None] = {}  # of what was refused: what stands in for it, once there is one
         self._lent = anyio.Event()
         self._settled_at = clock.monotonic() + _SETTLES_WITHIN
 
@@ -37,17 +39,29 @@ class Vault:
 
     def lend(self, variables: Mapping[str, str]) -> bool:
         """Takes what a caller has; whether something is new."""
-        before = len(self._values)
-        self._values |= {(name, fingerprint(value)): value for name, value in variables.items()}
-        if len(self._values) == before:
+        lent = {(name, fingerprint(value)): value for name, value in variables.items()}
+        new = lent.keys() - self._values.keys()
+        if not new:
             return False
+        self._values |= lent
+        for name, found in new - self._instead.keys():
+            self._instead |= {old: (name, found) for old, other in self._instead.items() if other is None and old[0] == name}
         self._lent.set()
         self._lent = anyio.Event()
         return True
 
+    def replace(self, credential: Credential | None) -> None:
+        """It was refused: the next one that is lent in its variable stands in for it."""
+        if credential is not None and credential.variable is not None:
+            self._instead[credential.variable, self.fingerprint_of(credential)] = None
+
+    def fingerprint_of(self, credential: Credential) -> str:
+        """That of the value which a task with it runs with."""
+        return _key(self._instead, credential)[1]
+
     def has(self, credential: Credential | None) -> bool:
         """Whether a task with that credential can start."""
-        return credential is None or credential.variable is None or (credential.variable, credential.fingerprint or "") in self._values
+        return credential is None or credential.variable is None or _key(self._instead, credential) in self._values
 
     async def arrival(self, credential: Credential | None) -> None:
         """Until it is there."""
@@ -58,7 +72,15 @@ class Vault:
         """The variables for an agent's environment; none for one that runs already and has them."""
         if credential is None or credential.variable is None or not self.has(credential):
             return {}
-        return {credential.variable: self._values[credential.variable, credential.fingerprint or ""]}
+        return {credential.variable: self._values[_key(self._instead, credential)]}
+
+
+def _key(instead: Mapping[tuple[str, str], tuple[str, str] | None], credential: Credential) -> tuple[str, str]:
+    """Where the value is; a replacement is never one that was refused before, so that this ends."""
+    key = credential.variable or "", credential.fingerprint or ""
+    while (other := instead.get(key)) is not None:
+        key = other
+    return key
 
 
 def missing(credential: Credential) -> str:

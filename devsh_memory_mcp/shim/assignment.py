@@ -19,7 +19,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         f"{directory}/{rundir.WORKSPACE_DIRECTORY}",
         environment,
         session=Session(run.session.id, resumed(run), run.session.cost_usd) if run.session else None,
-        permissions=_permissions(run, is_walled=is_walled),
+        permissions=run.permissions,
         allow=run.allow,
         hide=() if is_walled else run.hide,  # they are in its user's settings, which are not there inside
         cost_basis=run.cost_basis,
@@ -56,9 +56,3 @@ def shown_to(
     login = instead if is_walled else secrets
     known = {**environment, **instead} if is_walled else environment
     return Shown(login, known, tuple(name for name in secrets if name in login))
-
-
-def _permissions(run: Run, *, is_walled: bool) -> str | None:
-    """What was recorded; of everything only what needs no walls, where those that it was given for do not stand."""
-    is_exposed = run.sandbox is not None and not is_walled
-    return "acceptEdits" if is_exposed and run.permissions == "bypass" else run.permissions

@@ -10,7 +10,7 @@ import typing
 import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import belongings, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
+from devsh_memory_mcp.shim import belongings, borrowing, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
@@ -24,7 +24,6 @@ _FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 _LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
 _AFRESH = f"{rundir.SANDBOX_DIRECTORY}/verification"
-_ALTERNATES = 5
 
 
 class Cell:
@@ -64,12 +63,9 @@ class Cell:
         cell.furnish()
         return cell
 
-    def closed(self) -> str | None:
-        """What the checkout needs and only root can read, who the agent is not."""
-        if self._user is None:
-            return None
-        wanted = (place for path in self._objects() for place in (path, f"{path}/pack") if os.path.isdir(place))
-        return next((path for path in wanted if os.stat(path).st_mode & 0o005 != 0o005), None)
+    def obstacle(self) -> Missing | None:
+        """What of the checkout only root can read, who the agent is not."""
+        return None if self._user is None else borrowing.closed(self._objects())
 
     def new_out(self) -> str:
         """Where the next command without network may leave a file for us: a directory of its own, or it would find what another left."""
@@ -150,11 +146,8 @@ class Cell:
         checkout = self._run.checkout
         if checkout is None:
             return []
-        found = [f"{checkout.repository}/objects"]
-        for path in found[:_ALTERNATES]:
-            found += _alternates(path)
         merged = f"{self._directory}/{rundir.GIT_DIRECTORY}/objects"
-        return [path for path in dict.fromkeys([*found, *([merged] if checkout.merges else [])]) if os.path.isdir(path)]
+        return [*borrowing.objects_of(checkout.repository), *([merged] if checkout.merges and os.path.isdir(merged) else [])]
 
     def _accounts(self) -> dict[str, str]:
         user, group = (self._user, self._user) if self._user is not None else (os.getuid(), os.getgid())
@@ -172,28 +165,24 @@ class Cell:
             raise PermissionError(errno.EPERM, f"it cannot be given to the user {self._user}: {failure}", path)
 
 
-def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, str | None]:
-    """The sandbox for the run, or None and the warning that there is none. NoSandbox where it is required."""
+def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> Cell | None:
+    """The sandbox that the run was admitted to, None where that is none; NoSandbox where it cannot be made here any more."""
     if run.sandbox is None:
-        return None, None
+        return None
     found = known or probe.probe(search_path(run.environment))
     if isinstance(found, Bubblewrap):
         cell = Cell(run, directory, found)
-        closed = cell.closed()
-        if closed is None:
-            return cell, None
-        found = Missing(f"{closed} can be read by root alone, who no agent in a sandbox is", f"chmod -R o+rX {closed}")
-    if run.sandbox.required:
-        raise NoSandbox(found.why, next_step=found.remedy)
-    return None, f"It ran without a sandbox: {found.why}. What gets one: {found.remedy}."
+        obstacle = cell.obstacle()
+        if obstacle is None:
+            return cell
+        found = obstacle
+    raise NoSandbox(f"Its sandbox cannot be made: {found.why}.", next_step=f"What gets one: {found.remedy}.")
 
 
 def make_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, tuple[str, ...]]:
     """The same with its private directories, before anything runs in it; and warnings. OSError, DevshError."""
-    cell, warning = find_cell(run, directory, known)
-    if cell is None:
-        return None, () if warning is None else (warning,)
-    return cell, cell.furnish()
+    cell = find_cell(run, directory, known)
+    return cell, cell.furnish() if cell is not None else ()
 
 
 def _is_wanted(name: str) -> bool:
@@ -212,12 +201,3 @@ def _of_program(name: str, environment: typing.Mapping[str, str], home: str) -> 
     if not path.startswith("/") or not os.path.exists(path):
         return ()
     return find_toolchains({"PATH": os.path.dirname(path)}, home, ())
-
-
-def _alternates(objects: str) -> list[str]:
-    try:
-        with open(f"{objects}/info/alternates", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    return [os.path.normpath(os.path.join(objects, line)) for line in lines if line and line[0] not in '#"']

@@ -13,9 +13,8 @@ class Mount(typing.NamedTuple):
 
 
 class Confinement(typing.NamedTuple):
-    """Where it is not `required`, the agent runs without a sandbox on a machine that has none, and the outcome says so."""
+    """Who has one runs behind walls or not at all: whether there are any was decided when the task was spawned, and told."""
 
-    required: bool = False
     network: str = "on"  # on, off, or allow:HOST,… as `broker.rule` reads each
     mounts: tuple[Mount, ...] = ()
 

@@ -72,7 +72,7 @@ def recover(run: Run, place: Place) -> bool:
 def _cell(run: Run, place: Place) -> Cell | None:
     """The sandbox that the agent was in; None where the machine has none any more."""
     with contextlib.suppress(NoSandbox):
-        return find_cell(run, place.directory, place.bubblewrap)[0]
+        return find_cell(run, place.directory, place.bubblewrap)
     return None
 
 

@@ -124,7 +124,7 @@ def spawned_by(run: Run, found: PlanTaskFound | None) -> AgentSpawned:
         spec = spec.model_copy(update={"memory": run.limits.memory, "cpus": run.limits.cpus})
     if run.sandbox is not None:
         walls = {
-            "sandbox": "required" if run.sandbox.required else "auto",
+            "sandbox": "required" if run.limits is not None and run.limits.required else "auto",
             "network": run.sandbox.network,
             "mounts": tuple(Mount(path=mount.path, writable=mount.writable) for mount in run.sandbox.mounts),
         }

@@ -10,6 +10,7 @@ import pytest
 
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
 from devsh_memory_mcp.ports import Orchestration
+from tests.doubles.aftermath import BOUND
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
 from tests.doubles.walls import has_sandbox
@@ -24,9 +25,9 @@ class Team:
         self.environment = environment
 
     @asynccontextmanager
-    async def opened(self, **variables: str | None) -> AsyncIterator[Orchestration]:
+    async def opened(self, *, seconds: float = BOUND, **variables: str | None) -> AsyncIterator[Orchestration]:
         environment = {name: value for name, value in {**self.environment, **variables}.items() if value is not None}
-        async with self.house.opened(environment=environment) as orchestration:
+        async with self.house.opened(environment=environment, seconds=seconds) as orchestration:
             yield orchestration
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.agents.claude import PROVIDER
 from devsh_memory_mcp.engine.credentials import find_credential, lendable
 from devsh_memory_mcp.engine.vault import fingerprint
@@ -55,6 +56,21 @@ def test_what_is_stored_comes_before_the_environment_and_the_clis_own_login(user
     found = find_credential(PROVIDER, environment)
     assert (found.variable, found.cost_basis, found.fingerprint) == (*expected, fingerprint(value))
     assert lendable(environment)[found.variable] == value
+
+
+@pytest.mark.promise("settings.auth")
+@pytest.mark.parametrize(
+    ("program", "model", "variable"),
+    [("claude", "anthropic/claude-haiku-4-5", "ANTHROPIC_API_KEY"), ("gemini", "google/gemini-2.5-pro", "GEMINI_API_KEY")],
+)
+def test_what_is_stored_is_for_each_program_that_takes_that_variable(user, gives, program, model, variable):
+    value = "a-key-of-the-user"
+    assert gives(f"{value}\n", program, "--billing", "api").code == 0
+    provider = find_adapter(f"opencode/{model}").provider
+    for environment in (user.environment, user.environment | {variable: "of-the-shell"}):
+        found = find_credential(provider, environment)
+        assert (found.variable, found.cost_basis, found.fingerprint) == (variable, "api", fingerprint(value))
+        assert fingerprint(lendable(environment)[variable]) == found.fingerprint, "else its task would wait for ever"
 
 
 @pytest.mark.promise("settings.billing")

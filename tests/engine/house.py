@@ -55,10 +55,10 @@ class House:
 
     @asynccontextmanager
     async def opened(
-        self, orchestration_id: str | None = None, *, patience: float = ANSWER_WITHIN, **fields: object
+        self, orchestration_id: str | None = None, *, patience: float = ANSWER_WITHIN, seconds: float = BOUND, **fields: object
     ) -> AsyncIterator[Orchestration]:
         """The caller's current orchestration, made where there is none, for a while; `patience` is with a silent runner."""
-        with anyio.fail_after(BOUND):
+        with anyio.fail_after(seconds):
             async with open_orchestrations(self.root, self.caller(**fields), orchestration_id, patience=patience) as orchestrations:
                 yield await orchestrations.current(create=True)
 

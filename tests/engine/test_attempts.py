@@ -26,6 +26,7 @@ from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import Attempt, Desk
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.vault import Vault, fingerprint
 from devsh_memory_mcp.errors import CommitUnknown, DevshError, DiskFull
 from devsh_memory_mcp.ports import Committed, Decide
@@ -70,7 +71,8 @@ class Stage:
         desks.open["orch_1"] = self.desk
         self.desks = desks
         self.setting = Setting(root, "socket", ("false",), ("false",))
-        self.attempts = Attempts(desks, self.shims, LoopClock(), self.setting, vault=self.vault, limits=Limits(again=0.0, hello=0.0))
+        known, limits = {"vault": self.vault, "refusals": Refusals(self.vault)}, Limits(again=0.0, hello=0.0)
+        self.attempts = Attempts(desks, self.shims, LoopClock(), self.setting, limits=limits, **known)  # type: ignore[arg-type]
         spawned = AgentSpawned(orchestration_task_id=TASK, task_run_id="tr_1", id="t", agent_name=SPEC.agent_name, spec=SPEC)
         started = AttemptStarted(orchestration_task_id=TASK, task_run_id="tr_1", attempt=1)
         first = OrchestrationCreated(orchestration_id="orch_1"), RunnerStarted(runner_id="rn_1", pid=1, version="1")

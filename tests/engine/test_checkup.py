@@ -60,7 +60,11 @@ def test_with_claude_and_a_login_all_is_well(user: User) -> None:
     assert found["default agent"]["message"].startswith("claude/haiku-4.5, paid by the max subscription")
     assert (found["MCP server"]["state"], found["MCP server"]["next"]) == ("note", "devsh setup claude")
     told = found["isolation"]["message"]
-    assert "bubblewrap works" in told if has_sandbox() else "agents run as you, with your rights" in told
+    if has_sandbox():
+        assert "bubblewrap works" in told
+        assert "`--network off` or `allow:HOST,…` closes that" in told
+    else:
+        assert "agents run as you, with your rights" in told
 
 
 @pytest.mark.promise("doctor.report")

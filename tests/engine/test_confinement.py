@@ -1,26 +1,36 @@
 """Which sandbox a task is given, and what is told of it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.domain.records import Credential, Mount
+from devsh_memory_mcp.domain.records import Credential, Mount, Repository
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings, usual
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
+from devsh_memory_mcp.shim.probe import Missing
+from devsh_memory_mcp.shim.sandbox import Bubblewrap
 from tests.doubles.walls import has_sandbox, with_one, without_one
 from tests.engine.house import House, ended, run_directory, shell
 
 needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
 
-def decided(tmp_path: Path, agent: str = "shell/sh", look: Look = with_one, settings: Settings | None = None, **fields: object) -> Confined:
+def decided(
+    tmp_path: Path,
+    agent: str = "shell/sh",
+    look: Look = with_one,
+    settings: Settings | None = None,
+    repository: Repository | None = None,
+    **fields: object,
+) -> Confined:
     request = SpawnRequest.model_validate({"prompt": "true", "agent_name": agent} | fields)
     by_itself = usual(agent, find_adapter(agent), None)
-    return confine(request, by_itself, settings or Settings(), {"PATH": "/bin"}, tmp_path / "memory", look=look)
+    return confine(request, by_itself, settings or Settings(), {"PATH": "/bin"}, tmp_path / "memory", repository=repository, look=look)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +54,56 @@ def test_what_is_asked_for_beats_the_setting_which_beats_the_kind_of_agent(
 
 def test_without_any_auto_warns_with_what_gets_one_and_required_is_refused(tmp_path: Path) -> None:
     told = decided(tmp_path, look=without_one)
-    assert told.sandbox == "auto"
+    assert (told.sandbox, told.stands) == ("none", False), "as it is told now, also where there is one later"
     assert "bubblewrap is not installed. What gets one: apt-get install bubblewrap" in told.warnings[0]
     with pytest.raises(NoSandbox, match="bubblewrap is not installed") as refused:
         decided(tmp_path, look=without_one, sandbox="required")
     assert "apt-get install bubblewrap" in refused.value.next_step
     assert decided(tmp_path, look=without_one, sandbox="none").warnings == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the agent is who spawns")
+def test_code_that_only_root_can_read_is_decided_on_when_it_is_spawned(tmp_path: Path, repository: Path) -> None:
+    def as_root(_search: str) -> Bubblewrap | Missing:
+        return Bubblewrap("/usr/bin/bwrap", "/usr/bin/setpriv")
+
+    code = Repository(name="here", git_directory=f"{repository}/.git", base_commit="", branch="b", author_name="", author_email="")
+    assert decided(tmp_path, look=as_root, repository=code).stands
+    (repository / ".git/objects").chmod(0o700)
+    told = decided(tmp_path, look=as_root, repository=code)
+    assert (told.sandbox, told.stands) == ("none", False)
+    assert f"{repository}/.git/objects can be read by root alone" in told.warnings[0]
+    with pytest.raises(NoSandbox, match="can be read by root alone") as refused:
+        decided(tmp_path, look=as_root, repository=code, sandbox="required")
+    assert "chmod -R o+rX" in refused.value.next_step
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="the agent is who spawns")
+async def test_the_answer_of_a_spawn_is_what_happens_where_only_root_can_read_the_code(house: House, repository: Path) -> None:
+    (repository / ".git/objects").chmod(0o700)
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell("echo $DEVSH_ISOLATION", repo=None, sandbox="auto"))
+        assert (spawned.isolation, ["root alone" in each for each in spawned.warnings]) == ("guard", [True])
+        assert (await ended(orchestration, spawned.orchestration_task_id)).status == "completed"
+        with pytest.raises(NoSandbox, match="root alone"):
+            await orchestration.spawn(shell("true", repo=None, sandbox="required"))
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="the agent is who spawns")
+async def test_who_was_told_of_a_sandbox_has_one_or_does_not_run(house: House, repository: Path) -> None:
+    gate = house.gate("../gate")
+    async with house.opened() as orchestration:
+        first = await orchestration.spawn(shell(gate.pass_through, sandbox="none"))
+        then = await orchestration.spawn(shell("echo ran", repo=".", sandbox="auto", depends_on=[first.orchestration_task_id]))
+        assert (then.isolation, then.warnings) == ("bubblewrap", ())
+        (repository / ".git/objects").chmod(0o700)
+        gate.open()
+        await ended(orchestration, then.orchestration_task_id)
+        record = await orchestration.status(then.orchestration_task_id)
+    assert (record.status, record.reason, record.result) == ("failed", "spawn", None)
+    assert "chmod -R o+rX" in (record.error_message or "")
 
 
 def test_without_network_means_a_sandbox_for_certain(tmp_path: Path) -> None:
@@ -132,7 +186,7 @@ async def test_the_isolation_is_told_by_the_spawn_while_it_runs_and_at_the_end(h
         record = await orchestration.status(spawned.orchestration_task_id)
         assert (spawned.isolation, record.isolation, record.result) == ("bubblewrap", "bubblewrap", "bubblewrap\n")
         run = await run_directory(orchestration, spawned.orchestration_task_id)
-        assert json.loads((run / "run.json").read_text())["sandbox"] == {"required": True, "network": "on", "mounts": []}
+        assert json.loads((run / "run.json").read_text())["sandbox"] == {"network": "on", "mounts": []}
         plain = await orchestration.spawn(shell("echo $DEVSH_ISOLATION", sandbox="none"))
         await ended(orchestration, plain.orchestration_task_id)
         record = await orchestration.status(plain.orchestration_task_id)

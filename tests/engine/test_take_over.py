@@ -14,6 +14,7 @@ from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import CommitUnknown
 from devsh_memory_mcp.ports import Decision
@@ -22,6 +23,7 @@ from devsh_memory_mcp.store.views import Views
 from devsh_memory_mcp.wiring import SystemClock
 
 CLOCK = SystemClock()
+VAULT = Vault(CLOCK)
 
 
 class Begun:
@@ -59,7 +61,7 @@ async def test_nothing_is_started_there_however_often_it_is_rung_for(tmp_path: P
             desks = Desks(print)
             opening.tasks = ready.tasks = tasks
             desks.open = {desk.orchestration_id: desk for desk in (opening, ready)}
-            dispatcher = Dispatcher(tmp_path, desks, begun, CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
+            dispatcher = Dispatcher(tmp_path, desks, begun, CLOCK, vault=VAULT, refusals=Refusals(VAULT), limits=Limits(), changed=changed)  # type: ignore[arg-type]
             tasks.start_soon(dispatcher.serve, lambda: True)
             dispatcher.wake("orch_opening")
             dispatcher.wake("orch_ready")
@@ -92,6 +94,6 @@ async def test_a_start_that_may_be_in_the_journal_closes_the_desk_so_that_it_is_
         dispatcher.wake("orch_1")
 
     desks = Desks(print)
-    dispatcher = Dispatcher(tmp_path, desks, Begun(), CLOCK, vault=Vault(CLOCK), limits=Limits(), changed=changed)  # type: ignore[arg-type]
+    dispatcher = Dispatcher(tmp_path, desks, Begun(), CLOCK, vault=VAULT, refusals=Refusals(VAULT), limits=Limits(), changed=changed)  # type: ignore[arg-type]
     with anyio.fail_after(20):
         assert await desks.keep(desk, take_over) == [unknown]

@@ -24,6 +24,8 @@ from tests.opencode import binary as opencode
 __all__ = ["house", "repository"]
 pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
+STATISTICS = "CONNECT play.googleapis.com:443"  # gemini's, which its user's settings could forbid, and are not there in a sandbox
+PATIENCE = 240  # seconds: four at a time, each of which starts for the first time, on a machine that has other work
 KEYS = {"ANTHROPIC_API_KEY": "sk-real-a", "CODEX_API_KEY": "sk-real-o", "GEMINI_API_KEY": "sk-real-g"}
 # Whether the agent can see what it is not to have; the file is its work, with its commit.
 LOOK = "env | grep -c sk-real; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c sk-real; ls {home}/.config {memory}"
@@ -65,7 +67,8 @@ def models() -> Iterator[dict[str, ModelApi]]:
     """The models by the kind of agent; claude and opencode have the same."""
     with ModelApi() as messages, ModelApi(RESPONSES) as responses, ModelApi(GEMINI) as generate:
         yield {"claude": messages, "codex": responses, "opencode": messages, "gemini": generate}
-    assert [complaint for api in (messages, responses, generate) for complaint in api.complaints] == []
+    told = [complaint for api in (messages, responses, generate) for complaint in api.complaints]
+    assert [complaint for complaint in told if STATISTICS not in complaint] == []
 
 
 @pytest.fixture
@@ -109,9 +112,9 @@ async def test_a_fan_out_ends_with_four_branches_facts_costs_and_messages(
     for kind in KINDS:
         turns = Turn("", [kind.run(look)]), Turn("", [kind.report()]), Turn("", [kind.run(COMMIT.format(name=kind.name))])
         models[kind.name].route(f"TASK-{kind.name}", *turns, Turn(f"{kind.name} is done."))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = [
-            await orchestration.spawn(SpawnRequest(prompt=f"TASK-{kind.name}: make it", agent_name=kind.agent, timeout_ms=120_000))
+            await orchestration.spawn(SpawnRequest(prompt=f"TASK-{kind.name}: make it", agent_name=kind.agent, timeout_ms=PATIENCE * 1000))
             for kind in KINDS
         ]
         assert [(each.isolation, each.permissions, each.warnings) for each in spawned] == [("bubblewrap", "bypass", ())] * 4
@@ -134,7 +137,8 @@ def check(kind: Kind, record: TaskRecord, repository: Path) -> None:
     """What is told of one of them."""
     assert (record.status, record.result, record.isolation) == ("completed", f"{kind.name} is done.", "bubblewrap"), record.error_message
     assert git(repository, "show", f"{record.branch}:{kind.name}.txt") == f"made by {kind.agent}"
-    assert (record.commits, record.changed_files, record.tool_calls, record.commands) == (1, (f"{kind.name}.txt",), 3, 2), kind
+    assert (record.commits, record.changed_files) == (1, (f"{kind.name}.txt",)), kind
+    assert (record.tool_calls, record.commands) == ((None, None) if kind.name == "codex" else (3, 2)), kind
     assert (record.cost_usd is not None) == (kind.name in ("claude", "opencode"))
     assert (record.usage is not None) == (kind.name != "opencode")
     assert record.network is not None

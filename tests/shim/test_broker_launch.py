@@ -3,7 +3,7 @@
 import pytest
 
 from devsh_memory_mcp.agents.claude import PROVIDER
-from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, CODEX_LOGIN, GEMINI, find_endpoint
+from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, GEMINI, find_endpoint
 from devsh_memory_mcp.inventory import KINDS
 from devsh_memory_mcp.shim.assignment import shown_to
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
@@ -52,9 +52,6 @@ def test_a_login_of_the_programs_own_is_named_and_not_read():
     launch = prepare(CLAUDE, {}, HOME | {"CLAUDE_CONFIG_DIR": "/elsewhere"}, PORT)
     assert launch.plan.routes[0].source == Source("bearer", login_file="/elsewhere/.credentials.json", login="claude")
     assert launch.environment["CLAUDE_CODE_OAUTH_TOKEN"] == launch.placeholder
-    chatgpt = prepare(CODEX_LOGIN, {}, HOME, PORT)
-    assert chatgpt.plan.routes[0].source.login_file == "/home/user/.codex/auth.json"
-    assert chatgpt.environment == {}  # codex is told by its command line and a file
 
 
 def test_an_address_of_the_callers_own_is_kept_with_all_its_paths():

@@ -136,7 +136,7 @@ def test_without_network_the_hosts_loopback_and_abstract_sockets_are_not_reached
         abstract.listen()
         script = f"""for address in "1, '\\\\0devsh-escape-{os.getpid()}'" "2, ('127.0.0.1', {loopback.getsockname()[1]})"; do
             python3 -c "import socket; f, a = $address; socket.socket(f).connect(a); print('reached')" 2>/dev/null; done; true"""
-        assert inside(warden, script, confinement=Confinement(required=True, network="off")) == []
+        assert inside(warden, script, confinement=Confinement(network="off")) == []
         assert outside(warden, script) == ["reached", "reached"]
 
 
@@ -179,7 +179,7 @@ def test_what_an_agent_makes_setuid_is_not_so_when_the_checkout_is_taken_back(wa
 def test_guard_and_shim_killed_at_once_leave_nobody_even_before_a_recovery(warden: Warden) -> None:
     tether = Tether(secret(warden.root / "tethers/x").with_name("tether"))
     os.chmod(tether.path, 0o666)
-    confinement = Confinement(required=True, mounts=(Mount(str(tether.path.parent), writable=True),))
+    confinement = Confinement(mounts=(Mount(str(tether.path.parent), writable=True),))
     run = warden.launch(f"exec 9>{tether.path}; {SETSID_AND_DOUBLE_FORK} echo d >&9; sleep 1000", confinement=confinement)
     tether.await_words(4)
     os.kill(run.process.pid, signal.SIGSTOP)  # or it would do what the wall has to

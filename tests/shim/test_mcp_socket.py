@@ -11,7 +11,7 @@ from devsh_memory_mcp.shim.probe import Missing
 from tests.shim.warden import Warden
 
 pytestmark = pytest.mark.skipif(isinstance(probe.probe(os.environ["PATH"]), Missing), reason="no sandbox works on this machine")
-REQUIRED = Confinement(required=True)
+REQUIRED = Confinement()
 
 
 def bridge(warden: Warden) -> str:
@@ -26,7 +26,7 @@ def serve(script: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("network", ["on", "off"])
 def test_it_runs_outside_and_under_the_name_of_the_run(warden: Warden, network: str) -> None:
     server = serve('read -r asked; echo "$asked $CMUX_AGENT_NAME ${DEVSH_ISOLATION:-outside}"')
-    confinement = Confinement(required=True, network=network)
+    confinement = Confinement(network=network)
     assert warden.run(f"echo who | {bridge(warden)}", confinement=confinement, server_command=server).result == "who shell/sh outside\n"
 
 

@@ -29,7 +29,7 @@ def test_a_host_that_was_named_is_reached_from_the_first_instruction_and_others_
     host = RawHost()
     try:
         place = f"127.0.0.1:{host.port}"
-        confinement = Confinement(required=True, network=f"allow:{place}")
+        confinement = Confinement(network=f"allow:{place}")
         launched = warden.launch(ask(place, "example.org:443", "example.org:443"), confinement=confinement, agent_name="shell/bash")
         outcome = launched.end()
     finally:
@@ -43,14 +43,14 @@ def test_a_host_that_was_named_is_reached_from_the_first_instruction_and_others_
 
 def test_programs_are_led_there_by_their_environment(warden: Warden) -> None:
     script = "echo $https_proxy $HTTPS_PROXY"
-    led = warden.run(script, confinement=Confinement(required=True, network="allow:example.com"))
+    led = warden.run(script, confinement=Confinement(network="allow:example.com"))
     assert led.result == "http://127.0.0.1:8123 http://127.0.0.1:8123\n"
     assert led.network == Traffic()
 
 
 @pytest.mark.parametrize("network", ["on", "off"])
 def test_who_may_reach_all_or_nothing_has_no_broker(warden: Warden, network: str) -> None:
-    outcome = warden.run("echo $https_proxy", confinement=Confinement(required=True, network=network))
+    outcome = warden.run("echo $https_proxy", confinement=Confinement(network=network))
     assert (outcome.result, outcome.network) == ("\n", None)
 
 

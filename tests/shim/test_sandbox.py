@@ -122,7 +122,7 @@ def test_without_network_neither_abstract_sockets_nor_the_hosts_loopback_are_rea
         abstract.bind(f"\0{name}")
         abstract.listen()
         script = _CONNECT.format(name=name, port=loopback.getsockname()[1])
-        outcome = warden.run(script, confinement=Confinement(required=True, network=network))
+        outcome = warden.run(script, confinement=Confinement(network=network))
     assert outcome.result == ("reached\nreached\n" if network == "on" else "refused\nrefused\n")
 
 
@@ -265,15 +265,12 @@ END
     assert warden.run(script).result == "4096 4096\nTrue\n"
 
 
-def test_objects_that_only_root_can_read_are_told_and_do_without_a_sandbox(warden: Warden) -> None:
+def test_objects_that_only_root_can_read_end_it_with_what_opens_them(warden: Warden) -> None:
     if warden.is_ordinary:
         pytest.skip("the agent is who the shim is")
     (warden.repository.path / ".git/objects").chmod(0o700)
-    outcome = warden.launch("git log --format=%s", has_code=True, sandbox=Confinement()).end()
-    assert (outcome.isolation, outcome.result) == ("guard", "first\n")
-    assert any("can be read by root alone" in warning for warning in outcome.warnings)
-    refused = warden.launch("true", has_code=True).end()
-    assert (refused.cause, "chmod -R o+rX" in (refused.error_message or "")) == ("spawn", True)
+    outcome = warden.launch("echo ran", has_code=True).end()
+    assert (outcome.cause, outcome.result, "chmod -R o+rX" in (outcome.error_message or "")) == ("spawn", None, True)
 
 
 def test_a_mount_is_shown_read_only_or_writable(warden: Warden) -> None:
@@ -324,4 +321,4 @@ def _tether(warden: Warden) -> Tether:
 
 
 def _with(tether: Tether) -> Confinement:
-    return Confinement(required=True, mounts=(Mount(str(tether.path.parent), writable=True),))
+    return Confinement(mounts=(Mount(str(tether.path.parent), writable=True),))

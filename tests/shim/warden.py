@@ -51,7 +51,7 @@ class Warden:
     def launch(self, prompt: str, *, confinement: Confinement | None = None, has_code: bool = False, **fields: typing.Any) -> Launched:
         """A sandboxed agent; `has_code` gives it a checkout of the repository."""
         fields.setdefault("environment", {"PATH": os.environ["PATH"], "HOME": str(self.home)})
-        fields.setdefault("sandbox", confinement or Confinement(required=True))
+        fields.setdefault("sandbox", confinement or Confinement())
         if has_code:
             fields["checkout"] = self.repository.checkout()
         directory = self.stage.directory(prompt, **fields)

@@ -28,6 +28,7 @@ from devsh_memory_mcp.engine.desk import Desk, Fenced
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.limits import Limits
+from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.service import LocalOrchestration
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.engine.vault import Vault
@@ -120,12 +121,13 @@ class Runner:
 
     async def _serve(self, journal: Journal) -> None:
         world, clock, vault = self._world, LoopClock(), Vault(LoopClock())
+        refusals = Refusals(vault)
         async with anyio.create_task_group() as tasks:
             self.desks = Desks(world.log.append)
             setting = Setting(world.root, "", (), ())
-            self.attempts = Attempts(self.desks, world.backend, clock, setting, vault=vault, limits=LIMITS)
+            self.attempts = Attempts(self.desks, world.backend, clock, setting, vault=vault, refusals=refusals, limits=LIMITS)
             self.dispatcher = Dispatcher(
-                world.root, self.desks, self.attempts, clock, vault=vault, limits=LIMITS, changed=world.tell_followers
+                world.root, self.desks, self.attempts, clock, vault=vault, refusals=refusals, limits=LIMITS, changed=world.tell_followers
             )
             wake = partial(self.dispatcher.wake, NAME)
             desk = Desk(NAME, world.directory, journal, None, self._id, wake)  # type: ignore[arg-type]
