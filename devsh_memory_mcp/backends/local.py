@@ -82,7 +82,8 @@ class LocalBackend:
         """A lock that outlives its shim is held by a guard that is stopped, and is ended with its tree, or by what was to be the agent.
 
         That one holds it until it executes the agent; a guard that was killed when it had stopped it, to kill it, leaves it so.
-        Where nobody has reported yet, it may be held by a runner of before that was stopped over the launch, or by its fork server.
+        It may be held by a runner of before as well that was stopped over the launch, or by its fork server, whether or not the shim
+        had begun.
         """
         lock = f"{directory}/{rundir.LOCK_FILE}"
         with scope:
@@ -94,9 +95,8 @@ class LocalBackend:
                     continue
                 shim = next((report.process for report in found if report.type == "started"), None)
                 guards = [report.process for report in found if report.type == "guard" and report.process is not None]
-                if shim is None:
+                if shim is None or not census.is_alive(shim):
                     await to_thread.run_sync(_end_starters, lock, str(self._root), limiter=self._limiter)
-                elif not census.is_alive(shim):
                     await to_thread.run_sync(_end_guards, lock, guards, limiter=self._limiter)
 
     async def send(self, directory: str, letter: Letter) -> None:

@@ -301,13 +301,19 @@ class Attempts:
         if not os.path.isdir(attempt.directory):  # it is being launched this very moment, and turns the loop when it is
             attempt.sent.discard(seq)
             return
-        try:
-            await self._backend.send(attempt.directory, Letter(seq, "cancel"))
-        except OSError as error:  # a full disk; a shim that cannot be told is ended below, and its recovery reads the journal's wish
-            self._desks.log(f"{attempt.task_id} cannot be told of its cancellation: {error}")
+        letter = Letter(seq, "cancel")
+        is_told = await self._ask_to_end(attempt, letter)
         if attempt.ring is not None:
             attempt.ring()
-        await self._escalate(attempt, attempt.run.cancel_grace)
+        await self._escalate(attempt, attempt.run.cancel_grace, None if is_told else letter)
+
+    async def _ask_to_end(self, attempt: Attempt, letter: Letter) -> bool:
+        try:
+            await self._backend.send(attempt.directory, letter)
+        except OSError as error:  # a full disk
+            self._desks.log(f"{attempt.task_id} cannot be told of its cancellation: {error}")
+            return False
+        return True
 
     async def _heed_deadline(self, attempt: Attempt) -> None:
         """The shim keeps the deadline; this is for one that does not. It counts from the agent's start, whose runner that ever was."""
@@ -324,16 +330,18 @@ class Attempts:
             return 0.0
         return max(0.0, self._clock.monotonic() - began)
 
-    async def _escalate(self, attempt: Attempt, grace: float) -> None:
+    async def _escalate(self, attempt: Attempt, grace: float, untold: Letter | None = None) -> None:
         """A shim that does not act in time is killed; its attempt is then recovered like any other.
 
-        One whose agent is gone has acted, and is given the time to save the work.
+        One whose agent is gone has acted, and is given the time to save the work. Where it could not be told why, its recovery is.
         """
         with anyio.CancelScope() as scope:
             attempt.escalations.append(scope)
             await anyio.sleep(grace + self._limits.escalation)
             if await self._backend.is_saving(attempt.directory):
                 await anyio.sleep(self._limits.saving)
+            if untold is not None:
+                await self._ask_to_end(attempt, untold)
             await self._backend.kill(attempt.directory)
 
 

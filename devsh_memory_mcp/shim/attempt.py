@@ -17,7 +17,7 @@ from devsh_memory_mcp.shim.cause import why_ended
 from devsh_memory_mcp.shim.cell import Cell, make_cell
 from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
+from devsh_memory_mcp.shim.ending import PATIENCE, End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
 from devsh_memory_mcp.shim.limits import Cage
@@ -33,7 +33,7 @@ from devsh_memory_mcp.shim.surroundings import agent_environment
 from devsh_memory_mcp.shim.wall import Task, Wall, decode_status, describe_signal
 from devsh_memory_mcp.shim.workspace import Prepared
 
-_AGAIN = 1.0  # seconds until a file that cannot be read is read again
+_AGAIN = 1.0  # seconds until a file that cannot be read or written is tried again
 _LONGEST_VERIFICATION = 1800.0  # seconds, for a task without a time limit of its own
 _VERIFY_LOG = 4 * 1024 * 1024  # bytes
 _VERIFY_TAIL = 4000  # characters, which the next attempt is told
@@ -194,13 +194,6 @@ class Attempt:
         told = why_ended(self._cause, run)
         return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=told, failure=None)
 
-    def _keep_result(self, text: str) -> None:
-        """The whole answer, for people: what the agent prints is for programs."""
-        try:
-            rundir.write_file(f"{self._place.directory}/{rundir.RESULT_FILE}", text.encode(errors="replace"))
-        except OSError as error:
-            self._place.door.note(f"the result has no file of its own: {error}")
-
     def _stand(self, task: Task, cell: Cell | None) -> Wall:
         """A guard, on disk before anything can run behind it."""
         task = task._replace(bounds=self._cage.bounds)
@@ -344,10 +337,12 @@ class Attempt:
             verdict = verdict.despite(failure) if failure else self._verify(self._run.verify, verdict, saved)
         self._cause, verdict = self._cage.judge(self._cause, verdict, self._agent)
         ended = self._ended(verdict)
-        self._tell("ended", ended)
-        if self._has_answer:
-            self._keep_result(verdict.result or "")
         publish = ended.cause == "exit" and verdict.succeeded
+        untold = self._tell("ended", ended, patience=PATIENCE if publish else 0.0)
+        if publish and untold is not None:  # a branch of an attempt that is lost then would be nobody's
+            publish, verdict = False, verdict.despite(f"The branch was not set, since the success could not be written down: {untold}")
+        if self._has_answer:
+            end.keep_result(verdict.result or "", self._place.door.note)
         if saved is None:
             saved, failure = end.save(saving, publish=publish)
         elif publish:
@@ -370,12 +365,22 @@ class Attempt:
         code, number = decode_status(self._agent.status) if self._agent is not None else (None, None)
         return Ended(self._cause or "lost", duration, code, number, verdict, self._active_ms, self._verified)
 
-    def _tell(self, kind: str, told: Ended | Unverified) -> None:
-        """What an agent has come to stays true when this process dies over what follows. The reserve is kept for the outcome."""
-        try:
-            self._reports.add(kind, facts=told.facts(), relief=False)
-        except OSError as error:
-            self._place.door.note(f"not in the report ({error}): {kind}")
+    def _tell(self, kind: str, told: Ended | Unverified, *, patience: float = 0.0) -> str | None:
+        """What an agent has come to stays true when this process dies over what follows; why it could not be told in so many seconds.
+
+        The reserve is kept for the outcome.
+        """
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._reports.add(kind, facts=told.facts(), relief=False)
+            except OSError as error:
+                self._place.door.note(f"not in the report ({error}): {kind}")
+                if time.monotonic() >= until:
+                    return str(error)
+                self._loop.wait(lambda: False, time.monotonic() + _AGAIN)
+            else:
+                return None
 
 
 def _failure(why: str) -> Verdict:

@@ -20,7 +20,7 @@ from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 from devsh_memory_mcp.shim.workspace import Prepared
 
 CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify", "oom"})
-_PATIENCE = 60.0  # seconds for a full disk to get some room again
+PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _TRIES = 3
 _LITTLE = 1 << 20
@@ -123,7 +123,7 @@ class End:
         return saved, f"The branch could not be set; the work is in {saved.salvage_ref}: {error}"
 
     def _patiently(self, act: typing.Callable[[], Saved]) -> tuple[Saved | None, Exception | None]:
-        until, tries = time.monotonic() + _PATIENCE, 0
+        until, tries = time.monotonic() + PATIENCE, 0
         while True:
             tries += 1
             try:
@@ -138,6 +138,13 @@ class End:
         paths = [self._directory, *([self._run.checkout.repository] if self._run.checkout else [])]
         return any(_free_bytes(path) < _LITTLE for path in paths)
 
+    def keep_result(self, text: str, note: typing.Callable[[str], object]) -> None:
+        """The whole answer in a file, for people: what the agent prints is for programs."""
+        try:
+            rundir.write_file(f"{self._directory}/{rundir.RESULT_FILE}", text.encode(errors="replace"))
+        except OSError as error:
+            note(f"the result has no file of its own: {error}")
+
     def write(self, facts: Facts, verdict: Verdict, prepared: Prepared | None, saved: Saved) -> bool:
         """Puts outcome.json into place; False where the disk did not take it within a minute, and recovery has to.
 
@@ -147,7 +154,7 @@ class End:
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._directory}/{name}")
         outcome = outcome_of(self._run, facts, verdict, prepared, saved)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         while True:
             try:
                 rundir.write_json(f"{self._directory}/{rundir.OUTCOME_FILE}", outcome, before=self._relief.free)

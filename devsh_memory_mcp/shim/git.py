@@ -10,7 +10,7 @@ import sys
 import typing
 
 from devsh_memory_mcp.shim import rundir
-from devsh_memory_mcp.shim.process import Door, Finished
+from devsh_memory_mcp.shim.process import CommandFailed, Door, Finished
 from devsh_memory_mcp.shim.rundir import Checkout, Run
 
 _OVERRIDES = (
@@ -31,6 +31,8 @@ _OVERRIDES = (
     ("transfer.fsckObjects", "true"),
     ("safe.directory", "*"),  # the user named the repository; it may belong to another user, in a container for example
 )
+
+_OUTLIVED = 1.0  # seconds in which a git that outlived its shim has made its ref
 
 
 class Git:
@@ -87,11 +89,26 @@ class Git:
         store = {"GIT_OBJECT_DIRECTORY": f"{self.own_directory}/objects"}
         return self._door.run(["git", "-C", self.workspace, *arguments], {**self._environment, **store}, seconds=600)
 
-    def unlock(self, *refs: str) -> None:
-        """Takes away the locks that a git of ours which was killed has left in the user's repository; the refs are this run's alone."""
-        for ref in refs:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(f"{self.checkout.repository}/{ref}.lock")
+    def set_ref(self, ref: str, *arguments: str) -> Finished:
+        """A command of `user` that makes this ref, which is ours and not there yet, or finds it made.
+
+        A lock that is still on it after a second is one that a killed git of ours has left, and is taken away.
+        """
+        try:
+            return self.user(*arguments)
+        except CommandFailed:
+            if not self._unlock(ref):
+                raise
+            return self.user(*arguments)
+
+    def _unlock(self, ref: str) -> bool:
+        lock = f"{self.checkout.repository}/{ref}.lock"
+        if not os.path.exists(lock) or self.find_user("rev-parse", "--verify", "-q", ref) is not None:
+            return False
+        self._door.pause(_OUTLIVED)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(lock)
+        return True
 
     def note(self, text: str) -> None:
         """A line in the shim's log."""

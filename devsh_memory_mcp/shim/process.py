@@ -55,8 +55,8 @@ class Door:
         by_itself = run.has_ended
         if not by_itself:
             run.end(signal.SIGTERM)  # a git takes its locks away then
-            if not self._loop.wait(lambda: run.has_ended, time.monotonic() + _LEAVES_WITHIN):
-                run.end(signal.SIGKILL)
+            self._loop.wait(lambda: run.has_ended, time.monotonic() + _LEAVES_WITHIN)
+            run.end(signal.SIGKILL)  # whoever of its group has not heard
             self._loop.wait(lambda: run.has_ended)
         # Whoever it left behind, a shared connection for example, may hold its pipes open for ever.
         self._loop.wait(lambda: run.is_drained, time.monotonic() + _DRAIN_SECONDS)
@@ -75,6 +75,10 @@ class Door:
             said = finished.stderr.strip() or finished.text
             raise CommandFailed(f"`{_shown(argv)}` failed with {finished.code}: {without_secrets(said[-2000:])}")
         return finished
+
+    def pause(self, seconds: float) -> None:
+        """Waits, or until the attempt is to end."""
+        self._loop.wait(self.is_unwanted, time.monotonic() + seconds)
 
     def note(self, text: str) -> None:
         """A line in the log."""

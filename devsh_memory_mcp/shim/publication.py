@@ -20,8 +20,8 @@ def salvage(tool: Git, tip: str, name: str) -> str:
     failure: CommandFailed | None = None
     for ref in _numbered(name):
         try:
-            tool.user(
-                "fetch", "-q", "--no-write-fetch-head", "--no-tags", "--no-auto-maintenance", "--no-recurse-submodules",
+            tool.set_ref(
+                ref, "fetch", "-q", "--no-write-fetch-head", "--no-tags", "--no-auto-maintenance", "--no-recurse-submodules",
                 tool.own_directory, f"{tip}:{ref}",
             )  # fmt: skip
         except CommandFailed as error:
@@ -47,7 +47,7 @@ def publish(tool: Git, tip: str, branch: str) -> str:
         for name in _numbered(wanted):
             ref = f"refs/heads/{name}"
             try:
-                tool.user("update-ref", ref, tip, zero)
+                tool.set_ref(ref, "update-ref", ref, tip, zero)
             except CommandFailed as error:
                 there = find(tool, name)
                 tool.note(f"{name} cannot be created, it is at {there}: {error}")

@@ -52,9 +52,6 @@ def recover(run: Run, place: Place) -> bool:
         saved, failure = end.save(saving, publish=publish)
     else:  # what the verification left in the checkout is not the agent's work
         saved, failure = end.publish(saving, unverified.saved) if publish else (unverified.saved, None)
-    if told is None and saving is not None and saving.is_published(saved):  # its end could not be told: on a full disk, for example
-        ended = _found_published(run, place.directory, ended) if unverified is None else unverified.ended._replace(verified=True)
-        saved, failure = end.publish(saving, saved)
     left = () if cell is None else cell.take_back(ended.verdict.session_id)
     verdict = ended.verdict.despite(failure)
     verdict = verdict._replace(warnings=(*verdict.warnings, *left))
@@ -91,9 +88,7 @@ def _end_tree(run: Run, place: Place, reports: list[Report]) -> None:
     agents = [report.process for report in reports if report.type == "agent_started" and report.process is not None]
     sessions = {process.pid for process in agents if _is_of_here(process)}
     until = time.monotonic() + _END_SECONDS
-    while left := census.marked(git.marker(run), sessions):
-        for entry in left:
-            tree.send(entry.pid, 9)
+    while tree.kill(left := census.marked(git.marker(run), sessions)):
         place.loop.wait(lambda: False, time.monotonic() + 0.005)
         if time.monotonic() > until:
             raise StillAlive(f"processes {[entry.pid for entry in left]} do not end")
@@ -123,13 +118,6 @@ def _found_dead(run: Run, directory: str) -> Ended:
     verdict = _heard(run, directory)._replace(succeeded=False, error_message=reason, failure=None, retry_at=None)
     age = _age_in_milliseconds(f"{directory}/{rundir.RUN_FILE}")
     return Ended("cancelled" if is_cancelled else "lost", age, None, None, verdict)
-
-
-def _found_published(run: Run, directory: str, found: Ended) -> Ended:
-    """Of an attempt that was a success, as its branch says, and whose shim died before the outcome."""
-    return found._replace(
-        cause="exit", exit_code=0, verdict=_heard(run, directory)._replace(succeeded=True, error_message=None, failure=None)
-    )
 
 
 def _found_verifying(run: Run, directory: str, unverified: Unverified | None) -> Ended | None:

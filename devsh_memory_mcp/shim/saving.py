@@ -59,7 +59,6 @@ class Saving:
         self._warnings, self._unsaved = [], False
         salvage_name = f"refs/devsh/salvage/{self._run.task_run_id}/{self._run.attempt}"
         self._unlock()
-        tool.unlock(salvage_name)
         if self._start_tree is None:
             self.look()
         if not os.path.isdir(tool.workspace):
@@ -78,11 +77,6 @@ class Saving:
             return self.publish(saved)
         publication.verify(tool, tip, salvage_ref)
         return saved
-
-    def is_published(self, saved: Saved) -> bool:
-        """Whether the task's branch is at what was saved, which only a success brings about."""
-        checkout = self._tool.checkout
-        return saved.salvage_ref is not None and not checkout.continues and publication.find(self._tool, checkout.branch) == saved.tip
 
     def publish(self, saved: Saved) -> Saved:
         """Sets the branch to what was saved before, whatever has been written in the checkout since; errors as of `save`."""

@@ -4,6 +4,7 @@ Nothing can be missed for ever: whoever loses his parent becomes a child of the 
 repeated until there is nobody left.
 """
 
+import errno
 import os
 import signal
 import typing
@@ -23,7 +24,7 @@ def ask(root: int, marker: str, unasked: typing.Container[int | None] = ()) -> N
 
 
 def strike(root: int, marker: str, spared: typing.Container[int] = ()) -> bool:
-    """Kills everything below `root` that can be found now; whether there was anything.
+    """Kills everything below `root` that can be found now; whether there was anything that may be killed.
 
     First all are stopped, until a look finds nobody new: a stopped process forks no more. Groups are signalled as such, because
     the kernel then misses none of their members, not even one that is being forked.
@@ -41,9 +42,7 @@ def strike(root: int, marker: str, spared: typing.Container[int] = ()) -> bool:
     ours = os.getpgid(0)
     for group in {entry.group for entry in found} - {ours, 0}:
         send(-group, signal.SIGKILL)
-    for entry in found:
-        send(entry.pid, signal.SIGKILL)
-    return bool(found)
+    return kill(found)
 
 
 def members(root: int, marker: str, spared: typing.Container[int] = ()) -> list[census.Entry]:
@@ -52,10 +51,18 @@ def members(root: int, marker: str, spared: typing.Container[int] = ()) -> list[
     return found if kernel.ADOPTS else found + [entry for entry in census.marked(marker) if entry not in found]
 
 
+def kill(entries: typing.Iterable[census.Entry]) -> bool:
+    """Kills all of them; whether there was one that may be killed."""
+    return sum(send(entry.pid, signal.SIGKILL) for entry in entries) > 0
+
+
 def send(pid: int, number: int) -> bool:
-    """Signals a process, or a group where `pid` is negative; False where it has gone or that was refused: sweeps are repeated."""
+    """Signals a process, or a group where `pid` is negative; False where it is another user's, who alone may.
+
+    What is refused for another reason is repeated with the sweep.
+    """
     try:
         os.kill(pid, number)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EPERM
     return True

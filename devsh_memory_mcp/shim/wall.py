@@ -165,10 +165,7 @@ class Wall:
 
     def _strike_marked(self) -> bool:
         """Orphans that did not come to us, since a runner was being started when they became some."""
-        found = census.marked(self._marker)
-        for entry in found:
-            tree.send(entry.pid, signal.SIGKILL)
-        return bool(found)
+        return tree.kill(census.marked(self._marker))
 
     def _order(self, order: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # the status pipe tells that the guard has gone

@@ -37,8 +37,7 @@ def prepare(tool: Git, task_run_id: str) -> Prepared:
     checkout = tool.checkout
     # Pinned first: the user may rebase and prune while the agent works on what is then reachable from nowhere.
     pin = f"refs/devsh/base/{task_run_id}"
-    tool.unlock(pin)
-    tool.user("update-ref", pin, checkout.base_commit)
+    tool.set_ref(pin, "update-ref", pin, checkout.base_commit)
     objects = f"{checkout.repository}/objects"
     own = tool.own_directory
     os.makedirs(own, mode=0o700, exist_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BASES = "refs/devsh/base"
 _PATIENCE = 30.0  # seconds
+_LEAVES_WITHIN = 1.0  # seconds, when it was asked to end
 _OVERRIDES = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("safe.directory", "*"))
 
 
@@ -65,21 +66,50 @@ class Repository:
         return frozenset(line.removeprefix(f"{BASES}/") for line in answer.stdout.splitlines())
 
     def forget_base(self, task_run_id: str) -> str | None:
-        """Takes away the ref that pinned a base, if it is there; why it could not be done, else None."""
-        answer = self._ask("update-ref", "--no-deref", "-d", f"{BASES}/{task_run_id}")
+        """Takes away the ref that pinned the base of a task that is over, if it is there; why it could not be done, else None.
+
+        With it goes the lock of a git that was killed over it.
+        """
+        ref = f"{BASES}/{task_run_id}"
+        answer = self._ask("update-ref", "--no-deref", "-d", ref)
+        if answer.returncode != 0 and self._unlock(ref):
+            answer = self._ask("update-ref", "--no-deref", "-d", ref)
         if answer.returncode == 0:
             return None
-        return f"{BASES}/{task_run_id} stays in {self.git_directory}: {answer.stderr.strip()[:300] or 'git failed'}"
+        return f"{ref} stays in {self.git_directory}: {answer.stderr.strip()[:300] or 'git failed'}"
+
+    def _unlock(self, ref: str) -> bool:
+        try:
+            os.unlink(f"{self.git_directory}/{ref}.lock")
+        except OSError:
+            return False
+        return True
 
     def _ask(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         command = ["git", f"--git-dir={self.git_directory}", *arguments]
+        pipe = subprocess.PIPE
         try:
-            return subprocess.run(
-                command, input=said, capture_output=True, encoding="utf-8", errors="surrogateescape",
-                timeout=_PATIENCE, check=False, env=_environment(self.environment),
-            )  # fmt: skip
+            with subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="surrogateescape",
+                env=_environment(self.environment),
+            ) as process:  # fmt: skip
+                try:
+                    out, errors = process.communicate(said, timeout=_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    _end(process)
+                    raise
+            return subprocess.CompletedProcess(command, process.returncode, out, errors)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             return subprocess.CompletedProcess(command, -1, "", str(error))
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """It takes its locks away when it is asked to end."""
+    process.terminate()
+    try:
+        process.wait(_LEAVES_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _environment(callers: Mapping[str, str]) -> dict[str, str]:

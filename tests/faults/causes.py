@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.evidence import TERMINAL, Evidence, Fault, Journal, Line, read_marks
@@ -19,13 +20,14 @@ class _Cause(NamedTuple):
     is_by_refusal: bool
     unassigned: tuple[Fault, ...]
     finding: str
+    is_before_guard: bool = False  # a guard counts only where that attempt's has not reported: what was struck was about to be a git
 
 
 # A git of the shim's counts as an agent, one that has only just been forked as a guard; a fork server holds a run's lock while it
 # makes its shim.
 _LOST = ("shim", "guard", "recovery", "agent", "forkserver")
 _REFUSED = tuple(Fault(role, is_refusal=True) for role in ("runner", "forkserver", "shim"))
-_NOT_STARTED = _Cause(("agent", "guard"), True, _REFUSED, "and no call was refused")
+_NOT_STARTED = _Cause(("agent", "guard"), True, _REFUSED, "and no call was refused", is_before_guard=True)
 _CAUSES = {
     "lost": _Cause(_LOST, True, (Fault("shim"), Fault("shim", is_refusal=True)), "and no shim of its died"),
     "exit": _Cause(("agent", "guard"), False, (), "and nothing touched its agent"),
@@ -42,8 +44,24 @@ def was_struck(evidence: Evidence, run: str, *roles: str) -> bool:
 
 def was_refused(evidence: Evidence, run: str) -> bool:
     """Whether a call was refused to that attempt, or its git was killed over one."""
-    here = any(fault.is_refusal and (fault.run == run or fault.role == ROOT) for fault in evidence.faults)
-    return here or was_struck(evidence, run, "agent")
+    here = any(fault.is_refusal and fault.run == run for fault in evidence.faults)
+    return here or was_struck(evidence, run, "agent") or (_directory(evidence, run) is None and _was_spoilt(evidence))
+
+
+def _was_spoilt(evidence: Evidence) -> bool:
+    return any(fault.role == ROOT for fault in evidence.faults)
+
+
+def _directory(evidence: Evidence, run: str) -> Path | None:
+    """Where that attempt's files are; None where it did not come to have any."""
+    return next(evidence.root.glob(f"orchestrations/*/runs/{run.replace('.', '/')}"), None)
+
+
+def _has_guard(evidence: Evidence, run: str) -> bool:
+    """Whether a guard of that attempt stood, by its report."""
+    directory = _directory(evidence, run)
+    report = directory / "report.jsonl" if directory else None
+    return report is not None and report.exists() and b'"type":"guard"' in report.read_bytes()
 
 
 def has_fault(evidence: Evidence, run: str) -> bool:
@@ -88,7 +106,8 @@ def _unexplained(evidence: Evidence, run: str, reason: str, unassigned: Counter[
     cause = _CAUSES.get(reason)
     if cause is None:
         return "and nothing here ends so"
-    if was_struck(evidence, run, *cause.struck) or (cause.is_by_refusal and was_refused(evidence, run)):
+    struck = [role for role in cause.struck if role != "guard" or not (cause.is_before_guard and _has_guard(evidence, run))]
+    if was_struck(evidence, run, *struck) or (cause.is_by_refusal and was_refused(evidence, run)):
         return ""
     found = next((fault for fault in cause.unassigned if unassigned[fault]), None)
     if found is None:

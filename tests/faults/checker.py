@@ -41,15 +41,16 @@ def _asked(evidence: Evidence, journals: list[Journal]) -> Iterator[str]:
                 yield f"the {asked.kind} {asked.key} was acknowledged and is there {count} times"
             elif count > 1:
                 yield f"the {asked.kind} {asked.key} is there {count} times"
-        if asked.kind == "cancel" and asked.is_acknowledged and not _is_cancel_there(asked.name, journals):
+        if asked.kind == "cancel" and asked.is_acknowledged and not _is_cancel_there(asked, journals):
             yield f"the cancel of {asked.name} was acknowledged and is not there"
     yield from (f"nobody asked for {key}" for key in found)
 
 
-def _is_cancel_there(name: str, journals: list[Journal]) -> bool:
-    """Whether the task of that name was asked to end, or had ended by itself."""
-    tasks = [(journal, task) for journal in journals for task, spawned in journal.spawned.items() if spawned["id"] == name]
-    return any({"cancel_requested", *TERMINAL} & {event["event"] for event in journal.tasks[task]} for journal, task in tasks)
+def _is_cancel_there(asked: Asked, journals: list[Journal]) -> bool:
+    """Whether the task was asked to end, or had ended by itself, as whoever asked was told then."""
+    wanted = {"cancel_requested", *(TERMINAL if asked.status in TERMINAL.values() else ())}
+    tasks = [(journal, task) for journal in journals for task, spawned in journal.spawned.items() if spawned["id"] == asked.name]
+    return any(wanted & {event["event"] for event in journal.tasks[task]} for journal, task in tasks)
 
 
 def _truth(evidence: Evidence, journal: Journal) -> Iterator[str]:

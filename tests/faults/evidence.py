@@ -15,7 +15,10 @@ Line = dict[str, Any]
 
 @dataclass
 class Asked:
-    """What a client asked for, perhaps only `after` a mark. `expected` is what a spawned script does: succeed, fail or exceed."""
+    """What a client asked for, perhaps only `after` a mark. `expected` is what a spawned script does: succeed, fail or exceed.
+
+    `status` is the task's as the answer to a cancel had it.
+    """
 
     kind: str
     key: str
@@ -26,10 +29,12 @@ class Asked:
     cascade: bool = False
     after: str = ""
     is_acknowledged: bool = False
+    status: str = ""
 
 
 class Fault(NamedTuple):
-    """Something that was done to a process of the role, or a call that was refused to it; `root` is everybody's.
+    """Something that was done to a process of the role, or a call that was refused to it; `root` is everybody's, told for each attempt
+    that was not over.
 
     `run` is the attempt that it worked for, `<taskRunId>.<attempt>`; empty where it worked for none, or for many.
     """

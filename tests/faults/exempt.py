@@ -10,6 +10,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "store.repair.Repair._mend_all os.unlink", "store.repair.Repair._mend_journal os.unlink",
         "shim.doorbell.ask_to_leave socket.sendall", "store.repair.Repair._put_aside os.rename", "store.repair._unlock os.chmod",
         "store.repair._unlock os.open", "store.repair.repair_root os.unlink", "store.repair.set_aside os.rename",
+        "store.repair.Repair._give_access os.fchmod",
     ),
     "a person's fsck, which only looks": ("store.leftovers._is_running os.kill", "store.leftovers.stale_socket socket.connect"),
     "a person's export: the archive has its name when it is whole": (
@@ -28,7 +29,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "asks whether a lock is held, and changes nothing": ("store.lock.is_held fcntl.flock", "store.lock.is_held os.open"),
     "in a sandbox, which no scenario has yet": (
         "shim.cell.Cell.new_out os.mkdir", "shim.cell.Cell.furnish open", "shim.cell.Cell.furnish os.chmod",
-        "shim.cell.Cell.furnish os.mkdir",
+        "shim.cell.Cell.furnish os.mkdir", "shim.ownership.give os.chown", "shim.ownership._give_entries os.chown",
         "shim.history.Bundler.make os.rename", "shim.probe._run os.kill", "shim.wall._laid_out open",
         "shim.belongings._copy os.mkdir", "shim.belongings._copy open", "shim.belongings._copy os.unlink",
         "shim.belongings._take_out os.open", "shim.belongings._find_file os.open", "shim.ownership._give_below os.open",
@@ -61,6 +62,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.report.Reports.add os.ftruncate",
     ),
     "only after a write that was cut off": ("backends.local._send os.ftruncate",),
+    "only after a git that was killed": ("shim.git.Git._unlock os.unlink", "store.reference.Repository._unlock os.unlink"),
+    "only for a process that is given up": ("shim.process._Running.end os.killpg",),
     "only after a killed writer": ("shim.rundir.sweep os.unlink",),
     "only after a bundle that was cut off": ("shim.history.Bundler.make os.unlink",),
     "a person's start of a shim: says on stderr why it refuses, or takes a lock that nobody handed over": (
@@ -81,14 +84,15 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "ignored files that a user has included": ("shim.workspace._copy_all os.symlink", "shim.workspace._copy_all os.mkdir"),
     "made in a thread of anyio's, on whose stack nothing of ours is": ("engine.runner._listening socket.bind",),
     "scratch for a question to git, of a face that is asked again": ("engine.radar.look os.mkdir", "engine.repository._snapshot os.mkdir"),
-    "doctor asks a program for its version": ("engine.checkup.answer_of fork_exec",),
+    "doctor asks a program for its version": ("engine.checkup.answer_of fork_exec", "engine.checkup.answer_of os.killpg"),
     "a pull request, which is behind the task's end and is told as failed": (
-        "engine.pull_request.run fork_exec", "engine.pull_request._say socket.send",
+        "engine.pull_request.run fork_exec", "engine.pull_request.run os.killpg", "engine.pull_request._say socket.send",
     ),
-    "no socket, but a function of ours whose calls have names": (
-        "engine.attempts.Attempts.cancel socket.send", "engine.attempts.Attempts.deliver socket.send",
+    "no call, but a function of ours whose calls have names": (
+        "engine.attempts.Attempts._ask_to_end socket.send", "engine.attempts.Attempts.deliver socket.send",
+        "engine.refusals.Refusals.refuse os.replace",
         "shim.attempt.Attempt.conduct socket.connect", "shim.pulse.Pulse._started socket.connect",
-        "shim.recovery.recover socket.connect", "shim.recovery._end_tree socket.send", "shim.wall.Wall._strike_marked socket.send",
+        "shim.recovery.recover socket.connect",
     ),
     "a broker keeps nothing on disk and no state but its connections, which its own tests break off; a shim does without one that died": (
         "shim.broker.exchange.Exchange._refuse socket.send", "shim.broker.exchange.Exchange._connect socket.connect",

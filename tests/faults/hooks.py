@@ -23,6 +23,7 @@ from tests.power.recorder import Recorder
 CALLS = (
     *("open", "write", "writev", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link", "symlink", "unlink"),
     *("remove", "mkdir", "mkfifo", "rmdir", "chmod", "utime", "truncate", "fork", "execve", "kill", "posix_spawn", "pidfd_open"),
+    *("killpg", "fchmod", "chown"),
 )
 SOCKET_CALLS = ("bind", "connect", "send", "sendall", "sendmsg")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "devsh_memory_mcp") + os.sep

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.faults.evidence import Evidence, Journal, git
 
 _BRANCHES, _OURS, _SALVAGE = "refs/heads/", "refs/devsh/", "refs/devsh/salvage/"
-_GIT_KEEPS = ("objects/", "refs/", "packed-refs")  # refs are judged by their names, objects by git's own fsck
+_GIT_KEEPS = ("objects/", "refs/")  # refs are judged by their names, objects by git's own fsck
 _GROWS = (".git/logs/refs/heads/", ".git/logs/refs/devsh/")  # with the branches and refs
 
 
@@ -18,8 +18,12 @@ def snapshot(repository: Path) -> dict[str, str]:
     return {
         "status": git(repository, "--no-optional-locks", "status", "--porcelain", "--ignored"),
         **{name: tip for name, tip in _refs(repository).items() if not name.startswith(_OURS)},
-        **{f".git/{name}": _content(directory / name) for name in _files(directory) if not name.startswith(_GIT_KEEPS)},
+        **{f".git/{name}": _content(directory / name) for name in _files(directory) if not _is_gits(name)},
     }
+
+
+def _is_gits(name: str) -> bool:
+    return name == "packed-refs" or name.startswith(_GIT_KEEPS)
 
 
 def _files(directory: Path) -> Iterator[str]:

@@ -95,9 +95,9 @@ class Round:
         """Another client, to which nothing happens and whose answer does not matter."""
         self._start(Asked("look", "look"), ask, is_hooked=False)
 
-    def struck(self, fault: Fault) -> None:
-        """Counts it."""
-        self._faults.append(fault)
+    def struck(self, fault: Fault, *runs: str) -> None:
+        """Counts it; one of everybody's is told for each of the `runs`."""
+        self._faults += [fault._replace(run=run) for run in runs] or [fault]
         self.strikes[fault.role] = self.strikes.get(fault.role, 0) + 1
 
     def faces(self) -> list[victims.Victim]:
@@ -219,6 +219,8 @@ class Round:
             self._settled.add(asked.key)
             if asked.kind == "spawn":
                 self._tasks[asked.name] = said["answer"]
+            elif asked.kind == "cancel":
+                asked.status = said["answer"]
         elif said["error"] not in _TRANSIENT:
             self._settled.add(asked.key)  # such as a message to a task that is over
             if asked.kind == "spawn":

@@ -88,8 +88,9 @@ class Enacted(Round):
             with journal.open("ab") as file:
                 file.write(b'{"seq":99,"timestamp":"2026-')
         plan = journal.with_name("PLAN.json")
-        document = json.loads(plan.read_text(encoding="utf-8"))
-        plan.write_text(json.dumps(document | {"note": "mine"}), encoding="utf-8")
+        if plan.exists():  # a runner that met a fault may not have come to write it
+            document = json.loads(plan.read_text(encoding="utf-8"))
+            plan.write_text(json.dumps(document | {"note": "mine"}), encoding="utf-8")
 
 
 def enact(directory: Path, boundary: Boundary, act: str) -> Outcome:

@@ -44,6 +44,8 @@ class Storm(Round):
         self._left = budget
         self._stopped: list[int] = []
         self._halted: set[int] = set()
+        self._unknown: set[int] = set()  # of those the runners whose traces have gone
+        self._ended_before: set[str] | None = None  # attempts, when the root was spoilt
         self._spared = math.inf  # when whoever is stopped goes on, and the root is as it should be
         self._is_lurking = False
         self._next = self._chance.randint(20, 150)
@@ -65,11 +67,19 @@ class Storm(Round):
         self._stopped.clear()
         self._spared = math.inf
         self.world.restore()
+        if self._ended_before is not None:
+            self.struck(Fault("root", is_refusal=True), *(self._attempts(ended=False) | self._attempts(ended=True)) - self._ended_before)
+            self._ended_before = None
+
+    def _attempts(self, *, ended: bool) -> set[str]:
+        """Those with, or without, an outcome."""
+        found = self.world.root.glob("orchestrations/*/runs/*/*")
+        return {f"{path.parent.name}.{path.name}" for path in found if (path / "outcome.json").exists() is ended}
 
     def resume(self) -> None:
         """A runner whose traces were taken away when it was stopped is known to nobody, and has to leave when it sees that."""
         for victim in victims.find(self.world.root):
-            if victim.pid in self._halted and victim.role == "runner":
+            if victim.pid in self._unknown and victim.role == "runner":
                 victims.strike(victim.pid, signal.SIGCONT)
 
     def _strike(self) -> None:
@@ -94,9 +104,10 @@ class Storm(Round):
             self.world.step_clock(self._chance.choice((-3600, -60, 3600, 0)))
             self._count(Fault("clock"))
         elif kind in ("unreadable", "full"):
+            self._ended_before = self._attempts(ended=True)
             self.world.spoil(kind)
             self._spared = time.monotonic() + _LASTS
-            self._count(Fault("root", is_refusal=True))
+            self._left -= 1
         elif kind == "halt":
             self._halt(there)
         elif kind == "handover":
@@ -149,6 +160,7 @@ class Storm(Round):
             self._stop(runner)
         for path in (Path(socket_path(str(self.world.root))), self.world.root / "runner.lock"):
             path.unlink(missing_ok=True)
+        self._unknown |= self._halted
         self.look_with(_look)
         self._count(Fault("runner"))
 

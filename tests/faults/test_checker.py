@@ -225,6 +225,13 @@ DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "not started, and another's call refused": (
         lambda it: (lose(it, "t0", "spawn"), strike(it, "guard", "t1", is_refusal=True)), "no call was refused",
     ),
+    "lost, and the root was spoilt for another": (
+        lambda it: (lose(it, "t0"), strike(it, "root", "t1", is_refusal=True)), "no shim of its died",
+    ),
+    "not started, and its guard stood": (lambda it: (lose(it, "t0", "spawn"), strike(it, "guard", "t0")), "no call was refused"),
+    "a cancel that was forgotten": (
+        lambda it: it.asked.append(Asked("cancel", "cancel-1", "t0", is_acknowledged=True, status="running")), "is not there",
+    ),
     "cancelled, and another one was meant": (lambda it: cancel(it, "t0"), "nobody asked for that"),
     "cancelled below what was cancelled alone": (
         lambda it: (ask_cancel(it, "t0", cascade=False), cancel(it, "t2")), "nobody asked for that",
@@ -261,6 +268,7 @@ DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
         lambda it: git(it, "update-ref", "refs/devsh/salvage/tr_1/1", "HEAD"), "refs/devsh/salvage/tr_1/1 is left",
     ),
     "a ref that stays locked": (lambda it: (it.repository / ".git/refs/devsh/salvage/x.lock").touch(), "x.lock is left behind"),
+    "packed refs that stay locked": (lambda it: (it.repository / ".git/packed-refs.lock").touch(), ".git/packed-refs.lock is new"),
     "a message without a receipt": (lambda it: receipts(it, lambda line: []), "message-1 has 0 receipts"),
     "a message with two": (lambda it: receipts(it, lambda line: [line, line]), "message-1 has 2 receipts"),
     "a receipt for what nobody heard": (lambda it: unmark(it, "heard "), "message-1 is called delivered, and its agent"),
@@ -285,7 +293,7 @@ def test_a_defect_is_found(evidence: Evidence, defect: str) -> None:
 
 EXCUSED: dict[str, Callable[[Evidence], object]] = {
     "lost by its own shim": lambda it: (lose(it, "t0"), strike(it, "shim", "t0")),
-    "lost by a root that nobody could read": lambda it: (lose(it, "t0"), strike(it, "root", is_refusal=True)),
+    "lost by a root that nobody could read": lambda it: (lose(it, "t0"), strike(it, "root", "t0", is_refusal=True)),
     "lost by a shim that was nobody's yet": lambda it: (lose(it, "t0"), strike(it, "shim")),
     "not started for a runner's refused call": lambda it: (lose(it, "t0", "spawn"), strike(it, "runner", is_refusal=True)),
     "cancelled as asked": lambda it: (ask_cancel(it, "t2", cascade=False), cancel(it, "t2")),

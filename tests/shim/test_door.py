@@ -9,6 +9,7 @@ import pytest
 
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.process import CommandFailed, Door, Interrupted
+from tests.doubles.processes import await_end
 
 ENVIRONMENT = {"PATH": os.defpath}
 
@@ -29,6 +30,14 @@ def test_a_process_left_behind_with_the_pipes_does_not_hold_up_the_command(door:
 def test_a_command_over_its_time_fails_with_all_of_its_group(door: Door) -> None:
     with pytest.raises(CommandFailed, match="longer than"):
         door.run(["sh", "-c", "sleep 1000; true"], ENVIRONMENT, seconds=0.01)
+
+
+def test_who_of_a_group_does_not_hear_is_ended_with_the_rest(door: Door, tmp_path: pathlib.Path) -> None:
+    deaf, door.is_unwanted = tmp_path / "deaf", lambda: deaf.exists() and bool(deaf.read_text())
+    deaf_one = f"sh -c 'trap \"\" TERM; echo $$ >{deaf}; while :; do sleep 1000; done'"
+    with pytest.raises(Interrupted):
+        door.run(["sh", "-c", f"{deaf_one} & echo; wait"], ENVIRONMENT)
+    assert await_end(int(deaf.read_text()), 5.0)
 
 
 def test_a_command_that_became_unwanted_is_given_up(door: Door) -> None:

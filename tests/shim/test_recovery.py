@@ -12,6 +12,7 @@ from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Repository, Stage, outcome_
 
 RUNS = pathlib.Path(__file__).parent.parent / "agents" / "claude_ends.jsonl"
 WORK = "echo unsaved >left; echo mine >>readme; "
+PUSHED = f"{WORK} git add -A; git commit -qm own; git push -q origin HEAD"
 
 
 def test_a_killed_shim_takes_its_tree_along_and_recovery_saves_the_work(stage: Stage, repository: Repository) -> None:
@@ -111,18 +112,18 @@ def test_recovery_copes_with_what_a_kill_leaves(stage: Stage, repository: Reposi
     assert (outcome.salvage_ref is not None) == (leave == "the lock of a killed git")
 
 
-def test_a_success_whose_end_could_not_be_told_is_one_where_its_branch_is_there(stage: Stage, repository: Repository) -> None:
-    run = stage.launch(f"{WORK} echo done", checkout=repository.checkout())
-    first = run.end()
-    (run.directory / "outcome.json").unlink()
-    report = run.directory / rundir.REPORT_FILE
-    report.write_text("".join(line for line in report.read_text().splitlines(keepends=True) if '"ended"' not in line))
-    again = stage.start(run.directory, "--recover").end()
-    assert (again.cause, again.succeeded, again.exit_code, again.result) == ("exit", True, 0, "done\n")
-    assert (again.branch, again.tip, again.salvage_ref) == (first.branch, first.tip, first.salvage_ref)
-    repository.git("update-ref", f"refs/heads/{first.branch}", repository.git("rev-parse", "main"))
-    (run.directory / "outcome.json").unlink()
-    assert stage.start(run.directory, "--recover").end().cause == "lost", "somebody else's branch proves nothing"
+def test_a_branch_that_an_agent_pushed_itself_proves_no_success(stage: Stage, repository: Repository) -> None:
+    """Its checkout's origin is the user's repository, and without a sandbox it may push there."""
+    tether = stage.tether()
+    run = stage.launch(f"exec 9>{tether.path}; {PUSHED}; echo pushed >&9; sleep 1000", checkout=repository.checkout())
+    tether.await_words(1)
+    assert repository.git("rev-parse", "--verify", "-q", repository.checkout().branch)
+    run.kill()
+    tether.await_end()
+    run.await_lock()
+    outcome = stage.start(run.directory, "--recover").end()
+    assert (outcome.cause, outcome.succeeded, outcome.branch) == ("lost", False, None)
+    assert repository.files(outcome.salvage_ref or "")["left"] == "unsaved"
 
 
 def test_recovery_after_the_end_changes_nothing(stage: Stage) -> None:

@@ -55,13 +55,23 @@ def test_the_work_of_a_failed_agent_is_salvaged_and_not_published(stage: Stage, 
 
 def test_locks_that_a_killed_git_has_left_on_our_own_refs_are_taken_away(stage: Stage, repository: Repository) -> None:
     checkout = repository.checkout()
-    locks = [pathlib.Path(checkout.repository, f"refs/devsh/{name}.lock") for name in ("base/tr_9", "salvage/tr_9/1")]
+    names = ("devsh/base/tr_9", "devsh/salvage/tr_9/1", f"heads/{checkout.branch}")
+    locks = [pathlib.Path(checkout.repository, f"refs/{name}.lock") for name in names]
     for lock in locks:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     outcome = stage.run("echo new >made", checkout=checkout, task_run_id="tr_9")
-    assert (outcome.succeeded, outcome.salvage_ref) == (True, "refs/devsh/salvage/tr_9/1")
+    assert (outcome.succeeded, outcome.salvage_ref, outcome.branch) == (True, "refs/devsh/salvage/tr_9/1", checkout.branch)
     assert not any(lock.exists() for lock in locks)
+
+
+def test_a_lock_on_a_branch_that_is_there_is_somebody_elses(stage: Stage, repository: Repository) -> None:
+    checkout = repository.checkout()
+    repository.git("branch", checkout.branch)
+    lock = pathlib.Path(checkout.repository, f"refs/heads/{checkout.branch}.lock")
+    lock.touch()
+    assert stage.run("echo new >made", checkout=checkout).branch == f"{checkout.branch}-2"
+    assert lock.exists()
 
 
 def test_a_taken_branch_is_never_moved(stage: Stage, repository: Repository) -> None:

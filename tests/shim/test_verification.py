@@ -105,16 +105,6 @@ def test_what_was_verified_is_published_by_a_recovery_as_it_was_verified(stage: 
     assert set(repository.files(branch)) == FILES
 
 
-def test_a_branch_proves_that_its_work_was_verified_where_nobody_could_tell(stage: Stage, repository: Repository) -> None:
-    run = stage.launch(WORK, checkout=repository.checkout(), verify="true")
-    branch = run.end().branch
-    (run.directory / "outcome.json").unlink()
-    report = run.directory / "report.jsonl"
-    report.write_text("".join(line for line in report.read_text().splitlines(keepends=True) if '"type":"ended"' not in line))
-    outcome = stage.start(run.directory, "--recover").end()
-    assert (*verified(outcome), outcome.branch) == ("exit", True, True, branch)
-
-
 def test_an_agent_that_prints_nothing_for_too_long_is_ended(stage: Stage, repository: Repository) -> None:
     outcome = stage.run(f"{WORK}; exec sleep 1000", checkout=repository.checkout(), stall_timeout=0.3, timeout_grace=0.1)
     assert (outcome.cause, outcome.succeeded) == ("stalled", False)
