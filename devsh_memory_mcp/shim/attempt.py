@@ -368,12 +368,12 @@ class Attempt:
     def _tell(self, kind: str, told: Ended | Unverified, *, patience: float = 0.0) -> str | None:
         """What an agent has come to stays true when this process dies over what follows; why it could not be told in so many seconds.
 
-        The reserve is kept for the outcome.
+        The reserve is kept for the outcome, unless that one needs it told before: both have room in it.
         """
         until = time.monotonic() + patience
         while True:
             try:
-                self._reports.add(kind, facts=told.facts(), relief=False)
+                self._reports.add(kind, facts=told.facts(), relief=patience > 0)
             except OSError as error:
                 self._place.door.note(f"not in the report ({error}): {kind}")
                 if time.monotonic() >= until:

@@ -14,7 +14,7 @@ class Refusing(NamedTuple):
     there: dict[str, str]
     notes: list[str]
 
-    def user(self, *words: str) -> None:
+    def set_ref(self, _ref: str, *words: str) -> None:
         _, _, ref = words[-1].partition(":")
         if ref in self.there:
             raise CommandFailed(f"cannot lock ref '{ref}'")
