@@ -69,7 +69,7 @@ def test_a_value_is_written_into_its_line_and_all_else_stays(user: User, before:
         ("keep_day = 1\n", ("keep_days", "3"), "there is no setting 'keep_day'"),
         ("", ("keep_days", "many"), "config set: keep_days: input should be a valid integer"),
         ("", ("keep_days", "1", "2"), "keep_days takes one value; these are 2"),
-        ("", ("network", "some"), "input should be 'on' or 'off'"),
+        ("", ("network", "some"), "should match pattern '^(on|off|allow:.+)$'"),
     ],
 )
 def test_what_cannot_be_written_safely_is_refused_and_the_file_stays(user: User, before: str, words: tuple[str, ...], why: str) -> None:

@@ -21,6 +21,7 @@ def test_status_tells_what_an_agent_does_needs_may_and_has_cost(devsh, orchestra
     orchestration.add(
         "ns1", agent_name="claude/opus", activity="edits src/\x1b[2Japp.py", needs_input="It may not run `curl`.", session_id="5e55",
         cost_usd=0.42, cost_basis="subscription", usage={"inputTokens": 12000, "turns": 1}, permissions="bypass", failure="rate_limit",
+        isolation="guard",
     )  # fmt: skip
     said = devsh("orchestrate", "status", "ns1").out
     for line in (

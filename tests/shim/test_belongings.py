@@ -182,7 +182,7 @@ def spoken(warden: Warden, session_id: str, more: str = "", **fields: object) ->
     program = write(warden.home / "tools/claude", CLAUDE.format(id=session_id, more=more))
     program.chmod(0o755)
     environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(warden.home)}
-    return warden.run("", agent_name="claude/haiku-4.5", environment=environment, confinement=Confinement(required=True), **fields)
+    return warden.run("", agent_name="claude/haiku-4.5", environment=environment, confinement=Confinement(), **fields)
 
 
 def kept(warden: Warden) -> list[str]:

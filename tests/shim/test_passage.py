@@ -59,7 +59,7 @@ def test_setup_and_verification_reach_the_hosts_that_were_named_and_no_others(wa
     host = RawHost()
     try:
         place = f"127.0.0.1:{host.port}"
-        confinement = Confinement(required=True, network=f"allow:{place}")
+        confinement = Confinement(network=f"allow:{place}")
         asks = f"echo $https_proxy; bash <<'END'\n{ask(place, 'example.org:443')}\nEND"
         launched = warden.launch("true", confinement=confinement, **{command: asks})
         outcome = launched.end()
@@ -73,7 +73,7 @@ def test_setup_and_verification_reach_the_hosts_that_were_named_and_no_others(wa
 
 
 def test_setup_and_verification_get_neither_a_login_nor_a_provider(warden: Warden) -> None:
-    confinement = Confinement(required=True, network="allow:example.com")
+    confinement = Confinement(network="allow:example.com")
     (warden.home / ".claude").mkdir()
     (warden.home / ".claude/.credentials.json").write_text("{}")  # a login that a broker would show for an agent
     launched = warden.launch("p", agent_name="claude/haiku", setup="env; exit 1", confinement=confinement, server_command=("/bin/cat",))
@@ -87,7 +87,7 @@ def test_setup_and_verification_get_neither_a_login_nor_a_provider(warden: Warde
 def test_that_a_broker_has_died_is_said_of_the_attempt(warden: Warden) -> None:
     tether = Tether(warden.root / "tether")
     tether.path.chmod(0o666)
-    shown = Confinement(required=True, network="allow:example.com", mounts=(Mount(str(tether.path), writable=True),))
+    shown = Confinement(network="allow:example.com", mounts=(Mount(str(tether.path), writable=True),))
     script = f"exec 9>{tether.path}; echo up >&9; while (: 3<>/dev/tcp/127.0.0.1/8123) 2>/dev/null; do :; done; echo left"
     launched = warden.launch(script, agent_name="shell/bash", confinement=shown)
     tether.await_words(1)
