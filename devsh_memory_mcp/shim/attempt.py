@@ -378,6 +378,7 @@ class Attempt:
                 self._place.door.note(f"not in the report ({error}): {kind}")
                 if time.monotonic() >= until:
                     return str(error)
+                told = told.shortened() if isinstance(told, Ended) else told
                 self._loop.wait(lambda: False, time.monotonic() + _AGAIN)
             else:
                 return None

@@ -60,6 +60,12 @@ class Ended(typing.NamedTuple):
         """As the report has it."""
         return to_json(self)
 
+    def shortened(self) -> "Ended":
+        """So short that it fits into the reserve, beside the outcome."""
+        result = self.verdict.result and self.verdict.result[-_SHORT:]
+        is_cut = self.verdict.result_truncated or result != self.verdict.result
+        return self._replace(verdict=self.verdict._replace(result=result, result_truncated=is_cut))
+
     @classmethod
     def from_reports(cls, reports: list[Report]) -> "Ended | None":
         """What the shim had told, None where it died before the agent had ended (or it was somebody else who told)."""

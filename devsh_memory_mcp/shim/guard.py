@@ -166,7 +166,9 @@ class _Guard:
 
     def _end_tree(self) -> None:
         pause = 0.001
-        while not self._is_empty() and tree.strike(os.getpid(), self._marker):
+        while not self._is_empty():
+            if not tree.strike(os.getpid(), self._marker) and tree.is_others(os.getpid(), self._marker):
+                return
             if select.select([self._children], [], [], pause)[0]:
                 self._drain()
             pause = min(2 * pause, _SLOWEST)

@@ -37,17 +37,23 @@ class Reports:
     ) -> None:
         """Writes the next record. OSError where the disk takes it not even after the reserve was freed, which is for `relief` alone."""
         report = Report(self.last + 1, kind, now(), process=process, message_id=message_id, facts=facts or {})
-        start = os.fstat(self._descriptor).st_size
         try:
-            rundir.append_line(self._descriptor, report)
+            self._append(report)
         except OSError as error:
-            os.ftruncate(self._descriptor, start)  # half a line would swallow the next one
             if error.errno != errno.ENOSPC or not relief or not self._relief.free():
                 raise
-            rundir.append_line(self._descriptor, report)
+            self._append(report)
         self.last += 1
         if self.last == 1:
             rundir.sync_directory(self._directory)
+
+    def _append(self, report: Report) -> None:
+        start = os.fstat(self._descriptor).st_size
+        try:
+            rundir.append_line(self._descriptor, report)
+        except OSError:
+            os.ftruncate(self._descriptor, start)  # half a line would swallow the next one
+            raise
 
 
 class Inbox:

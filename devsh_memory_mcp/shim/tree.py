@@ -51,6 +51,12 @@ def members(root: int, marker: str, spared: typing.Container[int] = ()) -> list[
     return found if kernel.ADOPTS else found + [entry for entry in census.marked(marker) if entry not in found]
 
 
+def is_others(root: int, marker: str) -> bool:
+    """Whether there is somebody below `root`, and nobody whom we may end."""
+    found = members(root, marker)
+    return bool(found) and not any(send(entry.pid, 0) for entry in found)
+
+
 def kill(entries: typing.Iterable[census.Entry]) -> bool:
     """Kills all of them; whether there was one that may be killed."""
     return sum(send(entry.pid, signal.SIGKILL) for entry in entries) > 0

@@ -59,7 +59,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
     ),
     "only after a refused call": (
         "store.files._take_back os.ftruncate", "store.files.keep_aside os.unlink", "store.files.replace_file os.unlink",
-        "shim.report.Reports.add os.ftruncate",
+        "shim.report.Reports._append os.ftruncate",
     ),
     "only after a write that was cut off": ("backends.local._send os.ftruncate",),
     "only after a git that was killed": ("shim.git.Git._unlock os.unlink", "store.reference.Repository._unlock os.unlink"),
