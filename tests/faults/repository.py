@@ -85,11 +85,6 @@ def _refs(repository: Path) -> dict[str, str]:
     return dict(line.split(" ") for line in lines)
 
 
-def is_pinned(repository: Path) -> bool:
-    """Whether a base is held for somebody."""
-    return any(name.startswith(f"{_OURS}base/") for name in _refs(repository))
-
-
 def salvaged(repository: Path) -> set[str]:
     """The refs of saved work."""
     return {name for name in _refs(repository) if name.startswith(_SALVAGE)}

@@ -14,14 +14,13 @@ import anyio
 
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
 from devsh_memory_mcp.ports import Orchestration
-from devsh_memory_mcp.store.bookkeeping import is_exact
 from tests.doubles.aftermath import end_processes, findings
 from tests.doubles.processes import await_end
 from tests.faults import plans, victims
 from tests.faults.checker import check
 from tests.faults.evidence import Asked, Evidence, Fault, Journal
 from tests.faults.recovery import Stopwatch
-from tests.faults.repository import is_pinned, snapshot
+from tests.faults.repository import snapshot
 from tests.faults.world import World
 
 # Errors after which a client asks again; every other one is a refusal. A refused system call is the last one of them.
@@ -128,12 +127,16 @@ class Round:
         for directory in self.world.root.glob("orchestrations/*"):
             before = _takeovers(directory)
 
-            async def look(orchestration: Orchestration, directory: Path = directory, before: int = before) -> object:
+            async def look(orchestration: Orchestration, before: int = before) -> object:
                 await orchestration.pull()
+                started = 0
                 with anyio.move_on_after(_LOOKS_WITHIN / 2):
-                    while _takeovers(directory) == before or not is_exact(directory) or is_pinned(self.world.repository):
-                        await anyio.sleep(0.05)
-                return before
+                    async with contextlib.aclosing(orchestration.changes(after=0)) as changes:  # type: ignore[type-var]
+                        async for change in changes:
+                            started += change.event == "runner_started"
+                            if started > before:
+                                break
+                return (await orchestration.pull()).synced
 
             pid, pipe = self.world.face(look, directory.name, is_hooked=False)
             if not await_end(pid, _LOOKS_WITHIN):
