@@ -25,8 +25,9 @@ from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
-from devsh_memory_mcp.store.fsck import Finding, Fsck
+from devsh_memory_mcp.store.fsck import Finding
 from devsh_memory_mcp.store.fsck import check as check_root
+from devsh_memory_mcp.store.fsck import check_directory as check_one
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import MemoryRoot
 
@@ -115,7 +116,7 @@ def _resume(place: MemoryRoot, clock: Clock) -> None:
 
 def check_directory(directory: Path) -> list[Finding]:
     """What is wrong with one orchestration's directory, wherever it is; nothing is changed."""
-    return Fsck(SystemClock(), choose).check(directory)
+    return check_one(directory, SystemClock(), choose)
 
 
 async def collect_garbage(

@@ -45,8 +45,7 @@ def recover(run: Run, place: Place) -> bool:
     began = any(report.type == "guard" for report in reports)
     unverified, isolation = Unverified.from_reports(reports), isolation_of(reports)
     cell = _cell(run, place) if isolation == BUBBLEWRAP else None
-    told = Ended.from_reports(reports)
-    ended = told or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
+    ended = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
     publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared, cell, isolation) if began else None
     if unverified is None:
         saved, failure = end.save(saving, publish=publish)

@@ -30,7 +30,7 @@ from devsh_memory_mcp.store.vacancy import taken_place
 from devsh_memory_mcp.store.views import documents, exact_bookkeeping, is_copy, is_output, parsed, settled
 from devsh_memory_mcp.store.writer import LOCK_FILE
 
-__all__ = ["Finding", "Fsck", "check", "compared"]
+__all__ = ["Finding", "Fsck", "check", "check_directory", "compared"]
 
 # What is so for moments while a runner works.
 RUNNERS_OWN = frozenset({"views_behind", "view_copied", "attempt_not_running", "process_left", STALE_BASE})
@@ -45,15 +45,31 @@ def check(
     """
     fsck = Fsck(clock, choose, look_)
     if not repair:
-        found = [*root_findings(root), *(finding for place in _places(root.path) for finding in fsck.check(place))]
-        at_work = is_held(root.path / RUNNER_LOCK_FILE)
-        return [finding for finding in found if not (at_work and finding.code in RUNNERS_OWN)]
+        return _lasting(
+            lambda: [*root_findings(root), *(finding for place in _places(root.path) for finding in fsck.check(place))], root.path
+        )
     before = list(root_findings(root))
     moved = set_aside(broken_locks(root.path, (RUNNER_LOCK_FILE,)), clock)
     with taken_place(root.path / RUNNER_LOCK_FILE, _places(root.path), sent_away):
         told = [*moved, *repair_root(root, clock)]
         found = [*compared(before, list(root_findings(root))), *told]
         return [*found, *(finding for place in _places(root.path) for finding in fsck.repair(place))]
+
+
+def check_directory(directory: Path, clock: Clock, choose: Choose) -> list[Finding]:
+    """All that is wrong with one orchestration's directory, in a memory root or wherever it was unpacked."""
+    return _lasting(lambda: Fsck(clock, choose).check(directory), directory.parent, directory.parent.parent)
+
+
+def _lasting(look_: Callable[[], list[Finding]], *roots: Path) -> list[Finding]:
+    """What is found; without what is so for moments only, where a runner of these roots is at work before the look or after it."""
+    before = _is_at_work(roots)
+    found = look_()
+    return [finding for finding in found if finding.code not in RUNNERS_OWN] if before or _is_at_work(roots) else found
+
+
+def _is_at_work(roots: tuple[Path, ...]) -> bool:
+    return any(is_held(root / RUNNER_LOCK_FILE) for root in roots)
 
 
 def _places(root: Path) -> list[Path]:

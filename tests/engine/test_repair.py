@@ -74,7 +74,8 @@ async def test_an_attempt_whose_directory_was_removed_is_lost_and_never_begun_ag
         place = await run_directory(orchestration, task.orchestration_task_id)
         pids = [await reported_pid(orchestration, task.orchestration_task_id, kind) for kind in ("started", "guard", "agent_started")]
     os.kill(pids[0], signal.SIGSTOP)  # or it would start another runner before it is killed
-    for pid in (house.runner_pid(), *pids):
+    pids.append(house.runner_pid())
+    for pid in reversed(pids):
         kill(pid)
     assert all(await_end(pid, 5.0) for pid in pids)
     shutil.rmtree(place)

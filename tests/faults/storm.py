@@ -44,7 +44,6 @@ class Storm(Round):
         self._left = budget
         self._stopped: list[int] = []
         self._halted: set[int] = set()
-        self._unknown: set[int] = set()  # of those the runners whose traces have gone
         self._ended_before: set[str] | None = None  # attempts, when the root was spoilt
         self._spared = math.inf  # when whoever is stopped goes on, and the root is as it should be
         self._is_lurking = False
@@ -77,9 +76,9 @@ class Storm(Round):
         return {f"{path.parent.name}.{path.name}" for path in found if (path / "outcome.json").exists() is ended}
 
     def resume(self) -> None:
-        """A runner whose traces were taken away when it was stopped is known to nobody, and has to leave when it sees that."""
+        """A runner that was stopped and that nobody has needed since, or known, has to leave when it sees that."""
         for victim in victims.find(self.world.root):
-            if victim.pid in self._unknown and victim.role == "runner":
+            if victim.pid in self._halted and victim.role == "runner":
                 victims.strike(victim.pid, signal.SIGCONT)
 
     def _strike(self) -> None:
@@ -160,7 +159,6 @@ class Storm(Round):
             self._stop(runner)
         for path in (Path(socket_path(str(self.world.root))), self.world.root / "runner.lock"):
             path.unlink(missing_ok=True)
-        self._unknown |= self._halted
         self.look_with(_look)
         self._count(Fault("runner"))
 

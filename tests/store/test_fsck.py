@@ -10,7 +10,7 @@ import pytest
 from devsh_memory_mcp.domain.events import AgentCancelled, AgentCompleted, AttemptEnded, AttemptStarted
 from devsh_memory_mcp.domain.records import Repository, Totals
 from devsh_memory_mcp.errors import Conflict
-from devsh_memory_mcp.store.fsck import Finding, check
+from devsh_memory_mcp.store.fsck import RUNNERS_OWN, Finding, check, check_directory
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.lock import try_lock
 from devsh_memory_mcp.store.reference import Refs
@@ -161,6 +161,26 @@ async def test_a_live_attempt_is_told_by_its_lock(root: MemoryRoot, found: Found
     assert descriptor is not None
     assert "attempt_not_running" not in codes(checked(root))
     os.close(descriptor)
+
+
+async def test_what_is_so_for_moments_is_not_told_while_a_runner_works(root: MemoryRoot, found: Found, clock: StoppedClock) -> None:
+    journal = FileJournal(found.directory, clock)
+    await journal.transact(commits(AttemptStarted(orchestration_task_id="ns0000000002", task_run_id="tr_000000000002", attempt=1)))
+    await journal.aclose()
+    (found.directory / "runs" / "tr_000000000002" / "1").mkdir(parents=True)
+    (found.directory / "AGENTS.json").unlink()
+
+    def told() -> tuple[set[str], set[str]]:
+        return codes(checked(root)), codes(check_directory(found.directory, clock, counting()))
+
+    runner = try_lock(root.path / "runner.lock")
+    assert runner is not None
+    for at_work in told():
+        assert "view_broken" in at_work
+        assert at_work & RUNNERS_OWN == set()
+    os.close(runner)
+    for at_rest in told():
+        assert at_rest & RUNNERS_OWN == {"attempt_not_running"}
 
 
 async def test_stale_temporary_files_are_removed(root: MemoryRoot, found: Found) -> None:
