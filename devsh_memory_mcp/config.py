@@ -27,7 +27,8 @@ HANDED_ON = (
 # The same, but only a plain URL of each: what is handed on is written down, and these are where people keep passwords and tokens.
 HANDED_ON_URLS = (
     "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
-    "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY",
+    "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "CHATGPT_BASE_URL", "GOOGLE_GEMINI_BASE_URL",
+    "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY",
 )  # fmt: skip
 
 

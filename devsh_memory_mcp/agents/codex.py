@@ -9,7 +9,9 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Command, Ending, Provider, Talk, Verdict
 from devsh_memory_mcp.agents.codex_talk import CodexTalk
+from devsh_memory_mcp.agents.codex_thread import placeholder
 from devsh_memory_mcp.agents.codex_words import narrate
+from devsh_memory_mcp.agents.endpoint import CHATGPT
 
 _TWO = "[0-9][0-9]"
 _YEAR = 2 * _TWO
@@ -44,7 +46,14 @@ class Codex:
     def command(self, assignment: Assignment) -> Command:
         """The command, with what begins the conversation as its input; the prompt comes when it has answered."""
         hidden = json.dumps([variable for variable, _ in PROVIDER.variables])
-        argv = ["codex", "app-server", *_USUAL, "-c", f"shell_environment_policy.exclude={hidden}", *_key(assignment)]
+        argv = [
+            "codex",
+            "app-server",
+            *_USUAL,
+            "-c",
+            f"shell_environment_policy.exclude={hidden}",
+            *(_key(assignment) or _login(assignment)),
+        ]
         return Command(tuple(argv), stdin=self._talk(assignment).opening())
 
     def reopen(self, session_id: str) -> tuple[str, ...] | None:
@@ -75,3 +84,12 @@ def _key(assignment: Assignment) -> typing.Sequence[str]:
     where = assignment.environment.get("OPENAI_BASE_URL") or API
     table = f'{{name="OpenAI",base_url={json.dumps(where)},env_key={json.dumps(variable)},wire_api="responses"}}'
     return ("-c", 'model_provider="devsh"', "-c", f"model_providers.devsh={table}")
+
+
+def _login(assignment: Assignment) -> typing.Sequence[str]:
+    """A broker's address for a login of ChatGPT's; what else Codex asks its provider about whose login it is, leads to nothing there."""
+    if placeholder(assignment) is None:
+        return ()
+    where = assignment.environment[CHATGPT.address_variable or ""]
+    nowhere = f"{where.removesuffix(CHATGPT.at)}/none"
+    return ("-c", f"openai_base_url={json.dumps(where)}", "-c", f"chatgpt_base_url={json.dumps(nowhere)}")

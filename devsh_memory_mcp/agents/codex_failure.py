@@ -84,6 +84,12 @@ def no_wall(said: str) -> Document:
     return {"message": f"{told} Spawn it with permissions bypass, or make the sandbox work.", "codexErrorInfo": "sandboxError"}
 
 
+def refused_login() -> Document:
+    """The error of a turn whose login a provider refused, or its broker, which shows none that has expired."""
+    told = "its ChatGPT login was refused (401), has expired, or is none: codex itself renews it where you use it, else run `codex login`."
+    return {"message": told, "codexErrorInfo": "unauthorized"}
+
+
 def login_advice() -> str:
     """What a person has to type."""
     return "codex is not logged in, or its login is refused: run `codex login`, or set OPENAI_API_KEY."

@@ -9,8 +9,15 @@ import json
 import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Ending, Fact, Verdict
-from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall
-from devsh_memory_mcp.agents.codex_thread import CLIENT, is_unwalled, probe_parameters, thread_parameters
+from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall, refused_login
+from devsh_memory_mcp.agents.codex_thread import (
+    client_parameters,
+    is_unwalled,
+    login_parameters,
+    placeholder,
+    probe_parameters,
+    thread_parameters,
+)
 from devsh_memory_mcp.agents.codex_usage import Usage
 from devsh_memory_mcp.agents.codex_words import activity
 from devsh_memory_mcp.agents.document import Document, mapping, parsed, text
@@ -19,6 +26,7 @@ from devsh_memory_mcp.agents.plain import shortened
 _DENIALS_TOLD = 20
 _REASON = 100  # characters of what it says it wants something for
 _UNKNOWN_MODEL = "Model metadata"
+_RENEWAL = "account/chatgptAuthTokens/refresh"
 _NO_METHOD = {"code": -32601, "message": "Nobody is there to answer; go on without."}
 # How a request of its own is refused, so that the turn goes on.
 _REFUSALS = {
@@ -43,6 +51,7 @@ class CodexTalk:
         self._thread: str | None = None
         self._turn: str | None = None
         self._is_steerable = True
+        self._has_asked = False  # for another login, since it last had an answer
         self._stops_next = False  # an interrupt came before the turn had a name
         self._waiting = {0: assignment.prompt}  # letters that it was not handed yet, in their order
         self._handed: dict[int, str] = {}  # those that it was, and that its model has not had
@@ -73,10 +82,14 @@ class CodexTalk:
         return self._state == "over" or (self._state == "idle" and not self._waiting)
 
     def opening(self) -> bytes:
-        """What it reads first: who we are, and a try of its sandbox, or at once what begins the thread where none is wanted."""
-        is_free = is_unwalled(self._assignment)
-        begun = self._thread_request() if is_free else _request("wall", "command/exec", probe_parameters(self._assignment))
-        return _request("initialize", "initialize", CLIENT) + _line({"method": "initialized"}) + begun
+        """What it reads first: who we are, and what comes before the thread: a login, a try of its sandbox; else what begins it."""
+        greeting = _request("initialize", "initialize", client_parameters(self._assignment)) + _line({"method": "initialized"})
+        if placeholder(self._assignment) is not None:  # a thread that begins beside it fails at times
+            login = {"type": "chatgptAuthTokens", **login_parameters(self._assignment)}
+            return greeting + _request("login", "account/login/start", login)
+        if is_unwalled(self._assignment):
+            return greeting + self._thread_request()
+        return greeting + _request("wall", "command/exec", probe_parameters(self._assignment))
 
     def hear(self, line: bytes) -> typing.Sequence[Fact]:
         """What a line says; nothing where it is of no known kind."""
@@ -140,7 +153,7 @@ class CodexTalk:
             return self._failed(what, number, mapping(said["error"]))
         if what == "wall" and result.get("exitCode") != 0:
             self._error, self._state = no_wall(text(result, "stderr")), "over"
-        elif what == "wall":
+        elif what in ("wall", "login"):
             self._owed += self._thread_request()
         elif what == "thread":
             self._thread, self._state = str(result["thread"]["id"]), "idle"
@@ -167,12 +180,23 @@ class CodexTalk:
 
     def _asked(self, said: Document) -> typing.Sequence[Fact]:
         """It wants to know something: nobody is there, so it is refused."""
+        if said["method"] == _RENEWAL:
+            return self._renew(said["id"])
         refusal = _REFUSALS.get(said["method"])
         self._owed += _line({"id": said["id"]} | ({"result": refusal} if refusal else {"error": _NO_METHOD}))
         params = mapping(said.get("params"))
         item = self._items.pop(text(params, "itemId"), {})
         why = shortened(text(params, "reason"), _REASON)
         return self._deny(f"{activity(item)}{f' ({why})' if why else ''}") if item else ()
+
+    def _renew(self, request_id: object) -> typing.Sequence[Fact]:
+        """The provider has refused the login: once more with it, since its user may have renewed it meanwhile, and then no more."""
+        if self._has_asked:
+            self._error, self._state = refused_login(), "over"
+        else:
+            self._has_asked = True
+            self._owed += _line({"id": request_id, "result": login_parameters(self._assignment)})
+        return ()
 
     def _deny(self, what: str) -> typing.Sequence[Fact]:
         if what in self._denied or len(self._denied) >= _DENIALS_TOLD:
@@ -226,6 +250,7 @@ class CodexTalk:
         return ()
 
     def _used(self, params: Document) -> typing.Sequence[Fact]:
+        self._has_asked = False
         self._usage.hear(mapping(params["tokenUsage"]))
         return (Fact("usage", {**self._usage.figures(), "costUsd": None}),)
 

@@ -2,6 +2,7 @@
 
 from devsh_memory_mcp.agents.adapter import SERVER, Assignment
 from devsh_memory_mcp.agents.document import Document
+from devsh_memory_mcp.agents.endpoint import CHATGPT
 
 FLOATING = "default"  # whichever model Codex would take by itself
 _STARTS_WITHIN = 60  # seconds for our server; a first turn without it would not know its tools
@@ -12,10 +13,24 @@ UNHEARD = (
     "item/reasoning/summaryPartAdded", "item/mcpToolCall/progress", "turn/diff/updated", "turn/plan/updated", "thread/started",
     "thread/status/changed", "remoteControl/status/changed", "skills/changed", "app/list/updated",
 )  # fmt: skip
-CLIENT: Document = {
-    "clientInfo": {"name": "devsh", "version": "1"},
-    "capabilities": {"experimentalApi": False, "requestAttestation": False, "optOutNotificationMethods": UNHEARD},
-}
+_ACCOUNT = "devsh"  # instead of the real one
+
+
+def client_parameters(assignment: Assignment) -> Document:
+    """Of `initialize`. A login from outside is one of its experiments."""
+    can_log_in = placeholder(assignment) is not None
+    capabilities = {"experimentalApi": can_log_in, "requestAttestation": False, "optOutNotificationMethods": UNHEARD}
+    return {"clientInfo": {"name": "devsh", "version": "1"}, "capabilities": capabilities}
+
+
+def placeholder(assignment: Assignment) -> str | None:
+    """What stands for a login of ChatGPT's that a broker shows; None where Codex has a key, or its own login."""
+    return assignment.environment.get(CHATGPT.own_variable or "") if assignment.is_walled and not assignment.credentials else None
+
+
+def login_parameters(assignment: Assignment) -> Document:
+    """Of the answer to `account/chatgptAuthTokens/refresh`, and with a type of `account/login/start`."""
+    return {"accessToken": placeholder(assignment), "chatgptAccountId": _ACCOUNT}
 
 
 def is_unwalled(assignment: Assignment) -> bool:

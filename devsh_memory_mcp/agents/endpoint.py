@@ -15,6 +15,8 @@ class Endpoint(typing.NamedTuple):
     `address_variable` is where the program reads its address, the caller's own above all; None where it is told by other means.
     `headers` has the header for each variable that may hold a credential. `own_variable` takes a placeholder for the login that the
     program keeps itself, in `login_file`; None where it needs a file of its own. `at` is the path of the address inside.
+    `subscription` is the API that its own login is for, where that is another one than that of keys. With `takes_token` the
+    placeholder looks like a token that says itself how long it lasts, or the program would not take it.
     """
 
     program: str
@@ -25,6 +27,8 @@ class Endpoint(typing.NamedTuple):
     own_variable: str | None = None
     login_file: tuple[str, str, str] | None = None  # the variable that names its directory, that below the user's, the file's name
     at: str = ""
+    subscription: "Endpoint | None" = None
+    takes_token: bool = False
 
 
 CLAUDE = Endpoint(
@@ -39,6 +43,17 @@ CLAUDE = Endpoint(
     own_variable="CLAUDE_CODE_OAUTH_TOKEN",
     login_file=("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
 )
+CHATGPT = Endpoint(
+    program="codex",
+    address="https://chatgpt.com/backend-api/codex",
+    address_variable="CHATGPT_BASE_URL",  # Codex knows neither of the two: our adapter makes its command line and its login of them
+    paths=("/responses", "/models"),
+    headers=types.MappingProxyType({}),
+    own_variable="CHATGPT_LOGIN",
+    login_file=("CODEX_HOME", ".codex", "auth.json"),
+    at="/v1",
+    takes_token=True,
+)
 CODEX = Endpoint(
     program="codex",
     address="https://api.openai.com/v1",
@@ -46,6 +61,7 @@ CODEX = Endpoint(
     paths=("/responses", "/models", "/chat/completions"),
     headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
     at="/v1",
+    subscription=CHATGPT,
 )
 GEMINI = Endpoint(
     program="gemini",
@@ -59,7 +75,7 @@ _PROGRAMS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program:
 _OPENCODE: typing.Mapping[str, Endpoint] = types.MappingProxyType(
     {
         "anthropic": CLAUDE._replace(headers=types.MappingProxyType({"ANTHROPIC_API_KEY": KEY}), own_variable=None, login_file=None),
-        "openai": CODEX._replace(headers=types.MappingProxyType({"OPENAI_API_KEY": BEARER})),
+        "openai": CODEX._replace(headers=types.MappingProxyType({"OPENAI_API_KEY": BEARER}), subscription=None),
         "google": GEMINI._replace(headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY})),
     }
 )
@@ -71,6 +87,13 @@ def find_endpoint(agent_name: str) -> Endpoint | None:
     return _OPENCODE.get(model.partition("/")[0]) if program == "opencode" else _PROGRAMS.get(program)
 
 
-def has_login(endpoint: Endpoint | None, variable: str | None) -> bool:
-    """Whether a broker can show the credential: it is in that variable, or (None) the login that the program keeps itself."""
-    return endpoint is not None and (endpoint.own_variable is not None if variable is None else variable in endpoint.headers)
+def has_login(endpoint: Endpoint | None, variable: str | None, payer: str | None = None) -> bool:
+    """Whether a broker can show the credential: it is in that variable, or (None) the login that the program keeps itself.
+
+    `payer` is who pays there: a key may lie in such a login as well, which is for another API than a subscription.
+    """
+    if endpoint is None:
+        return False
+    if variable is not None:
+        return variable in endpoint.headers
+    return endpoint.own_variable is not None or (endpoint.subscription is not None and payer == "subscription")

@@ -84,7 +84,8 @@ def usual(agent_name: str, adapter: Adapter, credential: Credential | None) -> S
 
 
 def _is_shown(agent_name: str, credential: Credential | None) -> bool:
-    return has_login(find_endpoint(agent_name), credential.variable if credential else None)
+    variable, payer = (credential.variable, credential.cost_basis) if credential else (None, None)
+    return has_login(find_endpoint(agent_name), variable, payer)
 
 
 def login_warnings(confined: Confined, agent_name: str, adapter: Adapter, credential: Credential | None) -> tuple[str, ...]:

@@ -313,6 +313,54 @@ def test_a_key_is_named_to_it_and_a_login_of_its_own_is_left_to_it() -> None:
     assert (keyed[:2], own[:2]) == (("codex", "app-server"),) * 2
 
 
+BROKER = {"CHATGPT_BASE_URL": "http://127.0.0.1:1/v1", "CHATGPT_LOGIN": "stands-for-it"}
+RENEWAL = {"id": 7, "method": "account/chatgptAuthTokens/refresh", "params": {"reason": "unauthorized"}}
+LETTERS = {"accessToken": "stands-for-it", "chatgptAccountId": "devsh"}
+
+
+def test_a_broker_is_its_provider_where_that_shows_a_login_of_chatgpts() -> None:
+    def settings(**fields: Any) -> list[str]:
+        argv = Codex("gpt-5.5").command(assigned(RUNS["success"], environment=BROKER, **fields)).argv
+        return [word for word in argv if "base_url" in word]
+
+    assert settings(is_walled=True) == ['openai_base_url="http://127.0.0.1:1/v1"', 'chatgpt_base_url="http://127.0.0.1:1/none"']
+    assert settings() == [], "outside its own login is its own affair"
+    assert "model_providers" in settings(is_walled=True, credentials=("OPENAI_API_KEY",))[0]
+
+
+def test_it_is_logged_in_with_what_stands_for_its_login_before_its_thread_begins() -> None:
+    talk = CodexTalk("gpt-5.5", assigned(RUNS["success"], environment=BROKER, is_walled=True))
+    greeting, _, login = said(talk.opening())
+    assert greeting["params"]["capabilities"]["experimentalApi"] is True
+    assert (login["method"], login["params"]) == ("account/login/start", {"type": "chatgptAuthTokens", **LETTERS})
+    talk.hear(b'{"id":"login","result":{"type":"chatgptAuthTokens"}}')
+    assert methods(said(talk.owed())) == ["thread/start"]
+
+
+def test_a_codex_that_cannot_be_logged_in_so_says_why() -> None:
+    talk = CodexTalk("gpt-5.5", assigned(RUNS["success"], environment=BROKER, is_walled=True))
+    talk.opening()
+    talk.hear(b'{"id":"login","error":{"code":-32600,"message":"requires experimentalApi"}}')
+    verdict = talk.verdict(Ending(0, None, "", "", truncated=False))
+    assert (talk.is_over, verdict.succeeded, verdict.error_message) == (True, False, "codex: requires experimentalApi")
+
+
+def test_a_login_that_is_refused_is_tried_once_more_and_that_is_the_end() -> None:
+    talk = CodexTalk("gpt-5.5", assigned(RUNS["success"], environment=BROKER, is_walled=True))
+    talk.opening()
+    renewal = json.dumps(RENEWAL).encode()
+    used = json.dumps({"method": "thread/tokenUsage/updated", "params": {"tokenUsage": {}}}).encode()
+    for line in (renewal, used, renewal):  # refused again long after it had been taken
+        talk.hear(line)
+    assert said(talk.owed()) == [{"id": 7, "result": LETTERS}] * 2
+    assert not talk.is_over
+    talk.hear(renewal)
+    assert (talk.is_over, talk.owed()) == (True, b"")
+    verdict = talk.verdict(Ending(0, None, "", "", truncated=False))
+    assert (verdict.failure, verdict.succeeded) == ("auth", False)
+    assert "codex login" in str(verdict.needs_input)
+
+
 def test_its_lines_are_told_in_words() -> None:
     def words(case: str) -> str:
         lines = [json.dumps(line) for line in RUNS[case]["lines"] if "say" not in line]

@@ -1,13 +1,12 @@
 """Real Codex as a worker, from the spawn to the branch."""
 
-import base64
-import json
 from pathlib import Path
 
 import pytest
 
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
 from tests.claude.test_worker import Team, heard, printed
+from tests.codex.login import ACCOUNT, UNCOMPRESSED, write_login
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
 from tests.doubles.responses_answer import limit_headers
@@ -197,21 +196,13 @@ async def test_a_chatgpt_login_is_used_where_it_lies_and_its_limit_says_until_wh
         await orchestration.cancel(spawned.orchestration_task_id)
     assert (record.status, record.failure) == ("pending", "rate_limit")
     assert retry.delay_ms == 86_400_000  # type: ignore[attr-defined]
-    assert model_api.turns()[0].headers["chatgpt-account-id"] == "account-1"
+    assert model_api.turns()[0].headers["chatgpt-account-id"] == ACCOUNT
     assert (codex_home / "auth.json").read_bytes() == login
 
 
 def log_in(codex_home: Path, address: str) -> None:
     """With a subscription; its requests are not to be compressed."""
-    claims = {"chatgpt_plan_type": "plus", "chatgpt_account_id": "account-1", "chatgpt_user_id": "user-1"}
-    token = ".".join(map(_encoded, ({"alg": "none"}, {"exp": 4_102_444_800, "https://api.openai.com/auth": claims}))) + ".c2ln"
-    tokens = {"id_token": token, "access_token": token, "refresh_token": "r", "account_id": "account-1"}
-    document = {"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": "2099-01-01T00:00:00Z"}
-    (codex_home / "auth.json").write_text(json.dumps(document))
+    write_login(codex_home, "signed")
     (codex_home / "config.toml").write_text(
-        f'openai_base_url = "{address}/v1"\nchatgpt_base_url = "{address}/backend-api"\nfeatures.enable_request_compression = false\n'
+        f'openai_base_url = "{address}/v1"\nchatgpt_base_url = "{address}/backend-api"\n{UNCOMPRESSED}\n'
     )
-
-
-def _encoded(document: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()

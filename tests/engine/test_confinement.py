@@ -125,13 +125,16 @@ def test_hosts_are_told_apart_and_what_is_none_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("agent", "variable", "sandbox"),
+    ("agent", "login", "sandbox"),
     [
         ("shell/bash", None, "auto"),
         ("claude/haiku-4.5", None, "auto"),
         ("claude/haiku-4.5", "ANTHROPIC_API_KEY", "auto"),
         ("codex/default", None, "none"),
         ("codex/default", "OPENAI_API_KEY", "auto"),
+        ("codex/default", Credential(cost_basis="subscription"), "auto"),
+        ("codex/default", Credential(cost_basis="api"), "none"),
+        ("opencode/openai/gpt-5.5", Credential(cost_basis="subscription"), "none"),
         ("gemini/default", None, "none"),
         ("gemini/default", "GEMINI_API_KEY", "auto"),
         ("opencode/anthropic/claude-haiku-4-5", "ANTHROPIC_API_KEY", "auto"),
@@ -140,8 +143,10 @@ def test_hosts_are_told_apart_and_what_is_none_is_refused(tmp_path: Path) -> Non
         ("acp/goose", None, "none"),
     ],
 )
-def test_an_agent_has_a_sandbox_by_itself_where_a_broker_can_show_its_login(agent: str, variable: str | None, sandbox: str) -> None:
-    credential = Credential(variable=variable) if variable else None
+def test_an_agent_has_a_sandbox_by_itself_where_a_broker_can_show_its_login(
+    agent: str, login: str | Credential | None, sandbox: str
+) -> None:
+    credential = Credential(variable=login) if isinstance(login, str) else login
     assert usual(agent, find_adapter(agent), credential) == sandbox
 
 

@@ -1,5 +1,6 @@
 """The broker between an agent and a provider, both in the test's hands."""
 
+import base64
 import json
 import os
 import pathlib
@@ -113,6 +114,42 @@ def test_a_login_that_has_expired_is_said_to_be_and_not_shown(keep, client, tmp_
     answer = client(keeper).say(asked(f"authorization: Bearer {PLACEHOLDER}")).rest()
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"the login of claude has expired" in answer
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_login_of_chatgpts_is_shown_with_its_account(host, keep, client, tmp_path, named):
+    file = tmp_path / "auth.json"
+    token = access_token({"exp": 99999999999, "https://api.openai.com/auth": {"chatgpt_account_id": "account-1"}})
+    file.write_text(json.dumps({"tokens": {"access_token": token, "refresh_token": "r", **({"account_id": "account-2"} if named else {})}}))
+    agent = client(keep(Source("bearer", login_file=str(file), login="codex")))
+    agent.say(asked(f"Authorization: Bearer {PLACEHOLDER}\r\nchatgpt-account-id: placeholder"))
+    there = host.meet()
+    shown = {"authorization": f"Bearer {token}", "chatgpt-account-id": "account-2" if named else "account-1"}
+    assert credentials(there.head()) == shown
+    there.say(OK)
+    agent.until(b"ok")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ({"access_token": "x.eyJleHAiOiAxfQ.y"}, b"the login of codex has expired"),
+        ({"access_token": "plain", "account_id": "a\r\nx: y"}, b"no header can carry"),
+        ({"access_token": 1}, b"codex is not logged in"),
+        (None, b"codex is not logged in"),
+    ],
+)
+def test_a_login_of_chatgpts_that_is_none_any_more_is_not_shown(keep, client, tmp_path, tokens, said):
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"OPENAI_API_KEY": "of another API", "tokens": tokens}))
+    keeper = keep(Source("bearer", login_file=str(file), login="codex"))
+    answer = client(keeper).say(asked(f"authorization: Bearer {PLACEHOLDER}")).rest()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert said in answer
+
+
+def access_token(claims):
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}.signed"
 
 
 def test_a_login_that_is_gone_names_what_to_do(keep, client, tmp_path):

@@ -1,9 +1,13 @@
 """What an agent gets instead of a credential, and what its broker is told; which hosts are allowed."""
 
+import base64
+import json
+
 import pytest
 
 from devsh_memory_mcp.agents.claude import PROVIDER
-from devsh_memory_mcp.agents.endpoint import CLAUDE, CODEX, GEMINI, find_endpoint
+from devsh_memory_mcp.agents.codex import PROVIDER as CODEX_PROVIDER
+from devsh_memory_mcp.agents.endpoint import CHATGPT, CLAUDE, CODEX, GEMINI, find_endpoint
 from devsh_memory_mcp.inventory import KINDS
 from devsh_memory_mcp.shim.assignment import shown_to
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
@@ -52,6 +56,19 @@ def test_a_login_of_the_programs_own_is_named_and_not_read():
     launch = prepare(CLAUDE, {}, HOME | {"CLAUDE_CONFIG_DIR": "/elsewhere"}, PORT)
     assert launch.plan.routes[0].source == Source("bearer", login_file="/elsewhere/.credentials.json", login="claude")
     assert launch.environment["CLAUDE_CODE_OAUTH_TOKEN"] == launch.placeholder
+
+
+def test_codexs_own_login_is_for_another_api_than_its_keys():
+    caller = HOME | {"OPENAI_BASE_URL": "https://gateway.example", "CODEX_HOME": "/elsewhere"}
+    launch = prepare(CODEX, {}, caller, PORT)
+    (route,) = launch.plan.routes
+    assert (route.base_url, route.paths) == ("https://chatgpt.com/backend-api/codex", ("/responses", "/models"))
+    assert route.source == Source("bearer", login_file="/elsewhere/auth.json", login="codex")
+    assert launch.environment == {"CHATGPT_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "CHATGPT_LOGIN": route.placeholder}
+    header, claims, word = route.placeholder.split(".")
+    assert [json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in (header, claims)] == [{"alg": "none"}, {"exp": 4102444800}]
+    assert word.startswith("devsh-")
+    assert CHATGPT.login_file == (CODEX_PROVIDER.home_variable, CODEX_PROVIDER.home, CODEX_PROVIDER.login_file)
 
 
 def test_an_address_of_the_callers_own_is_kept_with_all_its_paths():

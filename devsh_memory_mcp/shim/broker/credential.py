@@ -3,14 +3,17 @@
 It is never written anywhere and never refreshed: whoever refreshes it logs its user out elsewhere.
 """
 
+import base64
 import json
 import time
+import types
 import typing
 
 from devsh_memory_mcp.shim.broker.plan import Source
 
 Headers = tuple[tuple[str, str], ...]
 _LARGEST = 1 << 20
+_ACCOUNT = "chatgpt-account-id"
 
 
 class NoCredential(Exception):
@@ -18,10 +21,11 @@ class NoCredential(Exception):
 
 
 class Login(typing.NamedTuple):
-    """What a CLI keeps; `expires_at` in epoch seconds."""
+    """What a CLI keeps; `expires_at` in epoch seconds, `account` where the provider wants to be told whose it is."""
 
     token: str
     expires_at: float | None = None
+    account: str | None = None
 
 
 def real_headers(source: Source, now: typing.Callable[[], float] = time.time) -> Headers:
@@ -31,7 +35,8 @@ def real_headers(source: Source, now: typing.Callable[[], float] = time.time) ->
     login = _read(source)
     if login.expires_at is not None and login.expires_at <= now():
         raise NoCredential(f"the login of {source.login} has expired: use {source.login} once yourself, which renews it")
-    return _shown(source.header, login.token)
+    account = _shown(_ACCOUNT, login.account) if login.account is not None else ()
+    return *_shown(source.header, login.token), *account
 
 
 def carried(headers: Headers) -> typing.Iterator[str]:
@@ -56,14 +61,41 @@ def _read(source: Source) -> Login:
             document = json.loads(file.read(_LARGEST))
     except (OSError, ValueError):
         raise NoCredential(advice) from None
-    login = _login(document) if isinstance(document, dict) else None
+    login = _READERS[source.login](document) if isinstance(document, dict) and source.login in _READERS else None
     if login is None:
         raise NoCredential(advice)
     return login
 
 
-def _login(document: dict[str, typing.Any]) -> Login | None:
-    """Of claude's file; no other program's login is shown by a broker."""
+def _of_claude(document: dict[str, typing.Any]) -> Login | None:
     found = document.get("claudeAiOauth")
     token, expires = (found.get("accessToken"), found.get("expiresAt")) if isinstance(found, dict) else (None, None)
     return Login(token, expires / 1000 if isinstance(expires, int | float) else None) if isinstance(token, str) else None
+
+
+def _of_codex(document: dict[str, typing.Any]) -> Login | None:
+    """Of a ChatGPT login; a key that lies there instead is for another API."""
+    found = document.get("tokens")
+    token, account = (found.get("access_token"), found.get("account_id")) if isinstance(found, dict) else (None, None)
+    if not isinstance(token, str):
+        return None
+    claims = _claims(token)
+    expires, named = claims.get("exp"), claims.get("https://api.openai.com/auth")
+    account = account or (named.get("chatgpt_account_id") if isinstance(named, dict) else None)
+    return Login(token, expires if isinstance(expires, int | float) else None, account if isinstance(account, str) else None)
+
+
+def _claims(token: str) -> dict[str, typing.Any]:
+    """What a token says of itself, which nobody has checked; nothing where it is of another kind."""
+    part = token.split(".")[1:2]
+    try:
+        found = json.loads(base64.urlsafe_b64decode(f"{part[0]}==")) if part else None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# Of no other program the login is shown by a broker.
+_READERS: typing.Mapping[str, typing.Callable[[dict[str, typing.Any]], Login | None]] = types.MappingProxyType(
+    {"claude": _of_claude, "codex": _of_codex}
+)

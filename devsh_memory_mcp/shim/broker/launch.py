@@ -1,5 +1,7 @@
 """From what an agent would be logged in with to a broker's plan and to what the agent gets instead. Pure, but for what is random."""
 
+import base64
+import json
 import os
 import re
 import typing
@@ -9,6 +11,7 @@ from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
 
 PORT = 8123  # inside a network of the agent's own, where every port is free
 _ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_FAR = 4102444800  # the year 2100, in epoch seconds
 _NEARBY = "127.0.0.1,localhost,::1"
 
 
@@ -38,6 +41,8 @@ def prepare(
 
     `is_alone` says that nobody else is in its network, which connections to allowed hosts ask for: they carry no credential.
     """
+    if endpoint is not None and endpoint.subscription is not None and not any(map(secrets.get, endpoint.headers)):
+        endpoint = endpoint.subscription
     base = f"http://127.0.0.1:{port}"
     proxies = _proxies(base) if is_alone and allow else {}
     plan = Plan((), tuple(allow) if is_alone else (), *_outside(environment))
@@ -49,12 +54,22 @@ def prepare(
     if found is None or not _ADDRESS.fullmatch(address):
         return Launch(plan, proxies)
     variable, source = found
-    placeholder = f"devsh-{os.urandom(16).hex()}"
+    placeholder = _placeholder(endpoint)
     # What a gateway of the caller's own calls its paths is not known.
     route = Route(address, placeholder, source, endpoint.at, () if own else endpoint.paths)
     inside = {endpoint.address_variable: f"{base}{endpoint.at}"} if endpoint.address_variable else {}
     shown = {variable: placeholder} if variable else {}
     return Launch(plan._replace(routes=(route,)), {**proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder)
+
+
+def _placeholder(endpoint: Endpoint) -> str:
+    """Nothing that a provider would take; a token names no issuer, is signed by nobody, and lasts longer than any agent."""
+    word = f"devsh-{os.urandom(16).hex()}"
+    return f"{_encoded({'alg': 'none'})}.{_encoded({'exp': _FAR})}.{word}" if endpoint.takes_token else word
+
+
+def _encoded(document: typing.Mapping[str, object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
 
 
 def _source(
