@@ -16,7 +16,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import bridge
-from devsh_memory_mcp.shim.bounds import limit_data
+from devsh_memory_mcp.shim.bounds import lowered
 from devsh_memory_mcp.shim.guard import OOM_SCORE
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
@@ -96,7 +96,7 @@ class McpSocket:
 def _bound(pid: int) -> None:
     """It is no part of what the agent's limits count; it starts no process that would inherit this."""
     with contextlib.suppress(OSError):  # it has ended already
-        resource.prlimit(pid, resource.RLIMIT_DATA, limit_data(_DATA))
+        resource.prlimit(pid, resource.RLIMIT_DATA, lowered(resource.RLIMIT_DATA, _DATA))
         with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
             file.write(OOM_SCORE)
 
