@@ -24,7 +24,7 @@ from devsh_memory_mcp.domain.durations import duration_text, parse_duration
 from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, is_branch_prefix
 from devsh_memory_mcp.domain.records import DEFAULT_KEEP_DAYS, DEFAULT_PLACES, Billing, Network, SandboxMode
 from devsh_memory_mcp.domain.requests import Places, Script, fault_in_words
-from devsh_memory_mcp.domain.sizes import Cpus, Memory, size_text
+from devsh_memory_mcp.domain.sizes import Bytes, Cpus, size_text
 from devsh_memory_mcp.errors import SettingsInvalid
 from devsh_memory_mcp.trust import is_trusted
 
@@ -62,7 +62,7 @@ def _listed(value: object) -> object:
 
 
 Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(duration_text, return_type=str)]
-Size = Annotated[Memory, PlainSerializer(size_text, return_type=str)]
+Size = Annotated[Bytes, PlainSerializer(size_text, return_type=str)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -91,6 +91,7 @@ class Values(BaseModel):
     network: Annotated[Network, Field(description="What network agents in a sandbox have: on, off, or allow:HOST,… for some hosts.")] = "on"
     memory: Annotated[Size | None, Field(description="How much memory an agent may use, as 512M or 4G.")] = None
     cpus: Annotated[Cpus | None, Field(description="How many processors an agent may use, as 2 or 0.5.")] = None
+    disk: Annotated[Size | None, Field(description="How much of the disk an agent may come to hold, as 500M or 10G.")] = None
     billing: Annotated[Billing | None, Field(description="Who pays for agents where a key and a subscription are there.")] = None
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
@@ -159,7 +160,7 @@ def load_settings(project: str | Path | None, environment: Mapping[str, str]) ->
     return Settings().model_copy(update={**merged, "origins": origins, "ignored": ignored, "repository_file": theirs})
 
 
-_LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout", "memory", "cpus")
+_LIMITS = ("max_depth", "max_tasks", "max_concurrent", "timeout", "memory", "cpus", "disk")
 
 
 def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:

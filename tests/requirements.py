@@ -50,6 +50,7 @@ _COMMANDS = {
     "cli.spawn.max-cost-usd": "spawn --max-cost-usd USD: the agent is ended when it has cost so much; refused where it could not be kept",
     "cli.spawn.memory": "spawn --memory SIZE: an agent that uses more is ended with reason oom; what cannot be kept is told or refused",
     "cli.spawn.cpus": "spawn --cpus N: the agent gets so many processors at most",
+    "cli.spawn.disk": "spawn --disk SIZE: an agent that comes to hold more of the disk is ended with reason disk, and its work saved",
     "cli.spawn.resume": "spawn --resume ID: goes on with an ended task's session, work and branch",
     "cli.spawn.json": "spawn --json: the result as JSON, with orchestrationTaskId",
     "cli.spawn.new-branch": "each agent works on a new branch {prefix}{slug}-{id}, prefix dev/, never on the base branch",

@@ -112,7 +112,7 @@ def test_the_users_file_is_where_xdg_says(tmp_path: Path) -> None:
         ("keep_days = \n", r"config\.toml is not TOML: .*line 1"),
         ("keep_days = 1\nkeep_days = 2\n", r"config\.toml is not TOML: .*line 2"),
         ("network = 'some'\n", r"line 1: network: string should match pattern .* \(it is 'some'\)"),
-        ("memory = 'much'\n", r"line 1: memory: 'much' is no size of memory: write 512M, 4G, 1.5G"),
+        ("memory = 'much'\n", r"line 1: memory: 'much' is no size: write 512M, 4G, 1.5G"),
         ("memory = 4\n", r"line 1: memory: '4' is less than 16M, and nothing would run"),
         ("cpus = 0\n", r"line 1: cpus: is at least 0.01 \(it is '0'\)"),
         ("cpus = 'two'\n", r"line 1: cpus: 'two' is no number of processors: write 2, or 0.5 for half of one"),
@@ -207,6 +207,7 @@ LIMITS = [
     ("max_depth", "max_depth = 1", "1", "2"),
     ("timeout", "timeout = '10m'", "'9m'", "'11m'"),
     ("memory", "memory = '2G'", "'1G'", "'3G'"),
+    ("disk", "disk = '2G'", "'1G'", "'3G'"),
     ("cpus", "cpus = 2", "0.5", "3"),
 ]
 

@@ -31,10 +31,10 @@ from devsh_memory_mcp.ports import Orchestration, Orchestrations
 def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None, idempotency_key: str | None, as_json: bool) -> None:
     """Admit all tasks of a YAML or JSON file, or none of them.
 
-    The file is a list of tasks, or {tasks: [...], defaults: {agentName, repo, branch, sandbox, network, memory, cpus},
+    The file is a list of tasks, or {tasks: [...], defaults: {agentName, repo, branch, sandbox, network, memory, cpus, disk},
     maxConcurrent}. A task has an id and a prompt, and may have agentName, dependsOn, priority, retries, timeoutMs, stallTimeoutMs,
     maxTurns, maxCostUsd, repo, branch, prTitle, setup, verify, includeDirty, keep, onDependencyFailure, sandbox, network, mounts,
-    memory, cpus.
+    memory, cpus, disk.
     """
     plan = _plan(file) | {"idempotencyKey": idempotency_key or uuid.uuid4().hex}
     request = validated(BatchRequest, plan | ({"maxConcurrent": max_concurrent} if max_concurrent else {}))

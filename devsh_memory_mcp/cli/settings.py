@@ -55,7 +55,7 @@ def config(context: click.Context, *, as_json: bool) -> None:
 
     A flag comes before the environment (DEVSH_ and the key in capitals), that before .devsh.toml in the repository's root, that before
     ~/.config/devsh/config.toml, that before what is built in. Keys: default_agent, branch_prefix, auto_pr, max_concurrent, timeout,
-    keep_days, setup, include, billing, max_depth, max_tasks.
+    keep_days, setup, verify, include, sandbox, network, memory, cpus, disk, billing, max_depth, max_tasks.
     """
     if context.invoked_subcommand is not None:
         return
@@ -217,7 +217,7 @@ def _text(settings: Settings, key: str) -> str:
         return ", ".join(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return duration_text(value) if key == "timeout" else size_text(value) if key == "memory" else str(value)
+    return duration_text(value) if key == "timeout" else size_text(value) if key in ("memory", "disk") else str(value)
 
 
 def _document(session: Session, settings: Settings) -> dict[str, dict[str, dict[str, object]]]:

@@ -24,7 +24,7 @@ from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, UnknownDepende
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 PATIENCE = timedelta(seconds=2)
-NEVER_STARTED = ("setup", "spawn", "disk", "dependency")
+NEVER_STARTED = ("setup", "spawn", "dependency")
 
 
 def _dependencies(_context: click.Context, _parameter: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,6 +123,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option("--billing", type=click.Choice(["subscription", "api"]), help="Who pays, where a subscription and a key are both there.")
 @click.option("--memory", metavar="SIZE", help="End the agent when it and all it starts use more memory, e.g. 4G.")
 @click.option("--cpus", type=click.FloatRange(0.01, 1024), metavar="N", help="Give it so many processors at most, e.g. 2 or 0.5.")
+@click.option("--disk", metavar="SIZE", help="End the agent when its checkout, HOME and /tmp hold so much more, e.g. 10G.")
 @click.option("--keep", is_flag=True, help="Keep the checkout after the end.")
 @click.option("--on-dependency-failure", type=click.Choice(["fail", "run"]), help="What to do when a dependency fails (default: fail).")
 @click.option(

@@ -29,7 +29,7 @@ _ENDS = {
     "setup": "The setup of its checkout failed",
     "spawn": "It could not be started",
     "oom": "It ran out of memory",
-    "disk": "It could not start for want of disk space",
+    "disk": "It held more of the disk than it may",
 }
 
 

@@ -82,13 +82,14 @@ class Mount(Record):
 
 
 class LimitsInForce(Record):
-    """What the kernel kept an agent to: bytes, processors, processes of the whole; `memory_each` of each process alone; `by` says how."""
+    """What an agent was kept to: bytes, processors, processes of the whole; `memory_each` of each process alone; `by` says how."""
 
     memory: int | None = None
     memory_each: int | None = None
     cpus: float | None = None
     processes: int | None = None
     by: str = ""
+    disk: int | None = None
 
 
 class TaskSpec(Record):
@@ -131,6 +132,7 @@ class TaskSpec(Record):
     mounts: tuple[Mount, ...] = ()
     memory: int | None = None
     cpus: float | None = None
+    disk: int | None = None
 
 
 class MergeConflict(Record):

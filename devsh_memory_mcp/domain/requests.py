@@ -19,7 +19,7 @@ from devsh_memory_mcp.domain.records import (
     Request,
     SandboxMode,
 )
-from devsh_memory_mcp.domain.sizes import Cpus, Memory
+from devsh_memory_mcp.domain.sizes import Bytes, Cpus
 
 TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 WaitMs = Annotated[int, Field(ge=0, le=MAX_TIMEOUT_MS)]
@@ -83,7 +83,8 @@ class SpawnRequest(Request):
     """One task. `repo` is owner/repo, a URL, a path or `none`; without it the caller's repository.
 
     `resume` is an ended task whose session and work this one continues. What is None is left to the settings. `mounts` are absolute paths
-    that an agent in a sandbox sees, with `:rw` behind them those that it may write. `memory` is in bytes, or a text like 4G.
+    that an agent in a sandbox sees, with `:rw` behind them those that it may write. `memory` and `disk` are in
+    bytes, or a text like 4G.
     """
 
     prompt: Annotated[str, Field(min_length=1)]
@@ -111,8 +112,9 @@ class SpawnRequest(Request):
     sandbox: SandboxMode | None = None
     network: Network | None = None
     mounts: Mounts = ()
-    memory: Memory | None = None
+    memory: Bytes | None = None
     cpus: Cpus | None = None
+    disk: Bytes | None = None
     max_concurrent: Places | None = None
     idempotency_key: Key | None = None
 
@@ -144,8 +146,9 @@ class BatchTask(Request):
     sandbox: SandboxMode | None = None
     network: Network | None = None
     mounts: Mounts = ()
-    memory: Memory | None = None
+    memory: Bytes | None = None
     cpus: Cpus | None = None
+    disk: Bytes | None = None
 
 
 class BatchDefaults(Request):
@@ -156,8 +159,9 @@ class BatchDefaults(Request):
     branch: str | None = None
     sandbox: SandboxMode | None = None
     network: Network | None = None
-    memory: Memory | None = None
+    memory: Bytes | None = None
     cpus: Cpus | None = None
+    disk: Bytes | None = None
 
 
 class BatchRequest(Request):

@@ -1,4 +1,4 @@
-"""Sizes of memory as people type them, `4G`, `512M`, and numbers of processors."""
+"""Sizes as people type them, `4G`, `512M`, and numbers of processors."""
 
 import re
 from typing import Annotated
@@ -14,7 +14,7 @@ def parse_size(text: str) -> int:
     """The bytes that `text` means; ValueError with a sentence where it means none."""
     found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if found is None:
-        raise ValueError(f"{text[:40]!r} is no size of memory: write 512M, 4G, 1.5G")
+        raise ValueError(f"{text[:40]!r} is no size: write 512M, 4G, 1.5G")
     size = int(float(found[1]) * _UNITS[found[2]])
     if not SMALLEST <= size <= LARGEST:
         raise ValueError(f"{text[:40]!r} is {'more than any machine has' if size > LARGEST else 'less than 16M, and nothing would run'}")
@@ -42,5 +42,5 @@ def _number(value: object) -> object:
     return float(value)
 
 
-Memory = Annotated[int, BeforeValidator(_size)]  # bytes
+Bytes = Annotated[int, Field(strict=True), BeforeValidator(_size)]
 Cpus = Annotated[float, Field(ge=0.01, le=1024, allow_inf_nan=False), BeforeValidator(_number)]

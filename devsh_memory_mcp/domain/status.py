@@ -50,7 +50,7 @@ MEANING: dict[tuple[Status, Trigger], str] = {
     (Status.PENDING, Trigger.FAIL): "a dependency failed",
     (Status.PENDING, Trigger.CANCEL): "cancelled",
     (Status.RUNNING, Trigger.COMPLETE): "the agent succeeded",
-    (Status.RUNNING, Trigger.FAIL): "exit, timeout, stalled, lost, setup, spawn, verify",
+    (Status.RUNNING, Trigger.FAIL): "exit, timeout, stalled, lost, setup, spawn, verify, oom, disk",
     (Status.RUNNING, Trigger.CANCEL): "cancelled",
     (Status.RUNNING, Trigger.RETRY): "retries left",
 }

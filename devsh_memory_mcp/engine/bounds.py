@@ -14,9 +14,9 @@ FILES = Files()
 
 def limits_of(spec: TaskSpec) -> Limits | None:
     """What the shim is told; None where nothing was asked for."""
-    if spec.memory is None and spec.cpus is None:
+    if (spec.memory, spec.cpus, spec.disk) == (None, None, None):
         return None
-    return Limits(spec.memory, spec.cpus, required=spec.sandbox == "required")
+    return Limits(spec.memory, spec.cpus, required=spec.sandbox == "required", disk=spec.disk)
 
 
 def limit_warnings(spec: TaskSpec, files: Files = FILES) -> tuple[str, ...]:

@@ -172,6 +172,7 @@ def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Se
         keep_days=here.keep_days,
         memory=request.memory or here.memory,
         cpus=request.cpus or here.cpus,
+        disk=request.disk or here.disk,
     )
 
 
@@ -262,4 +263,5 @@ def _as_spawn(task: BatchTask, request: BatchRequest) -> SpawnRequest:
         mounts=task.mounts,
         memory=task.memory or request.defaults.memory,
         cpus=task.cpus or request.defaults.cpus,
+        disk=task.disk or request.defaults.disk,
     )

@@ -11,6 +11,7 @@ from devsh_memory_mcp.agents.adapter import Adapter, Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
+from devsh_memory_mcp.shim.allowance import DISK, Allowance
 from devsh_memory_mcp.shim.assignment import assignment_of, shown_to
 from devsh_memory_mcp.shim.broker.passage import Passage, added, find_passage, find_way, warning_of
 from devsh_memory_mcp.shim.cause import why_ended
@@ -63,6 +64,7 @@ class Attempt:
         self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._cage = Cage(run.limits, marker(run), self._reports)
+        self._allowance = Allowance(place, run.limits.disk if run.limits else None, self._note_cause)
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
         self._active_ms: int | None = None
@@ -102,7 +104,7 @@ class Attempt:
         except (CommandFailed, DevshError, OSError) as error:
             self._note_cause("spawn")
             return _failure(str(error) if self._agent is None else f"Its supervision failed, and the agent was ended: {error}")
-        return _failure(why_ended(self._cause, self._run))
+        return _failure(self._why_ended())
 
     # --- before the agent
 
@@ -140,6 +142,7 @@ class Attempt:
 
     def _set_up(self, command: str) -> Verdict | None:
         """Runs the setup behind a guard; None where it succeeded, or where the attempt ends for another reason."""
+        self._allowance.begin()
         wall, output = self._command(command, rundir.SETUP_FILE, self._run.output_limit, self._cell)
         if wall.failure is not None:
             return _failure(wall.why_not_started("The setup", output.tail))
@@ -179,6 +182,7 @@ class Attempt:
         self._streams = out, error
         environment = {**self._environment, **command.environment, **shown.login}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
+        self._allowance.begin()
         self._agent = wall = self._stand(task, self._cell)
         if talk is not None:
             self._conversation.begin(talk, wall)
@@ -191,7 +195,7 @@ class Attempt:
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
         self._has_answer = talk is not None and verdict.result is not None
-        told = why_ended(self._cause, run)
+        told = self._why_ended()
         return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=told, failure=None)
 
     def _stand(self, task: Task, cell: Cell | None) -> Wall:
@@ -220,6 +224,7 @@ class Attempt:
             self._note_cause("lost")
             raise
         finally:
+            self._allowance.rest()
             if wall.failure is not None:
                 self._note_cause("spawn")
             elif wall.is_gone and wall.status is None:
@@ -244,6 +249,7 @@ class Attempt:
     def _accompany(self, wall: Wall) -> None:
         """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
         patience = Patience(self._loop, self._note_cause)
+        self._allowance.watch()
         if self._run.timeout is not None:
             began = self._agent_began if self._is_verifying else time.monotonic()  # a verification has what the agent left
             patience.until(began + self._run.timeout, "timeout")
@@ -281,6 +287,9 @@ class Attempt:
             cause = "exit"  # it had ended by itself, which was only not looked at yet
         if self._cause is None:
             self._cause = cause
+
+    def _why_ended(self) -> str:
+        return self._allowance.why_ended() if self._cause == DISK else why_ended(self._cause, self._run)
 
     def _read_inbox(self) -> None:
         try:
@@ -320,7 +329,7 @@ class Attempt:
             self._cause, self._verified = "exit", True
             return verdict
         if self._cause not in (None, "verify"):
-            return verdict.despite(f"{why_ended(self._cause, self._run)} Its work was being verified.")
+            return verdict.despite(f"{self._why_ended()} Its work was being verified.")
         how = "time limit" if self._cause else describe_signal(number) if number else f"exit code {code}"
         self._cause, self._verified = "verify", False
         return verdict.despite(f"The verification failed ({how}): {output.tail[-_VERIFY_TAIL:].strip()}")

@@ -19,7 +19,7 @@ from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
 from devsh_memory_mcp.shim.workspace import Prepared
 
-CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify", "oom"})
+CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify", "oom", "disk"})
 PATIENCE = 60.0  # seconds for a full disk to get some room again
 _PAUSE = 1.0
 _TRIES = 3

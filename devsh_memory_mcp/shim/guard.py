@@ -81,7 +81,7 @@ class _Guard:
             signal.signal(number, signal.SIG_IGN)  # only the shim's orders count, or its death
         self._gate: Gate | None = None
         self._is_buried = False  # the command's own process
-        _close_all_but({0, 1, 2, *errand.descriptors, line.orders, line.status, *line.kept})
+        kernel.close_all_but({0, 1, 2, *errand.descriptors, line.orders, line.status, *line.kept})
         self._children, wakeup = os.pipe()
         for descriptor in (self._children, wakeup):
             os.set_blocking(descriptor, False)
@@ -186,16 +186,6 @@ class _Guard:
         os._exit(0)
 
 
-def _close_all_but(kept: set[int]) -> None:
-    """Nothing of the shim's stays open here: an order pipe with a second writer would never end."""
-    low = 0
-    for descriptor in sorted(kept):
-        if low < descriptor:  # an empty range, 0 to 0, is taken for all there are
-            os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
-
-
 def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typing.NoReturn:
     """Turns the process just forked into the command: its own session, the default signals, nothing inherited.
 
@@ -212,6 +202,8 @@ def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typin
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             with contextlib.suppress(OSError, ValueError):  # two belong to the C library
                 signal.signal(number, signal.SIG_DFL)
+        if errand.bounds.file is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write that fails says why, a process that is killed leaves a core
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # Twice, since one of them may stand where another has to go.
         given = (*errand.descriptors, *(() if gate is None else gate.inside))

@@ -1,4 +1,5 @@
-"""What only a system call can say: who adopts the orphans below us, who dies with his parent, who may look into a process, its name.
+"""What only a system call can say: who adopts the orphans below us, who dies with his parent, who may look into a process, its name,
+what it has open.
 
 Linux has all of it; elsewhere they are left out, and a tree is found by its mark in the environment.
 """
@@ -26,6 +27,16 @@ def adopt_orphans(*, wanted: bool = True) -> None:
 def die_with_parent() -> None:
     """Has this process killed when its parent ends. It lasts over exec; a parent gone already is not noticed."""
     _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Leaves a process just forked nothing of its parent's: a pipe with a second writer would never end."""
+    low = 0
+    for descriptor in sorted(kept):
+        if low < descriptor:  # an empty range, 0 to 0, is taken for all there are
+            os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
 
 
 def call_oneself(name: str) -> None:

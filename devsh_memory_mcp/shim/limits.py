@@ -23,6 +23,7 @@ from devsh_memory_mcp.shim.shape import from_json, to_json
 from devsh_memory_mcp.shim.wall import Wall, decode_status
 
 RLIMIT = "rlimit"
+COUNTING = "counting"
 _GOES_WITHIN = 2.0  # seconds for the last of a group to be gone
 _FILES = Files()
 _SCOPE = "start it in a scope of your own: systemd-run --user --scope -p Delegate=yes devsh …"
@@ -59,6 +60,9 @@ class Cage:
     def try_to_make(self) -> Missing | None:
         """What of the limits cannot be kept, why, and what gets it; None where all is in force."""
         limits, wanted = self._limits, _wanted(self._limits)
+        self.bounds = Bounds(file=limits.disk)
+        if limits.disk is not None:
+            self.in_force = InForce(disk=limits.disk, by=COUNTING)
         if not wanted:
             return None
         places = cgroup.plan(self._name, wanted, self._files)
@@ -68,10 +72,11 @@ class Cage:
         failed = self._group.make({MEMORY: limits.memory or 0, CPU: limits.cpus or 0.0, PIDS: limits.processes})
         had = self._group.controllers
         each = limits.memory if MEMORY in wanted and MEMORY not in had and sys.platform == "linux" else None
-        self.bounds = Bounds(self._group.doors, each)
+        self.bounds = Bounds(self._group.doors, each, limits.disk)
         self.in_force = InForce(
             limits.memory if MEMORY in had else None, each, limits.cpus if CPU in had else None, limits.processes if PIDS in had else None,
-            " and ".join(part for part in (self._group.version, RLIMIT if each else "") if part),
+            " and ".join(part for part in (self._group.version, RLIMIT if each else "", COUNTING if limits.disk else "") if part),
+            limits.disk,
         )  # fmt: skip
         return _shortfall([kind for kind in wanted if kind not in had], limits, self._files, failed)
 

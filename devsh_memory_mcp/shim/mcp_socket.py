@@ -5,7 +5,6 @@ needs nothing of ours.
 """
 
 import collections
-import contextlib
 import os
 import resource
 import shutil
@@ -16,7 +15,7 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import bridge
-from devsh_memory_mcp.shim.bounds import limit_data
+from devsh_memory_mcp.shim.bounds import lowered
 from devsh_memory_mcp.shim.guard import OOM_SCORE
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
@@ -85,20 +84,18 @@ class McpSocket:
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ]
         try:
-            pid = os.posix_spawn(self._command[0], list(self._command), self._environment, file_actions=actions, setsid=True)
+            words = _bound(self._command)
+            pid = os.posix_spawn(words[0], words, self._environment, file_actions=actions, setsid=True)
         except OSError:  # the agent's CLI tells of a server that hangs up
             return
-        _bound(pid)
         self._servers.add(pid)
         self._loop.child(pid, lambda _status: self._servers.discard(pid))
 
 
-def _bound(pid: int) -> None:
-    """It is no part of what the agent's limits count; it starts no process that would inherit this."""
-    with contextlib.suppress(OSError):  # it has ended already
-        resource.prlimit(pid, resource.RLIMIT_DATA, limit_data(_DATA))
-        with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
-            file.write(OOM_SCORE)
+def _bound(command: typing.Sequence[str]) -> list[str]:
+    """The command under its bounds, before its first word: it is no part of what the agent's limits count."""
+    data, _ = lowered(resource.RLIMIT_DATA, _DATA)
+    return ["/bin/sh", "-c", f'ulimit -d {data // 1024}; echo {OOM_SCORE.decode()} >/proc/self/oom_score_adj; exec "$@"', "sh", *command]
 
 
 def _listen(directory: str) -> socket.socket:

@@ -190,8 +190,8 @@ class Traffic(typing.NamedTuple):
 class Outcome(typing.NamedTuple):
     """outcome.json: how the attempt ended, with all totals, so that nobody has to have read the reports.
 
-    `cause` is exit, timeout, stalled, cancelled, lost, setup, spawn, verify or oom. `succeeded` is the adapter's verdict, never the exit
-    code alone, and that of the verification where one was asked for: `verified` is None where it has not come to one.
+    `cause` is exit, timeout, stalled, cancelled, lost, setup, spawn, verify, oom or disk. `succeeded` is the adapter's verdict, never the
+    exit code alone, and that of the verification where one was asked for: `verified` is None where it has not come to one.
     `branch` is what was published in the user's repository (completed attempts only), `salvage_ref` where the work is in any case.
     `head` is what the agent began on, the base or the merge of its dependencies into it: commits and changes are counted from there.
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.

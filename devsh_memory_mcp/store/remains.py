@@ -121,7 +121,7 @@ def spawned_by(run: Run, found: PlanTaskFound | None) -> AgentSpawned:
         head_agent=run.environment.get("CMUX_HEAD_AGENT"),
     )
     if run.limits is not None:
-        spec = spec.model_copy(update={"memory": run.limits.memory, "cpus": run.limits.cpus})
+        spec = spec.model_copy(update={"memory": run.limits.memory, "cpus": run.limits.cpus, "disk": run.limits.disk})
     if run.sandbox is not None:
         walls = {
             "sandbox": "required" if run.limits is not None and run.limits.required else "auto",

@@ -93,7 +93,8 @@ async def test_messages_begin_turns_of_their_own_an_interrupt_ends_the_one_at_wo
         answer = await ended(orchestration, name)
         receipts = [event for event in events_of(orchestration) if event.name == "message_delivered"]
     assert (answer.status, answer.result, answer.error_message) == ("completed", "Turned around.", None)
-    assert [event.message_ids for event in receipts] == [(first.message_id,), (second.message_id,)]  # type: ignore[attr-defined]
+    told = [message for event in receipts for message in event.message_ids]  # type: ignore[attr-defined]
+    assert told == [first.message_id, second.message_id]  # in one event or in two, as the runner got to read them
     said = [each["prompt"][0]["text"] for each in agent.heard("session/prompt")]
     assert ["use tabs" in said[1], "stop that" in said[2], len(said)] == [True, True, 3]
 

@@ -34,6 +34,7 @@ def test_one_value_is_printed_alone(user: User) -> None:
     assert user.types("config", "get", "max_depth").out == "2\n"
     assert user.types("config", "get", "timeout").out == ""
     assert user.types("config", "get", "memory", DEVSH_MEMORY="1.5g").out == "1536M\n"
+    assert user.types("config", "get", "disk", DEVSH_DISK="20g").out == "20G\n"
     assert user.types("config", "get", "include", DEVSH_INCLUDE=".env,*.local").out == ".env\n*.local\n"
     assert json.loads(user.types("config", "get", "auto_pr", "--json").out)["value"] is False
     said = user.types("config", "get", "max_dept")

@@ -1,4 +1,4 @@
-"""Sizes of memory, as people type them."""
+"""Sizes of memory and disk, as people type them."""
 
 import pytest
 
@@ -24,10 +24,14 @@ def test_a_size_is_what_it_says_and_can_be_typed_again(text: str, size: int, pla
 
 @pytest.mark.parametrize("text", ["", "much", "4X", "-4G", "15M", "4", "0", "9999999999T", "4G4G", "1e9"])
 def test_what_is_no_size_or_no_sensible_one_is_refused_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no size of memory|less than 16M|more than any machine has"):
+    with pytest.raises(ValueError, match=r"is no size|less than 16M|more than any machine has"):
         parse_size(text)
 
 
-def test_a_request_takes_text_and_bytes() -> None:
-    asked = [SpawnRequest.model_validate({"prompt": "p", "memory": memory}).memory for memory in ("64M", 64 << 20)]
+@pytest.mark.parametrize("field", ["memory", "disk"])
+def test_a_request_takes_text_and_bytes(field: str) -> None:
+    asked = [getattr(SpawnRequest.model_validate({"prompt": "p", field: size}), field) for size in ("64M", 64 << 20)]
     assert asked == [64 << 20, 64 << 20]
+    for size in ("much", "1M", 5, True, 1.5):
+        with pytest.raises(ValueError, match=field):
+            SpawnRequest.model_validate({"prompt": "p", field: size})

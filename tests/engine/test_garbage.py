@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from devsh_memory_mcp.shim.rundir import OPEN_FILE
 from devsh_memory_mcp.store.journal import fold_file
 from devsh_memory_mcp.store.lock import alone
 from devsh_memory_mcp.wiring import collect_garbage
+from tests.doubles.processes import await_end, kill
 from tests.engine.house import House, ended, events_of, git, run_directory, shell
 
 NOW = timedelta(0)
@@ -217,13 +219,16 @@ def test_what_cannot_go_is_told_and_not_counted(tmp_path: Path) -> None:
 async def test_bases_of_ended_tasks_are_forgotten_and_others_are_not(house: House, repository: Path) -> None:
     async with house.opened() as orchestration:
         task, directory = await run(orchestration, "true")
-        for name in (directory.parent.name, "tr_somebodyelse"):
-            git(repository, "update-ref", f"refs/devsh/base/{name}", "HEAD")
-        left = repository / ".git/refs/devsh/base" / f"{directory.parent.name}.lock"  # of a git that was killed
-        left.touch()
-        collected = await collect_garbage(house.root, None)
         journal = (orchestration.directory or Path()) / "EVENTS.jsonl"
-        there = fold_file(journal).tasks[task]
+    runner = house.runner_pid()
+    kill(runner, signal.SIGTERM)  # it forgets a base as well
+    assert await_end(runner, 5.0)
+    for name in (directory.parent.name, "tr_somebodyelse"):
+        git(repository, "update-ref", f"refs/devsh/base/{name}", "HEAD")
+    left = repository / ".git/refs/devsh/base" / f"{directory.parent.name}.lock"  # of a git that was killed
+    left.touch()
+    collected = await collect_garbage(house.root, None)
+    there = fold_file(journal).tasks[task]
     assert (collected.failures, left.exists()) == ([], False)
     assert git(repository, "for-each-ref", "--format=%(refname)", "refs/devsh/base") == "refs/devsh/base/tr_somebodyelse"
     without_git = there.spec.model_copy(update={"environment": {"PATH": str(house.root)}})

@@ -1,4 +1,4 @@
-"""Limits of memory and processors, from what was asked for to what its caller is told came of it."""
+"""Limits of memory, processors and disk, from what was asked for to what its caller is told came of it."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devsh_memory_mcp.domain.records import TaskSpec
+from devsh_memory_mcp.domain.records import LimitsInForce, TaskSpec
 from devsh_memory_mcp.domain.requests import BatchRequest
 from devsh_memory_mcp.engine.bounds import limit_warnings, limits_of, look
 from devsh_memory_mcp.errors import NoLimits
@@ -51,12 +51,31 @@ async def test_an_end_for_want_of_memory_is_told_as_such_and_tried_again_like_ot
         assert (agent["limits"]["memory"], agent["limits"]["by"]) == (200 * M, record.limits.by)
 
 
+@pytest.mark.promise("cli.spawn.disk")
+async def test_an_end_for_what_it_holds_of_the_disk_is_told_as_such_and_what_was_in_force(house: House) -> None:
+    write = "for name in $(seq 40); do head -c 500000 /dev/zero >$name; done; sleep 1000"
+    async with house.opened() as orchestration:
+        spawned = await orchestration.spawn(shell(write, disk="16M"))
+        assert spawned.warnings == ()
+        await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+        assert (record.status, record.reason) == ("failed", "disk")
+        assert "more than when it began, of which it has 16 MB; give it more with --disk." in (record.error_message or "")
+        assert record.limits == LimitsInForce(by="counting", disk=16 * M)
+        explained = await orchestration.explain(spawned.orchestration_task_id)
+        assert explained.because[0].startswith("It held more of the disk than it may: It was ended: its checkout held ")
+        await orchestration.pull()
+        assert orchestration.directory is not None
+        (agent,) = json.loads((orchestration.directory / "AGENTS.json").read_text())["agents"]
+        assert agent["limits"]["disk"] == 16 * M
+
+
 @needs_groups
 @pytest.mark.promise("cli.spawn.cpus")
 async def test_a_batch_says_limits_for_all_or_for_one_and_they_are_told_while_it_runs(house: House) -> None:
     gate = house.gate()
     tasks = [{"id": "a", "prompt": gate.pass_through}, {"id": "b", "prompt": "true", "cpus": 0.5, "memory": "1G"}]
-    defaults = {"agentName": "shell/bash", "repo": "none", "memory": "512M", "sandbox": "none"}
+    defaults = {"agentName": "shell/bash", "repo": "none", "memory": "512M", "disk": "1G", "sandbox": "none"}
     async with house.opened() as orchestration:
         answer = await orchestration.spawn_batch(BatchRequest.model_validate({"tasks": tasks, "defaults": defaults}))
         first, second = (task.orchestration_task_id for task in answer.tasks)
@@ -70,7 +89,7 @@ async def test_a_batch_says_limits_for_all_or_for_one_and_they_are_told_while_it
         assert (record.limits.memory, record.limits.cpus) == (1024 * M, 0.5)
         run = await run_directory(orchestration, second)
         assert json.loads((run / "run.json").read_text())["limits"] == {
-            "memory": 1024 * M, "cpus": 0.5, "processes": 4096, "required": False
+            "memory": 1024 * M, "cpus": 0.5, "processes": 4096, "required": False, "disk": 1024 * M
         }  # fmt: skip
 
 
@@ -92,6 +111,8 @@ def test_only_a_sandbox_that_is_required_makes_its_limits_so() -> None:
     assert limits_of(spec(memory=None)) is None
     assert limits_of(spec()) == Limits(64 * M)
     assert limits_of(spec(sandbox="required", cpus=2.0)) == Limits(64 * M, 2.0, required=True)
+    assert limits_of(spec(memory=None, disk=64 * M)) == Limits(disk=64 * M)
+    assert limit_warnings(spec(memory=None, disk=64 * M, sandbox="required")) == ()
 
 
 @pytest.mark.promise("doctor.limits")

@@ -32,7 +32,7 @@ _CAUSES = {
     "lost": _Cause(_LOST, True, (Fault("shim"), Fault("shim", is_refusal=True)), "and no shim of its died"),
     "exit": _Cause(("agent", "guard"), False, (), "and nothing touched its agent"),
     "verify": _Cause(("agent", "guard"), False, (), "and nothing touched that"),
-    **dict.fromkeys(("spawn", "setup", "disk"), _NOT_STARTED),
+    **dict.fromkeys(("spawn", "setup"), _NOT_STARTED),
 }
 _ELSEWHERE = {"timeout", "dependency", "cancelled"}  # judged by what was asked for
 

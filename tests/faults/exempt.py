@@ -41,7 +41,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "a process of the agent's, between its CLI and a socket": (
         "shim.bridge.main socket.connect", "shim.bridge._send socket.sendall", "shim.bridge._write os.write",
     ),
-    "limits of memory and processors, which no scenario asks for; tests/shim/test_limits.py kills their shims": (
+    "limits, which no scenario asks for; tests/shim/test_limits.py and test_allowance.py kill their shims": (
+        "shim.allowance._Child.__init__ os.fork", "shim.allowance._Child.end os.kill", "shim.allowance._become os.write",
         "shim.bounds.submit open", "shim.cgroup.Files.can_enter open", "shim.cgroup.Files.can_enter os.posix_spawn",
         "shim.cgroup.Files.make os.mkdir", "shim.cgroup.Files.remove os.rmdir", "shim.cgroup.Files.write os.open",
         "shim.cgroup.Files.write os.write", "shim.cgroup.Group._kill signal.pidfd_send_signal", "shim.limits._remove os.write",
@@ -49,6 +50,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
     "for an attempt that nobody can start": ("backends.local._forestall os.open",),
     "the runner's log, for people: what it cannot take is left out": ("engine.runner.Runner._log os.write",),
     "a developer's command": ("store.schemas.write open", "store.schemas.write os.mkdir"),
+    "opens directories of an agent's to read them": ("shim.footprint._Tree.__init__ os.open", "shim.footprint._Tree._go os.open"),
     "reads what agents printed": ("engine.evidence._text os.open",),
     "for a run.json that somebody spoilt": ("engine.attempts.Attempts._known_run os.rename",),
     "for what a killed face has half made, after an hour": ("store.root.MemoryRoot.tidy os.rmdir",),

@@ -41,11 +41,21 @@ def test_v2_makes_a_group_beside_our_own_which_has_processes_and_gives_it_the_li
     made = cage(machine)
     assert made.make() == ()
     assert made.in_force == InForce(2 * G, None, 0.5, 4096, "cgroup v2")
-    assert made.bounds == ((f"{own.parent}/devsh-tr_1.1/cgroup.procs",), None)
+    assert made.bounds == ((f"{own.parent}/devsh-tr_1.1/cgroup.procs",), None, None)
     assert content(own.parent, "memory.max", "memory.swap.max", "cpu.max", "pids.max") == [str(2 * G), "0", "50000 100000", "4096"]
     assert (own / "cgroup.subtree_control").read_text(encoding="utf-8") == ""
     assert made.remove()
     assert not (own.parent / "devsh-tr_1.1").exists()
+
+
+def test_a_limit_of_disk_takes_no_group_and_stands_beside_those_that_do(machine: Cgroups) -> None:
+    alone = cage(machine, memory=None, cpus=None, disk=G, required=True)
+    assert (alone.make(), alone.in_force, alone.bounds) == ((), InForce(by="counting", disk=G), ((), None, G))
+    machine.mount("/a", 2, *ALL)
+    beside = cage(machine, disk=G)
+    assert (beside.make(), beside.in_force) == ((), InForce(2 * G, None, 0.5, 4096, "cgroup v2 and counting", G))
+    assert beside.bounds.file == G
+    assert beside.remove()
 
 
 def test_v2_below_our_own_where_that_hands_the_controllers_down(machine: Cgroups) -> None:

@@ -34,9 +34,9 @@ def test_a_command_over_its_time_fails_with_all_of_its_group(door: Door) -> None
 
 def test_who_of_a_group_does_not_hear_is_ended_with_the_rest(door: Door, tmp_path: pathlib.Path) -> None:
     deaf, door.is_unwanted = tmp_path / "deaf", lambda: deaf.exists() and bool(deaf.read_text())
-    deaf_one = f"sh -c 'trap \"\" TERM; echo $$ >{deaf}; while :; do sleep 1000; done'"
+    deaf_one = f"sh -c 'trap \"\" TERM; echo $$ >{deaf}; echo; while :; do sleep 1000; done'"
     with pytest.raises(Interrupted):
-        door.run(["sh", "-c", f"{deaf_one} & echo; wait"], ENVIRONMENT)
+        door.run(["sh", "-c", f"{deaf_one} & wait"], ENVIRONMENT)
     assert await_end(int(deaf.read_text()), 5.0)
 
 

@@ -100,7 +100,7 @@ def _become(control: int, facts: int, listeners: typing.Sequence[socket.socket])
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _close_all_but({1, 2, control, facts, *(listener.fileno() for listener in listeners)})
+        kernel.close_all_but({1, 2, control, facts, *(listener.fileno() for listener in listeners)})
         os.open(os.devnull, os.O_RDONLY)  # which is 0, the lowest that is free
         os.set_blocking(facts, False)
         importlib.import_module(PROCESS).serve(control, facts, listeners)
@@ -110,12 +110,3 @@ def _become(control: int, facts: int, listeners: typing.Sequence[socket.socket])
         sys.stderr.flush()
     finally:
         os._exit(1)
-
-
-def _close_all_but(kept: set[int]) -> None:
-    low = 0
-    for descriptor in sorted(kept):
-        if low < descriptor:
-            os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
