@@ -35,7 +35,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.belongings._take_out os.open", "shim.belongings._find_file os.open", "shim.ownership._give_below os.open",
         "shim.mcp_socket.McpSocket.__init__ os.mkdir", "shim.mcp_socket.McpSocket.__init__ open",
         "shim.mcp_socket.McpSocket.__init__ shutil.copyfileobj", "shim.mcp_socket.McpSocket.end os.kill",
-        "shim.mcp_socket.McpSocket._start os.posix_spawn", "shim.mcp_socket._bound open",
+        "shim.mcp_socket.McpSocket._start os.posix_spawn",
         "shim.mcp_socket._listen os.open", "shim.mcp_socket._listen socket.bind", "shim.mcp_socket._listen os.chmod",
     ),
     "a process of the agent's, between its CLI and a socket": (
