@@ -17,8 +17,6 @@ from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
 
 REAL = "sk-the-real-one"
-NOBODY = 65534
-USERS = [None, NOBODY] if os.geteuid() == 0 else [None]
 # What a shim does, in a process without threads: a sandbox, a socket inside of it, a broker on that; then the agent may begin.
 KEEPER = """
 import json, os, subprocess, sys
@@ -43,21 +41,21 @@ Run = Callable[..., tuple[str, list[dict[str, object]], dict[str, object], str]]
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
 
 
-@pytest.fixture(params=USERS)
-def run(request: pytest.FixtureRequest, claude: Path, claude_environment: dict[str, str]) -> Run:
+@pytest.fixture
+def run(claude: Path, claude_environment: dict[str, str], tmp_path: Path) -> Run:
     """A turn of claude's in a sandbox: what it printed, what the broker told and counted, the placeholder."""
-    user = request.param
-    as_user = [] if user is None else ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"]
+    home = tmp_path / "inside"  # not /tmp, where claude itself may lie
+    home.mkdir()
 
     def one(secrets: dict[str, str], caller: dict[str, str], *words: str) -> tuple[str, list[dict[str, object]], dict[str, object], str]:
-        sandbox = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/tmp/home"]
-        sandbox += ["--unshare-user", "--unshare-pid", "--unshare-net", "--die-with-parent", "--chdir", "/tmp/home", "--"]
+        sandbox = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", str(home)]
+        sandbox += ["--unshare-user", "--unshare-pid", "--unshare-net", "--die-with-parent", "--chdir", str(home), "--"]
         command = [*sandbox, "bash", "-c", GATE, "bash", str(claude), "-p", *words, "--output-format", "json"]
         removed = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
         inside = {name: value for name, value in claude_environment.items() if name not in removed}
-        inside |= {"HOME": "/tmp/home", "CLAUDE_CODE_TMPDIR": "/tmp"}
+        inside |= {"HOME": str(home), "CLAUDE_CODE_TMPDIR": str(home)}
         ran = subprocess.run(
-            [*as_user, sys.executable, "-c", KEEPER], input=json.dumps([secrets, caller, inside, command]), capture_output=True, text=True,
+            [sys.executable, "-c", KEEPER], input=json.dumps([secrets, caller, inside, command]), capture_output=True, text=True,
             timeout=180, check=False, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr

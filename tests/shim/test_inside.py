@@ -25,6 +25,10 @@ from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import listen_inside
 from devsh_memory_mcp.shim.loop import Loop
+if sys.argv[3:]:
+    os.setgroups([])
+    os.setresgid(*[int(sys.argv[3])] * 3)
+    os.setresuid(*[int(sys.argv[3])] * 3)  # only now: that user may read neither our interpreter nor our checkout
 with listen_inside(int(sys.argv[1]), int(sys.argv[2])) as listener:
     connection, _ = (print("listens", flush=True), listener.accept())[1]
     assert connection.recv(6) == b"asked\\n"
@@ -69,7 +73,7 @@ def test_who_is_inside_reaches_a_socket_of_outside(sandbox, options, user):
     if user is not None and not options:
         options = ("--unshare-user-try",)
     guest = sandbox(*options, user=user)
-    command = [*as_user(user), sys.executable, "-c", MAKES, str(child_of(guest.pid)), str(PORT)]
+    command = [sys.executable, "-c", MAKES, str(child_of(guest.pid)), str(PORT), *([] if user is None else [str(user)])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}) as host:
         assert host.stdout is not None
         assert host.stdout.readline() == "listens\n"
