@@ -13,15 +13,17 @@ COMMANDS = (
 )  # fmt: skip
 _WORDS = tuple(tuple(command.split()) for command in COMMANDS)
 _OPERATOR = re.compile(r"[();<>|&]+")
-_EXPANDED = ("`", "$(", "${", "\n", "\r")  # what is run or read where nobody looks for a command
+_EXPANDED = ("`", "$(", "${", "$'", '$"', "\n", "\r")  # what is run or read where nobody looks for a command
 
 
 def is_permitted(line: str) -> bool:
     """Whether it is nothing but such commands, one after the other."""
     if any(sign in line for sign in _EXPANDED):
         return False
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.commenters = ""  # of what it takes for a comment, as in a#b, a shell runs the rest
     try:
-        words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+        words = list(lexer)
     except ValueError:
         return False
     parts: list[list[str]] = [[]]

@@ -197,6 +197,8 @@ def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typin
             os._exit(127)
         os.setsid()
         _raise_oom_score()
+        if gate is not None:
+            kernel.forget_keys()
         submit(errand.bounds)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

@@ -5,6 +5,7 @@ Linux has all of it; elsewhere they are left out, and a tree is found by its mar
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_JOIN_SESSION_KEYRING = 1
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "armv7l": 311, "ppc64le": 271, "s390x": 280}  # the C library has no name for it
+_NO_KEYRINGS = (errno.ENOSYS, errno.EPERM, errno.EACCES)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -27,6 +31,18 @@ def adopt_orphans(*, wanted: bool = True) -> None:
 def die_with_parent() -> None:
     """Has this process killed when its parent ends. It lasts over exec; a parent gone already is not noticed."""
     _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def forget_keys() -> None:
+    """Leaves this process a session keyring of its own, without the keys of whoever started the first of its ancestors.
+
+    Where the kernel has no keyrings, or a filter of system calls forbids them, there is nothing to be read either.
+    """
+    number = _KEYCTL.get(os.uname().machine)
+    if _libc is None or number is None:
+        return
+    if _libc.syscall(ctypes.c_long(number), ctypes.c_long(_JOIN_SESSION_KEYRING), None) < 0 and ctypes.get_errno() not in _NO_KEYRINGS:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def close_all_but(kept: set[int]) -> None:

@@ -58,7 +58,20 @@ def options(bubblewrap: Bubblewrap, layout: Layout) -> tuple[str, ...]:
     """What goes through a descriptor, since lists of processes show command lines to everybody and there may be a login in it."""
     return (
         *_namespaces(bubblewrap, network=layout.network),
-        *("--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"),
+        *(
+            "--die-with-parent",
+            "--new-session",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--perms",
+            "1777",
+            "--tmpfs",
+            "/dev/shm",
+            "--tmpfs",
+            "/run",
+        ),
         *(word for target, path in layout.links for word in ("--symlink", target, path)),
         *("--perms", "0755", "--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run"),
         *_mounts(layout.binds),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from devsh_memory_mcp.agents.adapter import Ending
 from devsh_memory_mcp.agents.claude_failure import classify
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
+from tests.doubles.walls import needs_sandbox
 
 REAL = "sk-the-real-one"
 # What a shim does, in a process without threads: a sandbox, a socket inside of it, a broker on that; then the agent may begin.
@@ -23,6 +23,7 @@ import json, os, subprocess, sys
 from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.loop import Loop
+from tests.doubles.walls import needs_sandbox
 secrets, caller, inside, command = json.load(sys.stdin)
 passage = Passage(find_endpoint("claude/haiku"), secrets, caller, is_alone=True)
 loop, facts, ended, held = Loop(), [], [], os.pipe()
@@ -38,7 +39,7 @@ print(json.dumps([guest.stdout.read().decode(), facts, passage.end(), [*passage.
 GATE = 'echo up; read -r go; exec "$@" </dev/null'
 
 Run = Callable[..., tuple[str, list[dict[str, object]], dict[str, object], str]]
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
+pytestmark = needs_sandbox
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from devsh_memory_mcp.ports import Orchestration
 from tests.claude.test_worker import Team, heard, task, team, write
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Tool, Turn
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.engine.house import ended, git, shell
 
 __all__ = ["team"]
@@ -62,7 +62,7 @@ async def test_it_remembers_what_was_said_and_its_branch_moves_on(team: Team, st
     assert str(second.workspace) in json.dumps(model_api.turns()[4].body)
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 @pytest.mark.parametrize("modes", [("required", "required"), ("required", "none"), ("none", "required")])
 async def test_a_session_goes_into_a_sandbox_and_comes_out_of_it(
     team: Team, story: None, model_api: ModelApi, claude_home: Path, modes: tuple[str, str]

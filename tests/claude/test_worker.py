@@ -13,7 +13,7 @@ from devsh_memory_mcp.ports import Orchestration
 from tests.doubles.aftermath import BOUND
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.engine.house import House, ended, events_of, git, until_event
 
 
@@ -92,7 +92,7 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
     assert model_api.turns()[0].body["model"] == "claude-haiku-4-5"
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 @pytest.mark.parametrize("network", ["on", "allow:example.com"])
 async def test_in_a_sandbox_it_speaks_to_its_head(team: Team, model_api: ModelApi, network: str) -> None:
     report = Tool("mcp__devsh-memory__send_message", {"to": "head", "message": "half way", "type": "status"})
@@ -109,7 +109,7 @@ async def test_in_a_sandbox_it_speaks_to_its_head(team: Team, model_api: ModelAp
     assert "mcp__devsh-memory__spawn_agent" not in tools
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 async def test_in_a_sandbox_it_may_do_anything_and_reaches_nothing_of_the_users(
     team: Team, model_api: ModelApi, repository: Path, claude_home: Path
 ) -> None:

@@ -13,10 +13,10 @@ from tests.codex.login import ACCOUNT, UNCOMPRESSED, write_login
 from tests.codex.test_worker import patch, run, task
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Turn
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.engine.house import House, ended, git, shell, until_event
 
-pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+pytestmark = needs_sandbox
 # The brackets keep the search from finding itself.
 LOOK = "echo BEGIN; grep -rlaE 'the-real-on[e]|account-on[e]' ~ /tmp . /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; echo END"
 

@@ -14,10 +14,8 @@ from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
-from tests.doubles.walls import has_sandbox, with_one, without_one
+from tests.doubles.walls import needs_sandbox, with_one, without_one
 from tests.engine.house import House, ended, run_directory, shell
-
-needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
 
 def decided(

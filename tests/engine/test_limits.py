@@ -13,7 +13,7 @@ from devsh_memory_mcp.errors import NoLimits
 from devsh_memory_mcp.shim.bounds import Limits
 from devsh_memory_mcp.shim.limits import Cage
 from tests.doubles.cgroups import Cgroups
-from tests.engine.house import House, ended, run_directory, shell
+from tests.engine.house import House, ended, run_directory, shell, until_event
 
 M = 1 << 20
 FAT = "exec python3 -c 'x = b\"x\" * (500 << 20)'"
@@ -80,6 +80,7 @@ async def test_a_batch_says_limits_for_all_or_for_one_and_they_are_told_while_it
         answer = await orchestration.spawn_batch(BatchRequest.model_validate({"tasks": tasks, "defaults": defaults}))
         first, second = (task.orchestration_task_id for task in answer.tasks)
         await ended(orchestration, second)
+        await until_event(orchestration, "agent_started", 2)
         record = await orchestration.status(first)
         assert (record.status, record.limits and record.limits.memory) == ("running", 512 * M)
         gate.open()

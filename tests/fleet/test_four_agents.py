@@ -16,19 +16,22 @@ from tests.codex import binary as codex
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_dialect import GEMINI, RESPONSES
 from tests.doubles.model_script import Tool, Turn
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.engine.house import House, ended, git, house, repository, until_event
 from tests.gemini import binary as gemini
 from tests.opencode import binary as opencode
 
 __all__ = ["house", "repository"]
-pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+pytestmark = needs_sandbox
 
 STATISTICS = "CONNECT play.googleapis.com:443"  # gemini's, which its user's settings could forbid, and are not there in a sandbox
 PATIENCE = 240  # seconds: four at a time, each of which starts for the first time, on a machine that has other work
 KEYS = {"ANTHROPIC_API_KEY": "sk-real-a", "CODEX_API_KEY": "sk-real-o", "GEMINI_API_KEY": "sk-real-g"}
 # Whether the agent can see what it is not to have; the file is its work, with its commit.
-LOOK = "env | grep -c sk-real; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c sk-real; ls {home}/.config {memory}"
+LOOK = (
+    "env | grep -o 'sk-rea[l]-.*'; cat /proc/*/environ 2>/dev/null | grep -ao 'sk-rea[l]-.'; "
+    "for file in {home}/.config/hush {memory}/orchestrations/*/EVENTS.jsonl; do test -r $file && echo is-o''pen; done; echo has-loo''ked"
+)
 COMMIT = "echo made by $CMUX_AGENT_NAME > {name}.txt && git add {name}.txt && git commit -qm 'made {name}'"
 
 
@@ -108,6 +111,7 @@ async def test_a_fan_out_ends_with_four_branches_facts_costs_and_messages(
     team: Team, models: dict[str, ModelApi], repository: Path, own_surroundings: Path
 ) -> None:
     (own_surroundings / ".config").mkdir(exist_ok=True)
+    (own_surroundings / ".config" / "hush").touch()
     look = LOOK.format(home=own_surroundings, memory=team.house.root)
     for kind in KINDS:
         turns = Turn("", [kind.run(look)]), Turn("", [kind.report()]), Turn("", [kind.run(COMMIT.format(name=kind.name))])
@@ -130,7 +134,8 @@ async def test_a_fan_out_ends_with_four_branches_facts_costs_and_messages(
     for kind, record in zip(KINDS, records, strict=True):
         check(kind, record, repository)
     seen = json.dumps([turn.body for api in set(models.values()) for turn in api.turns()])
-    assert not any(key in seen for key in KEYS.values())
+    assert seen.count("has-looked") >= len(KINDS)
+    assert not any(word in seen for word in (*KEYS.values(), "is-open"))
 
 
 def check(kind: Kind, record: TaskRecord, repository: Path) -> None:

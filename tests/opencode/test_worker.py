@@ -107,7 +107,7 @@ async def test_what_was_denied_is_told_and_the_rest_is_done_and_too_many_request
         nothing, some = await orchestration.spawn(task("TASK-A")), await orchestration.spawn(task("TASK-B"))
         await ended(orchestration, nothing.orchestration_task_id, some.orchestration_task_id)
         records = [await orchestration.status(each.orchestration_task_id) for each in (nothing, some)]
-    assert [(record.status, record.failure) for record in records] == [("failed", "permission"), ("completed", None)]
+    assert [(record.status, record.failure) for record in records] == [("failed", "permission"), ("completed", None)], records
     assert all("runs `npm install left-pad`" in str(record.needs_input) for record in records)
 
 

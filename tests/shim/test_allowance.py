@@ -13,7 +13,7 @@ from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.place import Place
 from devsh_memory_mcp.shim.process import Door, Interrupted
 from devsh_memory_mcp.shim.rundir import Letter, Outcome
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import Repository, Stage
 from tests.shim.warden import Warden
 
@@ -21,7 +21,6 @@ M = 1 << 20
 TWO = Limits(disk=2 * M)
 FULL = "head -c {size} /dev/zero >{name} 2>/dev/null;"
 MANY = "for name in $(seq 400); do head -c 8192 /dev/zero >{where}/$name; done;"
-needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
 
 def held(outcome: Outcome) -> float:

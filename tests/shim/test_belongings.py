@@ -11,7 +11,7 @@ from devsh_memory_mcp.errors import DevshError, InvalidId, NotFound, Unavailable
 from devsh_memory_mcp.shim import belongings, rundir, vitals
 from devsh_memory_mcp.shim.confinement import Confinement
 from devsh_memory_mcp.shim.rundir import AgentSession, Outcome, Report, Run
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import Stage
 from tests.shim.warden import Warden
 
@@ -189,7 +189,7 @@ def kept(warden: Warden) -> list[str]:
     return sorted(path.name for path in (warden.home / ".claude/projects").glob("*/*"))
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 @pytest.mark.parametrize("session_id", [ID, "--dangerously-skip-permissions", "*"])
 def test_what_an_agent_calls_its_session_is_heeded_where_it_can_be_one(warden: Warden, session_id: str) -> None:
     outcome = spoken(warden, session_id)
@@ -200,14 +200,14 @@ def test_what_an_agent_calls_its_session_is_heeded_where_it_can_be_one(warden: W
     assert "--dangerously" not in json.dumps(told)
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 def test_a_session_that_stays_inside_is_a_warning(warden: Warden) -> None:
     outcome = spoken(warden, ID, more="mv ~/.claude ~/aside; ln -s aside ~/.claude")
     assert (outcome.session_id, kept(warden)) == (ID, [])
     assert [warning[:21] for warning in outcome.warnings] == ["Its session stayed in"]
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 def test_a_recovery_brings_it_out_as_well(warden: Warden) -> None:
     spoken(warden, ID)
     run = warden.stage.launched[-1]
@@ -219,7 +219,7 @@ def test_a_recovery_brings_it_out_as_well(warden: Warden) -> None:
     assert kept(warden) == [f"{ID}.jsonl"]
 
 
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+@needs_sandbox
 def test_an_attempt_whose_session_is_gone_ends_with_what_to_do(warden: Warden) -> None:
     outcome = warden.launch("", agent_name="claude/haiku-4.5", session=AgentSession(ID, OTHER)).end()
     assert outcome.cause == "spawn"

@@ -17,6 +17,7 @@ from devsh_memory_mcp.shim.shape import from_json, to_json
 
 REAL = "the-real-one"
 HOME = {"HOME": "/home/user"}
+NEARBY = "127.0.0.1,localhost,::1"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,8 @@ def test_codexs_own_login_is_for_another_api_than_its_keys():
     (route,) = launch.plan.routes
     assert (route.base_url, route.paths) == ("https://chatgpt.com/backend-api/codex", ("/responses", "/models"))
     assert route.source == Source("bearer", login_file="/elsewhere/auth.json", login="codex")
-    assert launch.environment == {"CHATGPT_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "CHATGPT_LOGIN": route.placeholder}
+    own = {"CHATGPT_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "CHATGPT_LOGIN": route.placeholder}
+    assert launch.environment == own | {"no_proxy": NEARBY, "NO_PROXY": NEARBY}
     header, claims, word = route.placeholder.split(".")
     assert [json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in (header, claims)] == [{"alg": "none"}, {"exp": 4102444800}]
     assert word.startswith("devsh-")
@@ -84,6 +86,17 @@ def test_an_address_that_is_none_has_no_route(address):
 
 def test_every_run_has_a_placeholder_of_its_own():
     assert prepare(CLAUDE, {"ANTHROPIC_API_KEY": REAL}, {}, PORT).placeholder != prepare(CLAUDE, {}, HOME, PORT).placeholder
+
+
+@pytest.mark.parametrize(
+    ("known", "named"),
+    [({}, NEARBY), ({"NO_PROXY": "a.example"}, f"a.example,{NEARBY}"), ({"no_proxy": "b"}, f"b,{NEARBY}"), ({"NO_PROXY": "*"}, None)],
+)
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_no_proxy_of_the_callers_is_on_the_way_to_the_broker(known, named, is_alone):
+    caller = {"HTTPS_PROXY": "http://proxy.example:3128", **known}
+    launch = prepare(find_endpoint("claude/haiku"), {"ANTHROPIC_API_KEY": "real"}, caller, PORT, is_alone=is_alone)
+    assert (launch.environment.get("NO_PROXY"), launch.environment.get("no_proxy")) == (named, named)
 
 
 def test_hosts_are_allowed_in_a_network_of_its_own_alone():

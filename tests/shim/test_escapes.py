@@ -1,5 +1,6 @@
 """Ways out that were tried. Each is tried without the wall too, where it works: so it is the wall that holds it."""
 
+import ctypes
 import os
 import pathlib
 import signal
@@ -12,11 +13,11 @@ import pytest
 from devsh_memory_mcp.shim.bounds import Limits
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.limits import Cage
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Tether
 from tests.shim.warden import ORDINARY, Warden
 
-pytestmark = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
+pytestmark = needs_sandbox
 M = 1 << 20
 BOMB = """python3 - <<'END'
 import os, signal
@@ -31,6 +32,9 @@ except BlockingIOError:
 print("reached" if count == 1000 else "held")
 END
 """
+
+
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}.get(os.uname().machine, (0, 0))
 
 
 def inside(warden: Warden, script: str, **fields: object) -> list[str]:
@@ -138,6 +142,18 @@ def test_without_network_the_hosts_loopback_and_abstract_sockets_are_not_reached
             python3 -c "import socket; f, a = $address; socket.socket(f).connect(a); print('reached')" 2>/dev/null; done; true"""
         assert inside(warden, script, confinement=Confinement(network="off")) == []
         assert outside(warden, script) == ["reached", "reached"]
+
+
+def test_a_key_of_the_session_is_not_read(warden: Warden) -> None:
+    name = f"devsh-escape-{os.getpid()}"
+    libc = ctypes.CDLL(None)
+    libc.syscall(KEYCTL, 1, None)  # a session of this process's own, which it hands on
+    if libc.syscall(ADD_KEY, b"user", name.encode(), b"hush", 4, -3) < 0:
+        pytest.skip("no keyring is to be had here")
+    script = f"""python3 -c 'import ctypes
+if ctypes.CDLL(None).syscall({KEYCTL}, 10, -3, b"user", b"{name}", 0) >= 0: print("reached")'"""
+    assert inside(warden, script) == []
+    assert outside(warden, script) == ["reached"]
 
 
 def test_no_process_of_the_machine_is_seen_or_signalled(warden: Warden) -> None:

@@ -1,7 +1,6 @@
 """Sockets that listen inside a sandbox's network and belong to a process outside of it, with real sandboxes."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
 from devsh_memory_mcp.shim.loop import Loop
+from tests.doubles.walls import needs_sandbox
 
 PORT = 8123
 NOBODY = 65534
@@ -25,6 +25,7 @@ from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.shim.broker.passage import Passage
 from devsh_memory_mcp.shim.inside import listen_inside
 from devsh_memory_mcp.shim.loop import Loop
+from tests.doubles.walls import needs_sandbox
 if sys.argv[3:]:
     os.setgroups([])
     os.setresgid(*[int(sys.argv[3])] * 3)
@@ -35,7 +36,7 @@ with listen_inside(int(sys.argv[1]), int(sys.argv[2])) as listener:
     connection.sendall(b"answered\\n")
 """
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
+pytestmark = needs_sandbox
 
 
 def as_user(user: int | None) -> list[str]:

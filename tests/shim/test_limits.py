@@ -11,7 +11,7 @@ from devsh_memory_mcp.shim.cgroup import PREFIX, Files, find_mounts
 from devsh_memory_mcp.shim.confinement import Confinement
 from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.rundir import Outcome
-from tests.doubles.walls import has_sandbox
+from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Repository, Stage
 from tests.shim.warden import Warden
 
@@ -50,7 +50,6 @@ def _missing() -> str | None:
 
 _WHY = _missing()
 needs_groups = pytest.mark.skipif(_WHY is not None, reason=str(_WHY))
-needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="no sandbox works on this machine")
 
 
 def groups() -> set[str]:

@@ -34,6 +34,10 @@ def test_it_is_an_unprivileged_user_without_any_capability(warden: Warden) -> No
     assert bound
 
 
+def test_what_processes_share_memory_by_is_there(warden: Warden) -> None:
+    assert warden.run("python3 -c 'import multiprocessing; multiprocessing.Semaphore(); print(1)'").result == "1\n"
+
+
 @pytest.mark.parametrize(
     "place", [".ssh/id_ed25519", ".aws/credentials", ".config/gh/hosts.yml", ".gitconfig", ".cargo/credentials.toml", "notes"]
 )

@@ -59,7 +59,9 @@ def prepare(
     route = Route(address, placeholder, source, endpoint.at, () if own else endpoint.paths)
     inside = {endpoint.address_variable: f"{base}{endpoint.at}"} if endpoint.address_variable else {}
     shown = {variable: placeholder} if variable else {}
-    return Launch(plan._replace(routes=(route,)), {**proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder)
+    return Launch(
+        plan._replace(routes=(route,)), {**_direct(environment), **proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder
+    )
 
 
 def _placeholder(endpoint: Endpoint) -> str:
@@ -91,6 +93,12 @@ def _login_path(endpoint: Endpoint, environment: typing.Mapping[str, str]) -> st
     home = environment.get("HOME")
     directory = environment.get(variable) or (f"{home}/{below}" if home else None)
     return f"{directory}/{name}" if directory else None
+
+
+def _direct(environment: typing.Mapping[str, str]) -> dict[str, str]:
+    """The way to the broker is no proxy's, which would be shown what is said, and where the agent is alone is not there."""
+    known = environment.get("no_proxy") or environment.get("NO_PROXY")
+    return {} if known == "*" else dict.fromkeys(("no_proxy", "NO_PROXY"), f"{known},{_NEARBY}" if known else _NEARBY)
 
 
 def _proxies(base: str) -> dict[str, str]:
