@@ -39,6 +39,8 @@ class Missing(typing.NamedTuple):
 def probe(search: str, platform: str = sys.platform) -> Walls | Missing:
     """Runs what is found in these directories (as PATH has them) once; some 7 ms."""
     if platform == "darwin":
+        if os.geteuid() == 0:  # who cannot be made somebody else by it
+            return Missing("macOS has no sandbox for root", "run devsh as an ordinary user")
         return try_seatbelt(Seatbelt())
     if platform != "linux":
         return Missing("sandboxes are bubblewrap on Linux and Seatbelt on macOS", "run the work on Linux, in a virtual machine for example")
@@ -58,9 +60,7 @@ def probe(search: str, platform: str = sys.platform) -> Walls | Missing:
 
 
 def try_seatbelt(found: Seatbelt) -> Seatbelt | Missing:
-    """Puts its profile around nothing. Not for root, who cannot be made somebody else there."""
-    if os.geteuid() == 0:
-        return Missing("macOS has no sandbox for root", "run devsh as an ordinary user")
+    """Puts its profile around nothing."""
     code, said = _run(seatbelt.command(found, Layout((), (), {}, "/", network=False), ("true",)), (seatbelt.UP, seatbelt.HOLD))
     if code == 0:
         return found

@@ -5,6 +5,7 @@ import os
 from devsh_memory_mcp.shim.cell import search_path
 from devsh_memory_mcp.shim.probe import Missing, probe
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
+from devsh_memory_mcp.shim.seatbelt import Seatbelt
 
 
 def has_sandbox() -> bool:
@@ -13,6 +14,10 @@ def has_sandbox() -> bool:
 
 def with_one(search: str) -> Bubblewrap | Missing:
     return Bubblewrap("/usr/bin/bwrap")
+
+
+def with_seatbelt(search: str) -> Seatbelt | Missing:
+    return Seatbelt()
 
 
 def without_one(search: str) -> Bubblewrap | Missing:
