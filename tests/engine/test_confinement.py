@@ -152,16 +152,16 @@ def test_an_agent_has_a_sandbox_by_itself_where_a_broker_can_show_its_login(
 
 
 @pytest.mark.parametrize(
-    ("agent", "variable", "sandbox"),
+    ("agent", "credential", "sandbox"),
     [
         ("shell/sh", None, "auto"),
         ("claude/haiku-4.5", None, "none"),
-        ("claude/haiku-4.5", "CLAUDE_CODE_OAUTH_TOKEN", "auto"),
-        ("codex/default", "OPENAI_API_KEY", "auto"),
+        ("claude/haiku-4.5", Credential(cost_basis="subscription"), "none"),
+        ("claude/haiku-4.5", Credential(variable="CLAUDE_CODE_OAUTH_TOKEN"), "auto"),
+        ("codex/default", Credential(cost_basis="subscription"), "auto"),
     ],
 )
-def test_a_login_in_the_keychain_of_macos_stays_outside(agent: str, variable: str | None, sandbox: str, tmp_path: Path) -> None:
-    credential = Credential(variable=variable) if variable else None
+def test_a_login_in_the_keychain_of_macos_stays_outside(agent: str, credential: Credential | None, sandbox: str, tmp_path: Path) -> None:
     adapter = find_adapter(agent)
     assert usual(agent, adapter, credential, "darwin") == sandbox
     walled = decided(tmp_path, agent, look=with_seatbelt, sandbox="required")
