@@ -16,7 +16,8 @@ class Endpoint(typing.NamedTuple):
     `headers` has the header for each variable that may hold a credential. `own_variable` takes a placeholder for the login that the
     program keeps itself, in `login_file`; None where it needs a file of its own. `at` is the path of the address inside.
     `subscription` is the API that its own login is for, where that is another one than that of keys. With `takes_token` the
-    placeholder looks like a token that says itself how long it lasts, or the program would not take it.
+    placeholder looks like a token that says itself how long it lasts, or the program would not take it. Which `uses_keychain` has its
+    own login there on macOS, and not in its file.
     """
 
     program: str
@@ -29,6 +30,7 @@ class Endpoint(typing.NamedTuple):
     at: str = ""
     subscription: "Endpoint | None" = None
     takes_token: bool = False
+    uses_keychain: bool = False
 
 
 CLAUDE = Endpoint(
@@ -42,6 +44,7 @@ CLAUDE = Endpoint(
     ),
     own_variable="CLAUDE_CODE_OAUTH_TOKEN",
     login_file=("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
+    uses_keychain=True,
 )
 CHATGPT = Endpoint(
     program="codex",

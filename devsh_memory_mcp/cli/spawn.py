@@ -112,7 +112,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option(
     "--sandbox",
     type=click.Choice(["auto", "required", "none"]),
-    help="bubblewrap around the agent; auto: where it works (default for shell/…); none: default for the others, which need your home.",
+    help="walls around the agent; auto: where it works (default for shell/…); none: default for the others, which need your home.",
 )
 @click.option(
     "--network",

@@ -30,7 +30,9 @@ from devsh_memory_mcp.inventory import AgentCli, find_agents
 from devsh_memory_mcp.logins import stored_variables
 from devsh_memory_mcp.settings import load_settings
 from devsh_memory_mcp.shim.cell import search_path
+from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.probe import Missing, probe
+from devsh_memory_mcp.shim.seatbelt import Seatbelt
 from devsh_memory_mcp.store.lock import is_held
 from devsh_memory_mcp.store.mount import demand_local
 
@@ -98,7 +100,7 @@ async def examine(caller: Caller, given_root: str | None, *, seconds: float = PR
         questions.start_soon(look, "memory root", lambda: _memory_root(given_root, environment))
         questions.start_soon(look, "default agent", lambda: [_default_agent(caller)])
         questions.start_soon(look, "MCP server", lambda: _server(caller))
-        questions.start_soon(look, "isolation", lambda: [_isolation(environment)])
+        questions.start_soon(look, "isolation", lambda: [isolation(probe(search_path(environment)))])
         questions.start_soon(look, "limits", lambda: [_limits()])
         questions.start_soon(look, "PATH", lambda: _programs(environment))
     found["logins"] = _logins(environment)
@@ -232,11 +234,14 @@ def _billing(agents: tuple[AgentCli, ...]) -> list[Check]:
     return found
 
 
-def _isolation(environment: Mapping[str, str]) -> Check:
-    """By running a sandbox, since having bubblewrap says little."""
-    found = probe(search_path(environment))
+def isolation(found: Walls | Missing) -> Check:
+    """By what came of running a sandbox, since having one says little."""
     if isinstance(found, Missing):
         return Check("isolation", "note", f"agents run as you, with your rights: {found.why}", found.remedy)
+    if isinstance(found, Seatbelt):
+        told = f"Seatbelt works ({found.program}): agents whose login can stay outside run in a sandbox of rules, and scripts"
+        untried = "devsh's rules have never been tried on macOS: `--mount` shows what is missing, `--sandbox none` is without"
+        return Check("isolation", "note", f"{told}; with the network on they reach this machine's own ports", untried)
     told = f"bubblewrap works ({found.program}): agents whose login can stay outside run in a sandbox, and scripts"
     as_root = "; as root agents run as another user" if found.setpriv else ""
     network = "; with the network on they reach this machine's own ports, abstract sockets and link-local addresses"

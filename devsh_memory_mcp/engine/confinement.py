@@ -1,6 +1,7 @@
 """Which sandbox a task is to have, decided where it is spawned: by what was asked for, the settings, and what this machine can do."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +16,11 @@ from devsh_memory_mcp.settings import Settings
 from devsh_memory_mcp.shim import borrowing, confinement, probe
 from devsh_memory_mcp.shim.broker.rule import parse_entry
 from devsh_memory_mcp.shim.cell import search_path
+from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
 
-Look = Callable[[str], Bubblewrap | Missing]
+Look = Callable[[str], Walls | Missing]
 
 
 class Confined(NamedTuple):
@@ -62,9 +64,9 @@ def confine(
         sandbox = "required"  # without one it would have all of the network
     mounts = tuple(_mount(text, memory) for text in request.mounts)
     found = (look or look_here)(search_path(environment))
-    if isinstance(found, Bubblewrap):
+    if not isinstance(found, Missing):
         found = _unreadable(found, repository) or found
-    if isinstance(found, Bubblewrap):
+    if not isinstance(found, Missing):
         return Confined(sandbox, network, mounts)
     if sandbox == "required":
         raise NoSandbox(f"There is no sandbox on this machine: {found.why}.", next_step=f"What gets one: {found.remedy}.")
@@ -72,26 +74,32 @@ def confine(
     return Confined("none", network, (), (told,))
 
 
-def _unreadable(found: Bubblewrap, repository: Repository | None) -> Missing | None:
+def _unreadable(found: Walls, repository: Repository | None) -> Missing | None:
     """What the agent could not read of the code; of what is fetched for it later nothing can be said yet."""
-    is_root = found.setpriv is not None
+    is_root = isinstance(found, Bubblewrap) and found.setpriv is not None
     return borrowing.closed(borrowing.objects_of(repository.git_directory)) if is_root and repository is not None else None
 
 
-def usual(agent_name: str, adapter: Adapter, credential: Credential | None) -> SandboxMode:
+def usual(agent_name: str, adapter: Adapter, credential: Credential | None, platform: str = sys.platform) -> SandboxMode:
     """What an agent has where nobody said anything: none where its login is in its user's home alone, which is not there inside."""
-    return "auto" if adapter.provider is None or _is_shown(agent_name, credential) else "none"
+    return "auto" if adapter.provider is None or _is_shown(agent_name, credential, platform) else "none"
 
 
-def _is_shown(agent_name: str, credential: Credential | None) -> bool:
+def _is_shown(agent_name: str, credential: Credential | None, platform: str) -> bool:
+    """No broker looks into the Keychain of macOS."""
+    endpoint = find_endpoint(agent_name)
     variable, payer = (credential.variable, credential.cost_basis) if credential else (None, None)
-    return has_login(find_endpoint(agent_name), variable, payer)
+    if variable is None and endpoint is not None and endpoint.uses_keychain and platform == "darwin":
+        return False
+    return has_login(endpoint, variable, payer)
 
 
-def login_warnings(confined: Confined, agent_name: str, adapter: Adapter, credential: Credential | None) -> tuple[str, ...]:
+def login_warnings(
+    confined: Confined, agent_name: str, adapter: Adapter, credential: Credential | None, platform: str = sys.platform
+) -> tuple[str, ...]:
     """What there is to say of an agent whose login stays outside."""
     provider = adapter.provider
-    if not confined.stands or provider is None or _is_shown(agent_name, credential):
+    if not confined.stands or provider is None or _is_shown(agent_name, credential, platform):
         return ()
     if credential is not None and credential.variable is not None:
         return (f"{credential.variable} cannot be shown to {agent_name} in a sandbox, which is not to have it itself.",)
@@ -103,10 +111,10 @@ def login_warnings(confined: Confined, agent_name: str, adapter: Adapter, creden
 
 def expected(spec: TaskSpec) -> str:
     """The isolation that a task will have; what it had is told by its outcome."""
-    return confinement.GUARD if spec.sandbox == "none" else confinement.BUBBLEWRAP
+    return confinement.GUARD if spec.sandbox == "none" else confinement.isolation_on(sys.platform)
 
 
-def look_here(search: str) -> Bubblewrap | Missing:
+def look_here(search: str) -> Walls | Missing:
     """As `probe` finds it. What works goes on working; what does not is tried again each time, since it may have been installed."""
     try:
         return _working(search)
@@ -121,7 +129,7 @@ class _NothingWorks(Exception):
 
 
 @lru_cache(maxsize=8)
-def _working(search: str) -> Bubblewrap:
+def _working(search: str) -> Walls:
     found = probe.probe(search)
     if isinstance(found, Missing):
         raise _NothingWorks(found)

@@ -12,11 +12,11 @@ import typing
 
 from devsh_memory_mcp.shim import kernel, recovery, rundir
 from devsh_memory_mcp.shim.attempt import Attempt
+from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.place import Place
 from devsh_memory_mcp.shim.process import Door
 from devsh_memory_mcp.shim.rundir import Run
-from devsh_memory_mcp.shim.sandbox import Bubblewrap
 
 DONE, USAGE, BEGUN, LOCKED, UNFINISHED = 0, 2, 3, 4, 5
 
@@ -29,10 +29,10 @@ class Refusal(Exception):
         self.code = code
 
 
-def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.MappingProxyType({}), bubblewrap: Bubblewrap | None = None) -> int:
+def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.MappingProxyType({}), walls: Walls | None = None) -> int:
     """The whole process; its exit code. `secrets` are variables that the agent gets beside those in run.json.
 
-    `bubblewrap` is one that was seen to work here; without it each attempt tries for itself.
+    `walls` are what was seen to work here; without them each attempt tries for itself.
     """
     try:
         directory, is_recovery, inherited = _parse(arguments)
@@ -40,16 +40,16 @@ def main(arguments: list[str], secrets: typing.Mapping[str, str] = types.Mapping
         if os.path.exists(f"{directory}/{rundir.OUTCOME_FILE}"):
             return DONE if is_recovery else BEGUN
         run = _load(directory)
-        return _work(run, _place(directory, lock, secrets, bubblewrap), is_recovery=is_recovery)
+        return _work(run, _place(directory, lock, secrets, walls), is_recovery=is_recovery)
     except Refusal as refusal:
         os.write(2, f"{refusal}\n".encode(errors="replace"))
         return refusal.code
 
 
-def _place(directory: str, lock: int, secrets: typing.Mapping[str, str], bubblewrap: Bubblewrap | None) -> Place:
+def _place(directory: str, lock: int, secrets: typing.Mapping[str, str], walls: Walls | None) -> Place:
     loop = Loop()
     log = os.open(f"{directory}/{rundir.SHIM_LOG_FILE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    return Place(directory, lock, loop, Door(loop, log), rundir.VERSION, secrets, bubblewrap)
+    return Place(directory, lock, loop, Door(loop, log), rundir.VERSION, secrets, walls)
 
 
 def _work(run: Run, place: Place, *, is_recovery: bool) -> int:

@@ -10,8 +10,9 @@ from devsh_memory_mcp.shim.mcp_socket import bridge_command
 from devsh_memory_mcp.shim.rundir import Run
 
 
-def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str], *, is_walled: bool = False) -> Assignment:
-    """For the attempt in that run directory; `is_walled` says that it is in a sandbox."""
+def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str], inside: str | None = None) -> Assignment:
+    """For the attempt in that run directory; `inside` is where our MCP server is found in its sandbox, None without one."""
+    is_walled = inside is not None
     return Assignment(
         run.agent_name,
         run.prompt,
@@ -23,7 +24,7 @@ def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str
         allow=run.allow,
         hide=() if is_walled else run.hide,  # they are in its user's settings, which are not there inside
         cost_basis=run.cost_basis,
-        server=bridge_command() if is_walled and run.server_command else run.server_command,
+        server=bridge_command(inside) if inside is not None and run.server_command else run.server_command,
         max_turns=run.max_turns,
         max_cost_usd=run.max_cost_usd,
         is_walled=is_walled,

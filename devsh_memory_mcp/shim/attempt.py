@@ -16,7 +16,7 @@ from devsh_memory_mcp.shim.assignment import assignment_of, shown_to
 from devsh_memory_mcp.shim.broker.passage import Passage, added, find_passage, find_way, warning_of
 from devsh_memory_mcp.shim.cause import why_ended
 from devsh_memory_mcp.shim.cell import Cell, make_cell
-from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
+from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
 from devsh_memory_mcp.shim.ending import PATIENCE, End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git, marker
@@ -130,9 +130,9 @@ class Attempt:
     def _make_cell(self) -> Cell | None:
         """The agent's limits and its sandbox, with the checkout handed over to it; None where it has none. Warnings say what is missing."""
         limited = self._cage.make()
-        cell, told = make_cell(self._run, self._place.directory, self._place.bubblewrap)
+        cell, told = make_cell(self._run, self._place.directory, self._place.walls)
         if cell is not None:
-            self._isolation = BUBBLEWRAP
+            self._isolation = cell.isolation
         self._warn(*limited, *told)
         return cell
 
@@ -156,9 +156,9 @@ class Attempt:
     def _command(self, command: str, file: str, limit: int, cell: Cell | None) -> tuple[Wall, Stream]:
         """Runs a command of the caller's behind a guard: with the hosts that he has named, and without a login."""
         output = Stream(f"{self._place.directory}/{file}", limit)
-        way = find_way(self._run) if cell is not None else None
+        way = find_way(self._run, is_beside=cell.is_beside) if cell is not None else None
         environment = {**self._environment, **(way.environment if way is not None else {})}
-        wall = self._stand(Task(("sh", "-c", command), environment, self._workspace, output, output), cell)
+        wall = self._stand(Task(("sh", "-c", command), environment, self._workspace, output, output), cell, way)
         self._supervise(wall, way)
         return wall, output
 
@@ -169,12 +169,13 @@ class Attempt:
         prompt_path = f"{directory}/{rundir.PROMPT_FILE}"
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
-        is_walled, secrets = self._cell is not None, self._place.secrets
-        passage = find_passage(run, secrets, self._loop, directory) if is_walled else None
+        cell, secrets = self._cell, self._place.secrets
+        passage = find_passage(run, secrets, self._loop, directory, is_beside=cell.is_beside) if cell is not None else None
         unserved = passage.warnings if passage is not None else ()
         self._warn(*unserved)
-        shown = shown_to(self._environment, secrets, passage.environment if passage else {}, is_walled=is_walled)
-        assignment = assignment_of(run, directory, shown.known, is_walled=is_walled)._replace(credentials=shown.credentials)
+        shown = shown_to(self._environment, secrets, passage.environment if passage else {}, is_walled=cell is not None)
+        inside = cell.server if cell is not None else None
+        assignment = assignment_of(run, directory, shown.known, inside)._replace(credentials=shown.credentials)
         assignment = assignment._replace(server=()) if unserved else assignment
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
@@ -183,7 +184,7 @@ class Attempt:
         environment = {**self._environment, **command.environment, **shown.login}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
         self._allowance.begin()
-        self._agent = wall = self._stand(task, self._cell)
+        self._agent = wall = self._stand(task, cell, passage)
         if talk is not None:
             self._conversation.begin(talk, wall)
         self._supervise(wall, passage)
@@ -198,10 +199,11 @@ class Attempt:
         told = self._why_ended()
         return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=told, failure=None)
 
-    def _stand(self, task: Task, cell: Cell | None) -> Wall:
+    def _stand(self, task: Task, cell: Cell | None, passage: Passage | None) -> Wall:
         """A guard, on disk before anything can run behind it."""
         task = task._replace(bounds=self._cage.bounds)
-        wall = Wall(self._loop, task if cell is None else cell.enclose(task), self._place.lock)
+        task = task if cell is None else cell.enclose(task, port=passage.port if passage is not None else None)
+        wall = Wall(self._loop, task, self._place.lock)
         self._wall = wall
         try:
             self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation, **self._cage.facts()})

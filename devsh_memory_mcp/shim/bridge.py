@@ -13,8 +13,10 @@ _CHUNK = 64 * 1024  # bytes
 
 def main(path: str) -> None:
     """Until the server hangs up. OSError where nobody listens."""
+    directory, name = os.path.split(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(path)
+        os.chdir(directory)  # an address is short, and where nothing can be mounted the directory is not
+        connection.connect(name)
         threading.Thread(target=_send, args=(connection,), daemon=True).start()
         while content := connection.recv(_CHUNK):
             _write(content)

@@ -11,7 +11,8 @@ import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
 from devsh_memory_mcp.shim import belongings, borrowing, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
-from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, Confinement
+from devsh_memory_mcp.shim.confinement import Confinement
+from devsh_memory_mcp.shim.enclosure import Walls, enclosed, isolation_by
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
@@ -23,23 +24,35 @@ _FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 # What leads to sockets, keys and settings that are not inside.
 _LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
+_ROOTED = {"ASDF_DATA_DIR": ".asdf", "RUSTUP_HOME": ".rustup", "VOLTA_HOME": ".volta"}  # which are looked for below HOME
 _AFRESH = f"{rundir.SANDBOX_DIRECTORY}/verification"
 
 
 class Cell:
     """Where the commands of one attempt run."""
 
-    def __init__(self, run: Run, directory: str, bubblewrap: Bubblewrap, private: str = rundir.SANDBOX_DIRECTORY) -> None:
+    def __init__(self, run: Run, directory: str, walls: Walls, private: str = rundir.SANDBOX_DIRECTORY) -> None:
         self._run = run
         self._asked = run.sandbox or Confinement()
         self._directory = directory
-        self._bubblewrap = bubblewrap
+        self._walls = walls
         self._private = f"{directory}/{private}"
         self._workspace = f"{directory}/{rundir.WORKSPACE_DIRECTORY}"
         home = os.path.normpath(run.environment.get("HOME") or "/")
-        self._home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
-        self._user = _FIRST_USER + zlib.crc32(run.task_run_id.encode()) % _USERS if bubblewrap.setpriv else None
+        self._users_home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
         self._out: str | None = None
+        place = mcp_socket.place_in(directory)
+        self.is_beside = not isinstance(walls, Bubblewrap)  # it has neither a file system nor a network of its own, but rules for ours
+        if isinstance(walls, Bubblewrap):
+            self._home, self._tmp, self.server = self._users_home, "/tmp", mcp_socket.INSIDE
+            self._user = _FIRST_USER + zlib.crc32(run.task_run_id.encode()) % _USERS if walls.setpriv else None
+        else:
+            self._home, self._tmp, self.server, self._user = f"{self._private}/home", f"{self._private}/tmp", place, None
+
+    @property
+    def isolation(self) -> str:
+        """As outcomes call it."""
+        return isolation_by(self._walls)
 
     def furnish(self) -> tuple[str, ...]:
         """Makes the private directories and hands over what is the agent's, before anything of his runs; warnings. OSError, DevshError."""
@@ -59,7 +72,7 @@ class Cell:
 
     def afresh(self) -> "Cell":
         """The same walls and checkout, with a home and a /tmp in which an agent has left nothing."""
-        cell = Cell(self._run, self._directory, self._bubblewrap, _AFRESH)
+        cell = Cell(self._run, self._directory, self._walls, _AFRESH)
         cell.furnish()
         return cell
 
@@ -86,23 +99,30 @@ class Cell:
         told = () if failure is None else (f"Some of {self._workspace} still belongs to the user {self._user}: {failure}.",)
         return *told, *belongings.bring_out(self._run, self._directory, f"{self._private}/home", session_id)
 
-    def enclose(self, task: Task, *, network: bool = True) -> Task:
-        """The same command behind the walls. NoSandbox where the agent took away what they stand on."""
+    def enclose(self, task: Task, *, network: bool = True, port: int | None = None) -> Task:
+        """The same command behind the walls, with a broker at `port` if any. NoSandbox where the agent took away what they stand on."""
         for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE):
             self._give(f"{self._directory}/{name}")
         environment = self._environment(task.environment)
         out = [Bind(self._out, self._out, writable=True)] if self._out is not None and not network else []  # for after the agent's end
-        binds = mountpoint.reachable((*self._binds(), *out, *_of_program(task.argv[0], environment, self._home)))
+        binds = mountpoint.reachable((*self._binds(), *out, *_of_program(task.argv[0], environment, self._users_home)))
         needed = {self._workspace, self._home, *(bind.target for bind in out)} - {bind.target for bind in binds}
         if needed:
             raise NoSandbox(f"Its agent has put something in the way to {min(needed)}, so nothing more runs in its sandbox.")
         layout = Layout(binds, probe.roots()[1], environment, task.directory, network and not self._asked.is_alone, self._user)
-        return task._replace(
-            argv=sandbox.command(self._bubblewrap, layout, task.argv),
-            environment={rundir.RUN_MARKER: task.environment[rundir.RUN_MARKER], "PATH": os.defpath},
-            directory="/",
-            options=sandbox.packed(sandbox.options(self._bubblewrap, layout)),
-        )
+        return enclosed(self._walls, self._ruled(layout, port if network else None) if self.is_beside else layout, task)
+
+    def _ruled(self, layout: Layout, port: int | None) -> Layout:
+        """With real paths, which are what rules are about."""
+        binds = tuple(bind._replace(source=self._real(bind.source)) for bind in layout.binds)
+        hidden = tuple(os.path.realpath(path) for path in (self._users_home, self._run.memory_root))
+        socket = self._real(mcp_socket.socket_in(self.server))
+        return layout._replace(binds=binds, port=port, sockets=(socket,) if os.path.exists(socket) else (), hidden=hidden)
+
+    def _real(self, path: str) -> str:
+        """What is below the run's directory is not followed: it may be the agent's link."""
+        above = self._directory if path.startswith(f"{self._directory}/") else ""
+        return os.path.realpath(above) + path.removeprefix(above) if above else os.path.realpath(path)
 
     def _environment(self, given: typing.Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in given.items() if name not in _LEFT_OUT}
@@ -111,7 +131,14 @@ class Cell:
                 del kept[name]
         if self._user is not None:
             kept |= {name: "agent" for name in ("USER", "LOGNAME") if name in kept}
-        return {**kept, "HOME": self._home, rundir.ISOLATION_VARIABLE: BUBBLEWRAP}
+        elsewhere = self._elsewhere(kept) if self.is_beside else {}
+        return {**kept, **elsewhere, "HOME": self._home, rundir.ISOLATION_VARIABLE: self.isolation}
+
+    def _elsewhere(self, kept: typing.Mapping[str, str]) -> dict[str, str]:
+        """For what looks in /tmp or its user's home where neither is at its place."""
+        rooted = {name: f"{self._users_home}/{below}" for name, below in _ROOTED.items() if name not in kept}
+        found = {name: path for name, path in rooted.items() if os.path.isdir(path)}
+        return {**found, "TMPDIR": self._tmp, "CLAUDE_CODE_TMPDIR": self._tmp}
 
     def _binds(self) -> tuple[Bind, ...]:
         own = [f"{self._directory}/{name}" for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE)]
@@ -122,20 +149,17 @@ class Cell:
         place = mcp_socket.place_in(self._directory)
         if not os.path.isdir(place):
             return ()
-        return (Bind(place, mcp_socket.INSIDE), *_of_program(mcp_socket.bridge_command()[0], {}, self._home))
+        return (Bind(place, self.server), *_of_program(mcp_socket.bridge_command()[0], {}, self._users_home))
 
     @functools.cached_property
     def _lasting(self) -> tuple[Bind, ...]:
         """What every command of the attempt is shown."""
         private = self._private
         return (
-            *probe.roots()[0],
-            *(Bind(f"/etc/{name}", f"/etc/{name}") for name in os.listdir("/etc") if _is_wanted(name)),
-            Bind(f"{private}/etc/passwd", "/etc/passwd"),
-            Bind(f"{private}/etc/group", "/etc/group"),
-            Bind(f"{private}/tmp", "/tmp", writable=True),
+            *(() if self.is_beside else _system(private)),
+            Bind(f"{private}/tmp", self._tmp, writable=True),
             Bind(f"{private}/home", self._home, writable=True),
-            *find_toolchains(self._run.environment, self._home, (self._run.memory_root, self._directory)),
+            *find_toolchains(self._run.environment, self._users_home, (self._run.memory_root, self._directory)),
             *(Bind(path, path) for path in self._objects()),
             *(Bind(mount.path, mount.path, mount.writable) for mount in self._asked.mounts),
             Bind(self._workspace, self._workspace, writable=True),
@@ -165,12 +189,12 @@ class Cell:
             raise PermissionError(errno.EPERM, f"it cannot be given to the user {self._user}: {failure}", path)
 
 
-def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> Cell | None:
+def find_cell(run: Run, directory: str, known: Walls | None) -> Cell | None:
     """The sandbox that the run was admitted to, None where that is none; NoSandbox where it cannot be made here any more."""
     if run.sandbox is None:
         return None
     found = known or probe.probe(search_path(run.environment))
-    if isinstance(found, Bubblewrap):
+    if not isinstance(found, Missing):
         cell = Cell(run, directory, found)
         obstacle = cell.obstacle()
         if obstacle is None:
@@ -179,10 +203,16 @@ def find_cell(run: Run, directory: str, known: Bubblewrap | None) -> Cell | None
     raise NoSandbox(f"Its sandbox cannot be made: {found.why}.", next_step=f"What gets one: {found.remedy}.")
 
 
-def make_cell(run: Run, directory: str, known: Bubblewrap | None) -> tuple[Cell | None, tuple[str, ...]]:
+def make_cell(run: Run, directory: str, known: Walls | None) -> tuple[Cell | None, tuple[str, ...]]:
     """The same with its private directories, before anything runs in it; and warnings. OSError, DevshError."""
     cell = find_cell(run, directory, known)
     return cell, cell.furnish() if cell is not None else ()
+
+
+def _system(private: str) -> tuple[Bind, ...]:
+    """What everybody has, with accounts that name nobody else."""
+    etc = tuple(Bind(f"/etc/{name}", f"/etc/{name}") for name in os.listdir("/etc") if _is_wanted(name))
+    return (*probe.roots()[0], *etc, *(Bind(f"{private}/etc/{name}", f"/etc/{name}") for name in ("passwd", "group")))
 
 
 def _is_wanted(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import typing
 
-BUBBLEWRAP, GUARD = "bubblewrap", "guard"  # what can be in force, as outcomes call it
+BUBBLEWRAP, SEATBELT, GUARD = "bubblewrap", "seatbelt", "guard"  # what can be in force, as outcomes call it
 
 
 class Mount(typing.NamedTuple):
@@ -20,7 +20,7 @@ class Confinement(typing.NamedTuple):
 
     @property
     def is_alone(self) -> bool:
-        """Whether the agent has a network of its own, in which there is nobody but a broker."""
+        """Whether the agent reaches nobody but a broker: it has a network of its own, or with Seatbelt no other port of ours."""
         return self.network != "on"
 
     @property
@@ -28,3 +28,8 @@ class Confinement(typing.NamedTuple):
         """Which ones it may be connected to from there."""
         kind, _, hosts = self.network.partition(":")
         return tuple(hosts.split(",")) if kind == "allow" else ()
+
+
+def isolation_on(platform: str) -> str:
+    """What a sandbox is on such a system, `sys.platform` as it calls itself."""
+    return SEATBELT if platform == "darwin" else BUBBLEWRAP

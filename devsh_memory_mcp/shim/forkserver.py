@@ -21,8 +21,7 @@ import traceback
 
 from devsh_memory_mcp.shim import kernel
 from devsh_memory_mcp.shim.__main__ import main as run_shim
-from devsh_memory_mcp.shim.probe import probe
-from devsh_memory_mcp.shim.sandbox import Bubblewrap
+from devsh_memory_mcp.shim.probe import Missing, probe
 
 _LONGEST = 65536
 _DESCRIPTORS = 3
@@ -44,7 +43,7 @@ class _Server:
         self._connection = connection
         self._children: dict[int, str] = {}
         found = probe(os.environ.get("PATH", os.defpath))
-        self._bubblewrap = found if isinstance(found, Bubblewrap) else None  # one that comes later is found by each shim itself
+        self._walls = None if isinstance(found, Missing) else found  # one that comes later is found by each shim itself
         self._woken, self._wakes = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wakes, False)
@@ -113,7 +112,7 @@ class _Server:
             os.chdir(directory)
             with open(credentials, encoding="utf-8") as file:
                 secrets = json.load(file)
-            os._exit(run_shim([directory, "--lock-fd", str(lock)], secrets, self._bubblewrap))
+            os._exit(run_shim([directory, "--lock-fd", str(lock)], secrets, self._walls))
         except BaseException:  # noqa: BLE001  the top of a process: whatever it was, the log has it and the server's loop is not entered
             traceback.print_exc(file=sys.stderr)
             sys.stderr.flush()

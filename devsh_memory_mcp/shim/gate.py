@@ -16,9 +16,13 @@ _LAYOUT = struct.Struct("=QQ11Ii")
 
 
 class Gate:
-    """Two pipes through bubblewrap: the word of the command's side, and the one that it waits for the end of."""
+    """Two pipes through the walls: the word of the command's side, and the one that it waits for the end of.
 
-    def __init__(self) -> None:
+    `is_around`: the walls are a process of their own around the command, as bubblewrap is. Else that process becomes the command.
+    """
+
+    def __init__(self, *, is_around: bool) -> None:
+        self._is_around = is_around
         self.word, self._speaks = os.pipe()
         self._waits, self._holds = os.pipe()
         self.has_spoken = False
@@ -41,13 +45,14 @@ class Gate:
 
     def open(self, outer: int) -> None:
         """Lets the command begin. It is the only child of bubblewrap's only child, as long as it waits here."""
-        with contextlib.suppress(OSError, ValueError):  # an older kernel: its end is then read from the exit code
-            self._handle = os.pidfd_open(_only_child(_only_child(outer)))
+        if self._is_around:
+            with contextlib.suppress(OSError, ValueError):  # an older kernel: its end is then read from the exit code
+                self._handle = os.pidfd_open(_only_child(_only_child(outer)))
         os.close(self._holds)
 
     def true_status(self, status: int) -> int:
-        """The command's own status by bubblewrap's."""
-        if not os.WIFEXITED(status):
+        """The command's own status by that of the process that was started."""
+        if not self._is_around or not os.WIFEXITED(status):
             return status
         if self._handle is not None:
             with contextlib.suppress(OSError):

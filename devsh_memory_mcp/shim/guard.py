@@ -8,7 +8,7 @@ only after the tree has gone. What it says goes up the status pipe, a line at a 
     barred (its sandbox could not be made) · ended STATUS (of the command's own process, as wait gives it) ·
     empty (nobody is left; it leaves)
 
-Where the command runs in a sandbox, `started` tells bubblewrap's pid: what is inside ends with it.
+Where the command runs in bubblewrap, `started` tells the pid of that: what is inside ends with it.
 """
 
 import contextlib
@@ -32,7 +32,10 @@ _SLOWEST = 0.1  # seconds between sweeps where a killed process does not go, in 
 
 
 class Errand(typing.NamedTuple):
-    """What a guard starts: the command, its place, its three descriptors; with `options`, a descriptor too, it is bubblewrap."""
+    """What a guard starts: the command, its place, its three descriptors; with `options`, a descriptor too, it is bubblewrap.
+
+    Where it `is_gated` it is let begin once its walls stand.
+    """
 
     program: str
     argv: tuple[str, ...]
@@ -42,6 +45,7 @@ class Errand(typing.NamedTuple):
     stdout: int
     stderr: int
     options: int | None = None
+    is_gated: bool = False
     bounds: Bounds = Bounds()
 
     @property
@@ -111,14 +115,14 @@ class _Guard:
             self._open()
         elif order == ASK:
             # bubblewrap would die of it, and what is inside with it, unasked.
-            tree.ask(os.getpid(), self._marker, () if self._gate is None else (self._command,))
+            tree.ask(os.getpid(), self._marker, () if self._errand.options is None else (self._command,))
         else:  # KILL, or the end of the pipe: the shim is dead
             self._end_tree()
             self._leave()
 
     def _start(self) -> None:
         guard = os.getpid()
-        gate = None if self._errand.options is None else Gate()
+        gate = Gate(is_around=self._errand.options is not None) if self._errand.is_gated else None
         pid = os.fork()
         if pid == 0:
             _become(self._errand, self._line.status, guard, gate)

@@ -20,7 +20,7 @@ from devsh_memory_mcp.shim.guard import OOM_SCORE
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
 
-INSIDE = "/run/devsh"  # where the agent finds it
+INSIDE = "/run/devsh"  # where the agent finds it, if it can be shown at another place than its own
 _SOCKET, _BRIDGE = "socket", "bridge.py"
 _MOST = 2  # servers at a time, which are no part of what the agent's limits count
 _MOST_STARTS, _WITHIN = 20, 60.0  # in so many seconds; a CLI starts one for a session
@@ -33,13 +33,18 @@ def place_in(directory: str) -> str:
     return f"{directory}/{SANDBOX_DIRECTORY}/mcp"
 
 
-def bridge_command() -> tuple[str, ...]:
-    """What the agent's CLI starts as our server."""
-    return os.path.realpath(sys.executable), "-I", "-S", f"{INSIDE}/{_BRIDGE}", f"{INSIDE}/{_SOCKET}"
+def socket_in(place: str) -> str:
+    """What is connected to there."""
+    return f"{place}/{_SOCKET}"
+
+
+def bridge_command(place: str = INSIDE) -> tuple[str, ...]:
+    """What the agent's CLI starts as our server, which it finds at `place`."""
+    return os.path.realpath(sys.executable), "-I", "-S", f"{place}/{_BRIDGE}", socket_in(place)
 
 
 class McpSocket:
-    """Listens from now on in `directory`, which is to be shown as INSIDE; each connection starts `command` with this `environment`."""
+    """Listens from now on in `directory`, which is to be shown to the agent; each connection starts `command` with this `environment`."""
 
     def __init__(self, loop: Loop, directory: str, command: typing.Sequence[str], environment: typing.Mapping[str, str]) -> None:
         self._loop = loop
@@ -99,16 +104,19 @@ def _bound(command: typing.Sequence[str]) -> list[str]:
 
 
 def _listen(directory: str) -> socket.socket:
-    """A socket in there which anybody may use who gets to see it; directories may have longer names than sockets."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """A socket in there which anybody may use who gets to see it; made from within, since addresses are shorter than directories' names."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.bind(f"/proc/self/fd/{place}/{_SOCKET}")
-        os.chmod(f"{directory}/{_SOCKET}", 0o666)
+        os.chdir(directory)
+        listener.setblocking(False)
+        listener.bind(_SOCKET)
+        os.chmod(_SOCKET, 0o666)
         listener.listen()
     except OSError:
         listener.close()
         raise
     finally:
-        os.close(place)
+        os.fchdir(before)
+        os.close(before)
     return listener

@@ -3,9 +3,9 @@
 import types
 import typing
 
+from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.process import Door
-from devsh_memory_mcp.shim.sandbox import Bubblewrap
 
 
 class Place(typing.NamedTuple):
@@ -20,4 +20,4 @@ class Place(typing.NamedTuple):
     door: Door
     version: str
     secrets: typing.Mapping[str, str] = types.MappingProxyType({})
-    bubblewrap: Bubblewrap | None = None  # one that is known to work here
+    walls: Walls | None = None  # one that is known to work here

@@ -8,10 +8,13 @@ import select
 import signal
 import sys
 import time
+import types
 import typing
 
-from devsh_memory_mcp.shim import sandbox
+from devsh_memory_mcp.shim import sandbox, seatbelt
+from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
+from devsh_memory_mcp.shim.seatbelt import Seatbelt
 
 _SECONDS = 5.0
 _INSTALL = "install bubblewrap: apt-get install bubblewrap (or dnf, pacman, apk, zypper)"
@@ -33,10 +36,14 @@ class Missing(typing.NamedTuple):
     remedy: str
 
 
-def probe(search: str) -> Bubblewrap | Missing:
+def probe(search: str, platform: str = sys.platform) -> Walls | Missing:
     """Runs what is found in these directories (as PATH has them) once; some 7 ms."""
-    if sys.platform != "linux":
-        return Missing("bubblewrap is for Linux, and nothing else is used yet", "run the work on Linux, in a virtual machine for example")
+    if platform == "darwin":
+        if os.geteuid() == 0:  # who cannot be made somebody else by it
+            return Missing("macOS has no sandbox for root", "run devsh as an ordinary user")
+        return try_seatbelt(Seatbelt())
+    if platform != "linux":
+        return Missing("sandboxes are bubblewrap on Linux and Seatbelt on macOS", "run the work on Linux, in a virtual machine for example")
     program = find("bwrap", search)
     if program is None:
         return Missing("bubblewrap is not installed", _INSTALL)
@@ -46,11 +53,19 @@ def probe(search: str) -> Bubblewrap | Missing:
     said = ""
     for disables_userns in (True, False) if setpriv is None else (False,):
         found = Bubblewrap(program, setpriv, disables_userns)
-        code, said = _run(found)
+        code, said = _try_bubblewrap(found)
         if code == 0:
             return found
-    words = said.strip().partition("\n")[0][:200] or "it does not answer"
-    return Missing(f"bubblewrap is installed and does not work here: {words}", _remedy())
+    return Missing(f"bubblewrap is installed and does not work here: {_words(said)}", _remedy())
+
+
+def try_seatbelt(found: Seatbelt) -> Seatbelt | Missing:
+    """Puts its profile around nothing."""
+    code, said = _run(seatbelt.command(found, Layout((), (), {}, "/", network=False), ("true",)), (seatbelt.UP, seatbelt.HOLD))
+    if code == 0:
+        return found
+    remedy = "look for `sandbox` in the system's log (log show --last 1m), and tell us; until then --sandbox none is what there is"
+    return Missing(f"{found.program} does not work here: {_words(said)}", remedy)
 
 
 def find(name: str, search: str) -> str | None:
@@ -77,22 +92,35 @@ def _remedy() -> str:
     return _CONTAINER
 
 
-def _run(bubblewrap: Bubblewrap) -> tuple[int, str]:
+def _words(said: str) -> str:
+    return said.strip().partition("\n")[0][:200] or "it does not answer"
+
+
+def _try_bubblewrap(bubblewrap: Bubblewrap) -> tuple[int, str]:
     """A whole sandbox around nothing, without network, since that is what fails first; its exit code and what it said."""
     layout = Layout(*roots(), environment={}, directory="/", network=False, user=60599)
     given = os.memfd_create("options")
-    os.write(given, sandbox.packed(sandbox.options(bubblewrap, layout)))
-    os.lseek(given, 0, os.SEEK_SET)
+    try:
+        os.write(given, sandbox.packed(sandbox.options(bubblewrap, layout)))
+        os.lseek(given, 0, os.SEEK_SET)
+        return _run(sandbox.command(bubblewrap, layout, ("true",)), (sandbox.UP, sandbox.HOLD), {given: sandbox.OPTIONS})
+    finally:
+        os.close(given)
+
+
+def _run(argv: tuple[str, ...], gate: tuple[int, int], given: typing.Mapping[int, int] = types.MappingProxyType({})) -> tuple[int, str]:
+    """Its exit code and what it said. `gate` are the descriptors of one that nobody holds shut, `given` others and what they are to be."""
+    up, hold = gate
     reading, writing = os.pipe()
     try:
         pid = os.posix_spawn(
-            bubblewrap.program, sandbox.command(bubblewrap, layout, ("true",)), {"PATH": os.defpath},
+            argv[0], argv, {"PATH": os.defpath},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                *_moved({given: sandbox.OPTIONS, writing: 2}),
-                (os.POSIX_SPAWN_OPEN, sandbox.UP, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, sandbox.HOLD, os.devnull, os.O_RDONLY, 0),
+                *_moved({**given, writing: 2}),
+                (os.POSIX_SPAWN_OPEN, up, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, hold, os.devnull, os.O_RDONLY, 0),
             ],
             setpgroup=0,
         )  # fmt: skip
@@ -100,7 +128,6 @@ def _run(bubblewrap: Bubblewrap) -> tuple[int, str]:
         os.close(reading)
         return 127, str(error)
     finally:
-        os.close(given)
         os.close(writing)
     said = _read(reading)
     os.close(reading)

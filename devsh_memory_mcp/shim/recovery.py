@@ -13,7 +13,7 @@ from devsh_memory_mcp.errors import DevshError, NoSandbox
 from devsh_memory_mcp.shim import census, git, limits, rundir, tree, workspace
 from devsh_memory_mcp.shim.assignment import assignment_of
 from devsh_memory_mcp.shim.cell import Cell, find_cell
-from devsh_memory_mcp.shim.confinement import BUBBLEWRAP, GUARD
+from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.ending import End, Ended, Facts, Unverified
 from devsh_memory_mcp.shim.git import Git
 from devsh_memory_mcp.shim.history import Bundler
@@ -44,7 +44,7 @@ def recover(run: Run, place: Place) -> bool:
     end = End(place.loop, run, place.directory, Relief(f"{place.directory}/{rundir.RESERVE_FILE}"))
     began = any(report.type == "guard" for report in reports)
     unverified, isolation = Unverified.from_reports(reports), isolation_of(reports)
-    cell = _cell(run, place) if isolation == BUBBLEWRAP else None
+    cell = _cell(run, place) if isolation != GUARD else None
     ended = Ended.from_reports(reports) or _found_verifying(run, place.directory, unverified) or _found_dead(run, place.directory)
     publish, saving = ended.cause == "exit" and ended.verdict.succeeded, _saving(run, place, prepared, cell, isolation) if began else None
     if unverified is None:
@@ -68,7 +68,7 @@ def recover(run: Run, place: Place) -> bool:
 def _cell(run: Run, place: Place) -> Cell | None:
     """The sandbox that the agent was in; None where the machine has none any more."""
     with contextlib.suppress(NoSandbox):
-        return find_cell(run, place.directory, place.bubblewrap)
+        return find_cell(run, place.directory, place.walls)
     return None
 
 
@@ -102,7 +102,7 @@ def _saving(run: Run, place: Place, prepared: Prepared | None, cell: Cell | None
     if run.checkout is None or prepared is None:
         return None
     environment = agent_environment(run, f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}")
-    bundler = Bundler(place.loop, place.directory, environment, place.lock, cell, is_barred=isolation == BUBBLEWRAP and cell is None)
+    bundler = Bundler(place.loop, place.directory, environment, place.lock, cell, is_barred=isolation != GUARD and cell is None)
     return Saving(Git(place.door, run, run.checkout, place.directory), run, prepared, bundler)
 
 

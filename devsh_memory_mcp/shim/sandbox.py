@@ -13,10 +13,10 @@ PROCESSES = 4096  # of an agent, threads included: what a fork bomb comes to
 
 # It stands between bubblewrap and the command, so that a sandbox that could not be made is never taken for an agent that failed.
 # One shell calls the limit of processes p, another u; it is for this agent alone, whose user or user namespace is nobody else's.
-_GATE = f"""(ulimit -p {PROCESSES}) 2>/dev/null && ulimit -p {PROCESSES} || ulimit -u {PROCESSES} 2>/dev/null
+_GATE = """(ulimit -p {most}) 2>/dev/null && ulimit -p {most} || ulimit -u {most} 2>/dev/null
 if command -v "$1" >/dev/null
-then echo up >&{UP}; read -r go <&{HOLD}; exec "$@" {UP}>&- {HOLD}<&-
-fi; echo missing >&{UP}; exit 127"""
+then echo up >&{up}; read -r go <&{hold}; exec "$@" {up}>&- {hold}<&-
+fi; echo missing >&{up}; exit 127"""
 
 # Of /etc what programs cannot do without and everybody may read; each costs a tenth of a millisecond, and `passwd` and `group` are made.
 ETC = frozenset({
@@ -44,7 +44,11 @@ class Bind(typing.NamedTuple):
 
 
 class Layout(typing.NamedTuple):
-    """All that decides what is inside. `links` are symbolic links of the root directory, `user` the unprivileged one's id, for root."""
+    """All that decides what is inside. `links` are symbolic links of the root directory, `user` the unprivileged one's id, for root.
+
+    The last three are for walls that nothing can be mounted in: the broker's `port` on the loopback of all where there is no `network`,
+    `sockets` that may be connected to, and what is `hidden` unless it is shown.
+    """
 
     binds: tuple[Bind, ...]
     links: tuple[tuple[str, str], ...]
@@ -52,6 +56,9 @@ class Layout(typing.NamedTuple):
     directory: str
     network: bool = True
     user: int | None = None
+    port: int | None = None
+    sockets: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 def options(bubblewrap: Bubblewrap, layout: Layout) -> tuple[str, ...]:
@@ -82,7 +89,12 @@ def options(bubblewrap: Bubblewrap, layout: Layout) -> tuple[str, ...]:
 
 def command(bubblewrap: Bubblewrap, layout: Layout, argv: typing.Sequence[str]) -> tuple[str, ...]:
     """What is executed outside: bubblewrap, which reads its options from a descriptor, the change of user, the gate, the command."""
-    return (bubblewrap.program, "--args", str(OPTIONS), "--", *_as_user(bubblewrap, layout), "/bin/sh", "-c", _GATE, "sh", *argv)
+    return (bubblewrap.program, "--args", str(OPTIONS), "--", *_as_user(bubblewrap, layout), *gated(argv, UP, HOLD))
+
+
+def gated(argv: typing.Sequence[str], up: int, hold: int) -> tuple[str, ...]:
+    """The command behind the gate, whose ends are these descriptors."""
+    return ("/bin/sh", "-c", _GATE.format(most=PROCESSES, up=up, hold=hold), "sh", *argv)
 
 
 def packed(words: typing.Iterable[str]) -> bytes:

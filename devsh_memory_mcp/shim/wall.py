@@ -23,7 +23,7 @@ _DRAIN_SECONDS = 2.0  # a descriptor that was handed to somebody outside the tre
 class Task(typing.NamedTuple):
     """A command of the agent's, and where its input comes from and its output goes. With `is_spoken_to` more input can follow.
 
-    `options` are bubblewrap's, where the command is that.
+    `options` are bubblewrap's, where the command is that. Where it `is_gated` it begins once its walls stand.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +34,7 @@ class Task(typing.NamedTuple):
     stdin: bytes | None = None
     is_spoken_to: bool = False
     options: bytes | None = None
+    is_gated: bool = False
     bounds: Bounds = Bounds()
 
 
@@ -44,9 +45,9 @@ class Wall:
         self._loop = loop
         self._streams = {task.stdout, task.stderr}
         self._spoken = b""
-        self._is_enclosed = task.options is not None
+        self._is_enclosed = task.is_gated
         self._marker = task.environment[RUN_MARKER]
-        self._sandbox: int | None = None  # the pid of bubblewrap, when its walls stand
+        self._sandbox: int | None = None  # the pid of what was started, when its walls stand
         self.command: int | None = None  # the pid of the command's own process
         self.status: int | None = None  # how it ended, as wait gives it
         self.failure: int | None = None  # the errno for which it could not be started
@@ -66,7 +67,7 @@ class Wall:
         options = None if task.options is None else _laid_out(task.options)
         errand = guard.Errand(
             find_program(task.argv[0], task.environment), task.argv, task.environment, task.directory,
-            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options, task.bounds,
+            stdin, pipes[task.stdout][1], pipes[task.stderr][1], options, task.is_gated, task.bounds,
         )  # fmt: skip
         gc.freeze()  # or the collector would touch, and so copy, every page that the two share
         pid = os.fork()

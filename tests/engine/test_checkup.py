@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.engine.checkup import Checkup, answer_of, examine
+from devsh_memory_mcp.engine.checkup import Checkup, answer_of, examine, isolation
 from devsh_memory_mcp.inventory import find_agents, in_words
+from devsh_memory_mcp.shim.probe import Missing
+from devsh_memory_mcp.shim.seatbelt import Seatbelt
 from tests.doubles.processes import await_end
 from tests.doubles.user import User
 from tests.doubles.walls import has_sandbox
@@ -65,6 +67,13 @@ def test_with_claude_and_a_login_all_is_well(user: User) -> None:
         assert "`--network off` or `allow:HOST,…` closes that" in told
     else:
         assert "agents run as you, with your rights" in told
+
+
+def test_on_macos_it_says_which_isolation_there_is_and_that_nobody_has_tried_it() -> None:
+    works, fails = isolation(Seatbelt()), isolation(Missing("macOS has no sandbox for root", "run devsh as an ordinary user"))
+    assert "Seatbelt works (/usr/bin/sandbox-exec)" in works.said
+    assert "never been tried" in (works.remedy or "")
+    assert (fails.state, fails.remedy) == ("note", "run devsh as an ordinary user")
 
 
 @pytest.mark.promise("doctor.report")

@@ -12,9 +12,10 @@ from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.engine.confinement import Confined, Look, confine, login_warnings, usual
 from devsh_memory_mcp.errors import InvalidRequest, NoSandbox
 from devsh_memory_mcp.settings import Settings
+from devsh_memory_mcp.shim.confinement import isolation_on
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.sandbox import Bubblewrap
-from tests.doubles.walls import needs_sandbox, with_one, without_one
+from tests.doubles.walls import needs_sandbox, with_one, with_seatbelt, without_one
 from tests.engine.house import House, ended, run_directory, shell
 
 
@@ -146,6 +147,28 @@ def test_an_agent_has_a_sandbox_by_itself_where_a_broker_can_show_its_login(
 ) -> None:
     credential = Credential(variable=login) if isinstance(login, str) else login
     assert usual(agent, find_adapter(agent), credential) == sandbox
+
+
+@pytest.mark.parametrize(
+    ("agent", "credential", "sandbox"),
+    [
+        ("shell/sh", None, "auto"),
+        ("claude/haiku-4.5", None, "none"),
+        ("claude/haiku-4.5", Credential(cost_basis="subscription"), "none"),
+        ("claude/haiku-4.5", Credential(variable="CLAUDE_CODE_OAUTH_TOKEN"), "auto"),
+        ("codex/default", Credential(cost_basis="subscription"), "auto"),
+    ],
+)
+def test_a_login_in_the_keychain_of_macos_stays_outside(agent: str, credential: Credential | None, sandbox: str, tmp_path: Path) -> None:
+    adapter = find_adapter(agent)
+    assert usual(agent, adapter, credential, "darwin") == sandbox
+    walled = decided(tmp_path, agent, look=with_seatbelt, sandbox="required")
+    assert walled.stands
+    assert bool(login_warnings(walled, agent, adapter, credential, "darwin")) is (sandbox == "none")
+
+
+def test_what_it_will_be_is_told_by_the_system() -> None:
+    assert [isolation_on(platform) for platform in ("linux", "darwin")] == ["bubblewrap", "seatbelt"]
 
 
 def test_everything_that_was_allowed_without_walls_is_never_done_behind_some_that_came_later(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def prepare(
 ) -> Launch:
     """For an agent whose broker listens on 127.0.0.1:`port`; `environment` is its caller's, as far as that was recorded.
 
-    `is_alone` says that nobody else is in its network, which connections to allowed hosts ask for: they carry no credential.
+    `is_alone` says that it is to reach nobody else, which connections to allowed hosts ask for: they carry no credential.
     """
     if endpoint is not None and endpoint.subscription is not None and not any(map(secrets.get, endpoint.headers)):
         endpoint = endpoint.subscription

@@ -29,15 +29,19 @@ class Passage:
         allow: typing.Sequence[str] = (),
         *,
         is_alone: bool,
+        is_beside: bool = False,
         server: McpSocket | None = None,
         warnings: tuple[str, ...] = (),
     ) -> None:
-        """`caller` is the recorded environment of whoever spawned. `is_alone`: the agent has a network of its own."""
+        """`caller` is the recorded environment of whoever spawned. `is_alone`: the agent is to reach nobody but the broker.
+
+        `is_beside`: it has no network of its own for that, so the broker listens in ours.
+        """
         self.warnings = warnings  # where there should be a server, and is none
         self._server = server
-        self._listeners = [] if is_alone else [listen_here()]
-        port = PORT if is_alone else int(self._listeners[0].getsockname()[1])
-        launch = prepare(endpoint, secrets, caller, port, allow, is_alone=is_alone)
+        self._listeners = [] if is_alone and not is_beside else [listen_here()]
+        self.port = int(self._listeners[0].getsockname()[1]) if self._listeners else PORT
+        launch = prepare(endpoint, secrets, caller, self.port, allow, is_alone=is_alone)
         self._plan = launch.plan
         self.environment = launch.environment  # instead of the secrets
         self._broker: Broker | None = None
@@ -52,7 +56,7 @@ class Passage:
         return bool(self._plan.routes or self._plan.allow)
 
     def open(self, loop: Loop, sandbox: int, hear: typing.Callable[[Told], object]) -> None:
-        """Starts the broker; `sandbox` is bubblewrap's pid. Told as `gone` where the network cannot be entered: a short agent is over."""
+        """Starts the broker; `sandbox` is the pid of the walls. Told as `gone` where the network cannot be entered: it was short."""
         if not self._has_routes:
             return
         try:
@@ -78,8 +82,8 @@ class Passage:
         return self._broker.end()
 
 
-def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, directory: str) -> Passage | None:
-    """For an agent in a sandbox, before that is made; None where there is nothing to show and nowhere to lead it.
+def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, directory: str, *, is_beside: bool = False) -> Passage | None:
+    """For an agent in a sandbox, before that is made, see `Passage`; None where there is nothing to show and nowhere to lead it.
 
     OSError where there is no port to listen on.
     """
@@ -94,19 +98,21 @@ def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, direct
         except OSError as error:
             warnings = (f"The agent goes without our MCP server: {error}.",)
     endpoint = find_endpoint(run.agent_name)
-    passage = Passage(endpoint, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, server=server, warnings=warnings)
+    passage = Passage(
+        endpoint, secrets, run.environment, asked.hosts, is_alone=asked.is_alone, is_beside=is_beside, server=server, warnings=warnings
+    )
     if passage.is_needed:
         return passage
     passage.end()
     return None
 
 
-def find_way(run: Run) -> Passage | None:
+def find_way(run: Run, *, is_beside: bool = False) -> Passage | None:
     """For a command of the caller's in the same sandbox, which gets no login; None where no host was named."""
     asked = run.sandbox
     if asked is None or not asked.hosts:
         return None
-    return Passage(None, {}, run.environment, asked.hosts, is_alone=asked.is_alone)
+    return Passage(None, {}, run.environment, asked.hosts, is_alone=asked.is_alone, is_beside=is_beside)
 
 
 def added(before: Traffic | None, told: Told) -> Traffic | None:
