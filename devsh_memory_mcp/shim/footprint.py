@@ -10,17 +10,26 @@ import stat
 import time
 import typing
 
+from devsh_memory_mcp.shim import kernel
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 512  # bytes, in which every file system counts
 _PATIENCE = 2.0  # seconds for a careful count, once it has come to too much
 
 
-def held_before(roots: typing.Iterable[str]) -> int:
+def held_before(roots: typing.Sequence[str], settle: typing.Callable[[str], object] = kernel.settle) -> int:
     """Bytes that are there when nobody writes yet; a root that is not there has none.
 
-    A file counts by its size where that is more: some file systems tell only seconds later how much room a new one takes.
+    It is counted as `held` counts, or what is not there would be allowance. Some file systems tell only later how much room a new file
+    takes: where one seems to take less than its size all is first written down, after which only holes still do.
     """
-    return _summed(roots, _Count(is_first=True))
+    quick = _Count()
+    total = _summed(roots, quick)
+    if not quick.is_doubtful:
+        return total
+    for root in roots:
+        settle(root)
+    return _summed(roots, _Count())
 
 
 def held(roots: typing.Sequence[str], most: float) -> int:
@@ -32,13 +41,13 @@ def held(roots: typing.Sequence[str], most: float) -> int:
 class _Count:
     """A careful one remembers every file, and goes on for a while when it has come to too much, so that it tells how much."""
 
-    def __init__(self, most: float = math.inf, *, is_first: bool = False, is_careful: bool = False) -> None:
+    def __init__(self, most: float = math.inf, *, is_careful: bool = False) -> None:
         self._most = most
-        self._is_first = is_first
         self._is_careful = is_careful
         self._until = time.monotonic() + _PATIENCE if is_careful else 0.0
         self._seen: set[tuple[int, int]] = set()
         self.total = 0
+        self.is_doubtful = False
 
     @property
     def is_enough(self) -> bool:
@@ -53,7 +62,8 @@ class _Count:
                 return
             self._seen.add(key)
         room = status.st_blocks * _BLOCK
-        self.total += max(room, status.st_size) if self._is_first and stat.S_ISREG(status.st_mode) else room
+        self.total += room
+        self.is_doubtful |= stat.S_ISREG(status.st_mode) and room < status.st_size
 
 
 class _Level(typing.NamedTuple):

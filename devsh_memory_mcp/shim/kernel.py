@@ -1,9 +1,10 @@
 """What only a system call can say: who adopts the orphans below us, who dies with his parent, who may look into a process, its name,
-what it has open.
+what it has open, and what of a disk is only in memory.
 
 Linux has all of it; elsewhere they are left out, and a tree is found by its mark in the environment.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -53,6 +54,19 @@ def close_all_but(kept: set[int]) -> None:
             os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
+
+
+def settle(path: str) -> None:
+    """Writes down what the file system of that directory holds in memory; nothing where it is not there."""
+    if _libc is None:
+        os.sync()
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _libc.syncfs(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def call_oneself(name: str) -> None:

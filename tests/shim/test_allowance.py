@@ -79,6 +79,12 @@ def test_a_setup_is_held_to_it_and_what_it_made_is_not_the_agents(stage: Stage) 
     assert 2 <= held(outcome) < 4
 
 
+def test_holes_that_a_setup_made_are_not_filled_by_the_agent_for_nothing(stage: Stage) -> None:
+    holes = "for name in $(seq 50); do truncate -s 2M hole$name; done"
+    outcome = stage.run("for name in $(seq 30); do head -c 1000000 /dev/zero >hole$name; done; sleep 1000", setup=holes, limits=TWO)
+    assert held(outcome) >= 2
+
+
 def test_a_verification_is_held_to_it_together_with_what_the_agent_left(stage: Stage, repository: Repository) -> None:
     verify = f"{FULL.format(size=M, name='second')} sleep 1000"
     script = FULL.format(size=M + M // 2, name="first")
