@@ -19,17 +19,31 @@ from devsh_memory_mcp.shim.process import Interrupted
 DISK = "disk"
 _SHORTEST = 2.0  # seconds between two counts
 _SHARE = 20  # of the time, of which counting takes one part
+_RAREST = 300.0  # seconds between two counts, however long they take: in more an agent fills any disk
 _LONGEST = 600  # seconds, for one count
 
 
 class Allowance:
-    """`over` is called with the cause when there is more than `size` bytes; without a size nothing is counted."""
+    """`over` is called with the cause when there is more than `size` bytes; without a size nothing is counted.
 
-    def __init__(self, place: Place, size: int | None, over: typing.Callable[[str], object]) -> None:
+    `warn` is told once when that could not be counted.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        size: int | None,
+        over: typing.Callable[[str], object],
+        warn: typing.Callable[[str], object],
+        count: typing.Callable[[typing.Sequence[str], float], int] = held,
+    ) -> None:
         self._place = place
         self._loop = place.loop
         self._size = size
         self._over = over
+        self._warn = warn
+        self._held_now = count
+        self._is_warned = False
         self._private = f"{place.directory}/{rundir.SANDBOX_DIRECTORY}"
         self._roots = (f"{place.directory}/{rundir.WORKSPACE_DIRECTORY}", self._private)
         self._before: int | None = None
@@ -68,27 +82,36 @@ class Allowance:
 
     def why_ended(self) -> str:
         """How much it was."""
-        where = "its checkout, HOME and /tmp" if os.path.isdir(self._private) else "its checkout"
         more, most = size_words(self._held), size_words(self._size or 0)
-        return f"It was ended: {where} held {more} more than when it began, of which it has {most}; give it more with --disk."
+        return f"It was ended: {self._where()} held {more} more than when it began, of which it has {most}; give it more with --disk."
+
+    def _where(self) -> str:
+        return "its checkout, HOME and /tmp" if os.path.isdir(self._private) else "its checkout"
 
     def _look(self) -> None:
         before, size = self._before or 0, self._size or 0
         try:
-            self._count(lambda: held(self._roots, before + size), self._judge)
+            self._count(lambda: self._held_now(self._roots, before + size), self._judge)
         except OSError as error:  # no room for another process
-            self._place.door.note(f"the disk's room is not counted: {error}")
+            self._note_failure(str(error))
             self.watch()
 
     def _judge(self, child: "_Child") -> None:
         self._set_pause(child)
         if child.answer is None:
-            self._place.door.note("the disk's room could not be counted")
+            self._note_failure("the process that counted it has died")
         self._held = (child.answer or 0) - (self._before or 0)
         if self._held > (self._size or 0):
             self._over(DISK)
         else:
             self.watch()
+
+    def _note_failure(self, why: str) -> None:
+        self._place.door.note(f"the disk's room is not counted: {why}")
+        if not self._is_warned:
+            most = size_words(self._size or 0)
+            self._warn(f"What {self._where()} held could not be counted ({why}), so that its limit of {most} was not always kept.")
+            self._is_warned = True
 
     def _count(self, count: typing.Callable[[], int], heard: typing.Callable[["_Child"], object] = lambda _child: None) -> "_Child":
         self._child = _Child(self._place, count, heard)
@@ -100,7 +123,7 @@ class Allowance:
 
 def pause_after(seconds: float) -> float:
     """How long nothing is looked at after a look that took so long."""
-    return max(_SHORTEST, _SHARE * seconds)
+    return min(max(_SHORTEST, _SHARE * seconds), _RAREST)
 
 
 class _Child:

@@ -64,7 +64,7 @@ class Attempt:
         self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._cage = Cage(run.limits, marker(run), self._reports)
-        self._allowance = Allowance(place, run.limits.disk if run.limits else None, self._note_cause)
+        self._allowance = Allowance(place, run.limits.disk if run.limits else None, self._note_cause, self._warn)
         self._has_answer = False  # that is for people, beside what the agent printed
         self._agent_began = 0.0  # by the monotonic clock
         self._active_ms: int | None = None

@@ -1,11 +1,15 @@
 """How much of the disk an agent may come to hold: who holds more is ended, and a file that grows too long cannot be written on."""
 
+import collections.abc
 import os
 import pathlib
 import re
+import signal
+import time
 
 import pytest
 
+from devsh_memory_mcp.shim import footprint
 from devsh_memory_mcp.shim.allowance import Allowance, pause_after
 from devsh_memory_mcp.shim.bounds import InForce, Limits, in_words
 from devsh_memory_mcp.shim.confinement import Confinement
@@ -113,8 +117,8 @@ def test_it_can_be_cancelled_and_lost_as_without_a_limit(stage: Stage) -> None:
     assert (outcome.cause, outcome.limits) == ("lost", InForce(by="counting", disk=2 * M))
 
 
-def test_looks_are_rarer_where_they_take_longer() -> None:
-    assert [pause_after(seconds) for seconds in (0.0, 0.001, 0.5, 60.0)] == [2.0, 2.0, 10.0, 1200.0]
+def test_looks_are_rarer_where_they_take_longer_but_never_too_rare() -> None:
+    assert [pause_after(seconds) for seconds in (0.0, 0.001, 0.5, 14.0, 60.0, 600.0)] == [2.0, 2.0, 10.0, 280.0, 300.0, 300.0]
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def place(tmp_path: pathlib.Path, signals: None) -> Place:
 def test_what_was_there_may_go_and_make_room(place: Place, tmp_path: pathlib.Path) -> None:
     over: list[str] = []
     (tmp_path / "workspace/old").write_bytes(b"x" * 2 * M)
-    allowance = Allowance(place, M, over.append)
+    allowance = Allowance(place, M, over.append, over.append)
     allowance.begin()
     (tmp_path / "workspace/new").write_bytes(b"x" * 2 * M)
     (tmp_path / "workspace/old").unlink()
@@ -139,7 +143,31 @@ def test_what_was_there_may_go_and_make_room(place: Place, tmp_path: pathlib.Pat
     allowance.rest()
 
 
+def test_a_count_that_dies_is_a_warning_and_the_next_one_is_soon(place: Place, tmp_path: pathlib.Path) -> None:
+    """Whether by its alarm, by the kernel for memory, or otherwise: it is killed the first two times."""
+    counts = tmp_path / "counts"
+    counts.touch()
+
+    def dying(roots: collections.abc.Sequence[str], most: float) -> int:
+        counts.write_bytes(counts.read_bytes() + b".")
+        if counts.stat().st_size < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return footprint.held(roots, most)
+
+    over: list[str] = []
+    warnings: list[str] = []
+    allowance = Allowance(place, M, over.append, warnings.append, dying)
+    allowance.begin()
+    (tmp_path / "workspace/new").write_bytes(b"x" * 2 * M)
+    allowance.watch()
+    assert place.loop.wait(lambda: bool(over), time.monotonic() + 60)
+    allowance.rest()
+    died = "What its checkout held could not be counted (the process that counted it has died)"
+    assert warnings == [f"{died}, so that its limit of 1 MB was not always kept."]
+    assert over == ["disk"]
+
+
 def test_a_count_is_given_up_when_the_attempt_is_to_end(place: Place) -> None:
     place.door.is_unwanted = lambda: True
     with pytest.raises(Interrupted):
-        Allowance(place, M, lambda _cause: None).begin()
+        Allowance(place, M, print, print).begin()
