@@ -22,7 +22,7 @@ from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.totals import limits_of
 from devsh_memory_mcp.engine.correspondence import mark_read, message_text
-from devsh_memory_mcp.engine.refusals import Refusals, advice
+from devsh_memory_mcp.engine.refusals import Refusals, advice, has_expired, renewal_advice
 from devsh_memory_mcp.engine.vault import Vault, missing
 from devsh_memory_mcp.ports import Committed, Decide, Decision
 from devsh_memory_mcp.shim.confinement import GUARD
@@ -184,8 +184,8 @@ def hold(state: State, attempt: Attempt) -> Decision[None]:
     return Decision((TaskHeld(orchestration_task_id=attempt.task_id, waiting_for=missing(attempt.credential)),), None)
 
 
-def hold_back(state: State, task_ids: list[str], vault: Vault, refusals: Refusals) -> Decision[list[str]]:
-    """The events for tasks whose credential is not there or was refused, and for held ones that may go on; the value may start."""
+def hold_back(state: State, task_ids: list[str], now: datetime, vault: Vault, refusals: Refusals) -> Decision[list[str]]:
+    """The events for tasks whose credential is not there, was refused or is over, and for held ones that may go on; the value may start."""
     events: list[JournalEvent] = []
     lacking: set[str] = set()
     names = [*task_ids, *(name for name, task in state.unfinished.items() if task.waiting_for)]
@@ -194,6 +194,8 @@ def hold_back(state: State, task_ids: list[str], vault: Vault, refusals: Refusal
         held = TaskHeld(**only)
         if credential is not None and not vault.has(credential):
             held = TaskHeld(**only, waiting_for=missing(credential))
+        elif not task.live_attempt and has_expired(task.spec, now):
+            held = TaskHeld(**only, waiting_for=renewal_advice(task.spec), login=refusals.login_of(task.spec))
         elif refusals.is_refused(task):
             held = TaskHeld(**only, waiting_for=advice(task.spec), login=refusals.login_of(task.spec))
         if held.waiting_for:

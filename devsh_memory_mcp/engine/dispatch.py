@@ -184,9 +184,9 @@ class Dispatcher:
         self.wake(desk.orchestration_id)
 
     async def _start(self, desk: Desk, task_ids: list[str]) -> None:
-        """Starts them, but for those whose credential is not there; what was held for one that came goes on in the next turn."""
-        if hold_back(await desk.journal.read(), task_ids, self._vault, self._refusals).events:
-            held = await desk.transact(lambda state, _now: hold_back(state, task_ids, self._vault, self._refusals))
+        """Starts them, but for those whose credential is not there or no good; what was held for one that came goes on in the next turn."""
+        if hold_back(await desk.journal.read(), task_ids, self._clock.now(), self._vault, self._refusals).events:
+            held = await desk.transact(lambda state, now: hold_back(state, task_ids, now, self._vault, self._refusals))
             task_ids = held.value
             self.wake(desk.orchestration_id)
         if task_ids:

@@ -1,4 +1,4 @@
-"""Logins that a provider has refused: nothing else of such an account starts before its login is another one.
+"""Logins that a provider has refused, or that are over: nothing else of such an account starts before its login is another one.
 
 Which login a task was held for is in its journal, so that another runner holds it as well. A task that is spawned after the refusal is
 tried all the same: that is how somebody asks for another try, and where it succeeds the others go on.
@@ -8,14 +8,18 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from devsh_memory_mcp.agents.endpoint import find_endpoint
 from devsh_memory_mcp.domain.quota import account_of
 from devsh_memory_mcp.domain.records import TaskSpec
 from devsh_memory_mcp.domain.state import Task
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.inventory import KINDS, find_agents
+from devsh_memory_mcp.shim.broker.credential import find_expiry
+from devsh_memory_mcp.shim.broker.launch import find_own_login
 
+_SOON = timedelta(minutes=1)  # until an agent that is started now has asked its model for the first time; CLIs renew earlier
 _PROGRAMS: Mapping[str, str] = {kind.name: kind.log_in for kind in KINDS}
 
 
@@ -65,6 +69,23 @@ class Refusals:
         if credential is not None and credential.variable is not None:
             return self._vault.fingerprint_of(credential)
         return _looks_of_file(_program(spec), spec.environment)
+
+
+def has_expired(spec: TaskSpec, now: datetime) -> bool:
+    """Whether it would be shown a login of its CLI's own that is over. Without a sandbox the CLI renews that itself."""
+    credential, endpoint = spec.credential, find_endpoint(spec.agent_name)
+    if endpoint is None or spec.sandbox == "none" or (credential is not None and credential.variable is not None):
+        return False
+    login = find_own_login(endpoint, spec.environment)
+    expires_at = find_expiry(login) if login is not None else None
+    return expires_at is not None and expires_at <= (now + _SOON).timestamp()
+
+
+def renewal_advice(spec: TaskSpec) -> str:
+    """What a task waits for whose login is over, and what to type."""
+    program = _program(spec)
+    what = f"login: that of {program} has expired, and no agent in a sandbox renews it"
+    return f"{what}; it goes on when you have used `{program}` once yourself, which does, or there is another one: {_PROGRAMS[program]}"
 
 
 def advice(spec: TaskSpec) -> str:

@@ -82,11 +82,8 @@ async def test_a_login_that_its_user_renews_meanwhile_is_taken(team: Team, model
     assert [turn.credential[1] for turn in model_api.turns()] == tokens
 
 
-@pytest.mark.parametrize("why", ["refused", "expired"])
-async def test_a_login_that_is_refused_or_has_expired_holds_what_else_needs_it(
-    team: Team, model_api: ModelApi, codex_home: Path, house: House, why: str
-) -> None:
-    write_login(codex_home, "the-real-one", **({"expires": 1} if why == "expired" else {}))
+async def test_a_login_that_is_refused_holds_what_else_needs_it(team: Team, model_api: ModelApi, codex_home: Path, house: House) -> None:
+    write_login(codex_home, "the-real-one")
     model_api.refused.add("bearer")
     model_api.route("TASK", Turn("never"))
     gate = house.gate("../gate")
@@ -99,7 +96,6 @@ async def test_a_login_that_is_refused_or_has_expired_holds_what_else_needs_it(
         gate.open()
         await until_event(orchestration, "task_held")
         held = await orchestration.status(second.orchestration_task_id)
-        asked = len(model_api.requests)
         model_api.refused.clear()
         write_login(codex_home, "another one")
         await orchestration.spawn(shell("true"))  # who rings has it looked at before its time
@@ -110,5 +106,22 @@ async def test_a_login_that_is_refused_or_has_expired_holds_what_else_needs_it(
     assert (held.status, held.attempt, held.needs_input) == ("pending", 0, held.waiting_for)
     assert "login: that of codex was refused" in str(held.waiting_for)
     assert "codex login" in str(held.waiting_for)
-    assert (asked == 0) == (why == "expired")
     assert (went_on.status, went_on.result) == ("completed", "never")
+
+
+async def test_a_login_that_has_expired_holds_whoever_needs_it_before_an_attempt(team: Team, model_api: ModelApi, codex_home: Path) -> None:
+    write_login(codex_home, "the-real-one", expires=1)
+    model_api.route("TASK-A", Turn("done"))
+    async with opened(team, model_api) as orchestration:
+        spawned = await orchestration.spawn(walled("TASK-A"))
+        await until_event(orchestration, "task_held")
+        held = await orchestration.status(spawned.orchestration_task_id)
+        assert model_api.requests == []
+        write_login(codex_home, "another one")
+        await orchestration.spawn(shell("true", sandbox="none"))  # who rings has it looked at before its time
+        await ended(orchestration, spawned.orchestration_task_id)
+        went_on = await orchestration.status(spawned.orchestration_task_id)
+    assert (held.status, held.attempt, held.needs_input) == ("pending", 0, held.waiting_for)
+    assert "login: that of codex has expired" in str(held.waiting_for)
+    assert "codex login" in str(held.waiting_for)
+    assert (went_on.status, went_on.attempt, went_on.result) == ("completed", 1, "done")

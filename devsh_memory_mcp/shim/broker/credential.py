@@ -5,6 +5,8 @@ It is never written anywhere and never refreshed: whoever refreshes it logs its 
 
 import base64
 import json
+import os
+import stat
 import time
 import types
 import typing
@@ -39,6 +41,14 @@ def real_headers(source: Source, now: typing.Callable[[], float] = time.time) ->
     return *_shown(source.header, login.token), *account
 
 
+def find_expiry(source: Source) -> float | None:
+    """When a CLI's own login is over, in epoch seconds; None where it does not say so, or is none."""
+    try:
+        return _read(source).expires_at
+    except NoCredential:
+        return None
+
+
 def carried(headers: Headers) -> typing.Iterator[str]:
     """The values that a request shows as its credential."""
     for name, value in headers:
@@ -57,14 +67,18 @@ def _shown(header: str, value: str) -> Headers:
 def _read(source: Source) -> Login:
     advice = f"{source.login} is not logged in: log in with it yourself, or run `devsh auth {source.login}`"
     try:
-        with open(source.login_file or "", "rb") as file:
-            document = json.loads(file.read(_LARGEST))
+        with open(source.login_file or "", "rb", opener=_open_quickly) as file:
+            document = json.loads(file.read(_LARGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b"")
     except (OSError, ValueError):
         raise NoCredential(advice) from None
     login = _READERS[source.login](document) if isinstance(document, dict) and source.login in _READERS else None
     if login is None:
         raise NoCredential(advice)
     return login
+
+
+def _open_quickly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe there would be waited for
 
 
 def _of_claude(document: dict[str, typing.Any]) -> Login | None:

@@ -64,6 +64,13 @@ def prepare(
     )
 
 
+def find_own_login(endpoint: Endpoint, environment: typing.Mapping[str, str]) -> Source | None:
+    """The login that the program keeps itself, which is shown where there is no variable with another."""
+    endpoint = endpoint.subscription or endpoint
+    path = _login_path(endpoint, environment)
+    return None if path is None else Source(BEARER, login_file=path, login=endpoint.program)
+
+
 def _placeholder(endpoint: Endpoint) -> str:
     """Nothing that a provider would take; a token names no issuer, is signed by nobody, and lasts longer than any agent."""
     word = f"devsh-{os.urandom(16).hex()}"
@@ -80,10 +87,8 @@ def _source(
     for variable, header in endpoint.headers.items():
         if secrets.get(variable):
             return variable, Source(header, secrets[variable])
-    path = _login_path(endpoint, environment)
-    if path is None:
-        return None
-    return endpoint.own_variable, Source(BEARER, login_file=path, login=endpoint.program)
+    login = find_own_login(endpoint, environment)
+    return None if login is None else (endpoint.own_variable, login)
 
 
 def _login_path(endpoint: Endpoint, environment: typing.Mapping[str, str]) -> str | None:
