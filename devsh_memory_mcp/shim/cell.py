@@ -7,7 +7,6 @@ import errno
 import functools
 import os
 import typing
-import zlib
 
 from devsh_memory_mcp.errors import NoSandbox
 from devsh_memory_mcp.shim import belongings, borrowing, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
@@ -16,11 +15,11 @@ from devsh_memory_mcp.shim.enclosure import Walls, enclosed, isolation_by
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
+from devsh_memory_mcp.shim.stranger import stranger
 from devsh_memory_mcp.shim.toolchain import find_toolchains, is_shown
 from devsh_memory_mcp.shim.wall import Task, find_program
 
 _HOME = "/home/agent"  # of a caller that has none
-_FIRST_USER, _USERS = 60600, 500  # ids that Debian and systemd give to nobody
 # What leads to sockets, keys and settings that are not inside.
 _LEFT_OUT = frozenset({"SSH_AUTH_SOCK", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"})
 _BELOW_HOME = frozenset({"CARGO_HOME", "GOPATH"})  # are written to: elsewhere than in the private home they cannot be
@@ -45,7 +44,7 @@ class Cell:
         self.is_beside = not isinstance(walls, Bubblewrap)  # it has neither a file system nor a network of its own, but rules for ours
         if isinstance(walls, Bubblewrap):
             self._home, self._tmp, self.server = self._users_home, "/tmp", mcp_socket.INSIDE
-            self._user = _FIRST_USER + zlib.crc32(run.task_run_id.encode()) % _USERS if walls.setpriv else None
+            self._user = stranger(run.task_run_id) if walls.setpriv else None
         else:
             self._home, self._tmp, self.server, self._user = f"{self._private}/home", f"{self._private}/tmp", place, None
 

@@ -15,6 +15,7 @@ from devsh_memory_mcp.shim import sandbox, seatbelt
 from devsh_memory_mcp.shim.enclosure import Walls
 from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
 from devsh_memory_mcp.shim.seatbelt import Seatbelt
+from devsh_memory_mcp.shim.stranger import stranger
 
 _SECONDS = 5.0
 _INSTALL = "install bubblewrap: apt-get install bubblewrap (or dnf, pacman, apk, zypper)"
@@ -98,7 +99,7 @@ def _words(said: str) -> str:
 
 def _try_bubblewrap(bubblewrap: Bubblewrap) -> tuple[int, str]:
     """A whole sandbox around nothing, without network, since that is what fails first; its exit code and what it said."""
-    layout = Layout(*roots(), environment={}, directory="/", network=False, user=60599)
+    layout = Layout(*roots(), environment={}, directory="/", network=False, user=stranger(""))
     given = os.memfd_create("options")
     try:
         os.write(given, sandbox.packed(sandbox.options(bubblewrap, layout)))
