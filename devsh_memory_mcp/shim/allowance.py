@@ -176,10 +176,7 @@ def _become(writing: int, count: typing.Callable[[], int], shim: int) -> typing.
         kernel.die_with_parent()
         if os.getppid() != shim:
             os._exit(1)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        kernel.reset_signals(signal.SIGINT)
         kernel.close_all_but({writing})
         gc.disable()  # it would touch, and so copy, every page that the two share
         signal.alarm(_LONGEST)

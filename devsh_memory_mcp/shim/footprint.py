@@ -1,7 +1,6 @@
 """How much room trees take on the disk, whatever somebody makes of them meanwhile.
 
-The rule that must not be broken: nothing but directories is opened, no link is followed, no other file system gone into. It takes two
-descriptors however deep a tree is, and no path that is longer than a name.
+The rule that must not be broken: nothing but directories is opened, no link is followed, no other file system gone into.
 """
 
 import math
@@ -11,8 +10,8 @@ import time
 import typing
 
 from devsh_memory_mcp.shim import kernel
+from devsh_memory_mcp.shim.descent import descend, open_directory
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 512  # bytes, in which every file system counts
 _PATIENCE = 2.0  # seconds for a careful count, once it has come to too much
 
@@ -66,52 +65,23 @@ class _Count:
         self.is_doubtful |= stat.S_ISREG(status.st_mode) and room < status.st_size
 
 
-class _Level(typing.NamedTuple):
-    """A directory on the way to the one that is looked at, and those in it that are still to be gone into."""
-
-    name: str
-    identity: tuple[int, int]
-    left: list[str]
-
-
 class _Tree:
-    def __init__(self, path: str, count: _Count) -> None:
+    """One root; directories of another file system are not there."""
+
+    def __init__(self, top: int, count: _Count) -> None:
         self._count = count
-        self._top = os.open(path, _DIRECTORY)
-        self._here = os.dup(self._top)
-        self._device = os.fstat(self._top).st_dev
+        self._device = os.fstat(top).st_dev
 
-    def walk(self) -> None:
-        self._count.add(os.fstat(self._top))
-        levels = [self._take("")]
-        while levels and not self._count.is_enough:
-            left = levels[-1].left
-            if left:
-                name = left.pop()
-                if self._go(name, None):
-                    levels.append(self._take(name))
-                continue
-            levels.pop()
-            if levels and not self._go("..", levels[-1].identity):
-                self._come_again(levels)
-
-    def close(self) -> None:
-        os.close(self._here)
-        os.close(self._top)
-
-    def _take(self, name: str) -> _Level:
-        """Counts what is in the directory that we are in."""
-        left: list[str] = []
-        try:
-            with os.scandir(self._here) as entries:
-                for entry in entries:
-                    if self._has_below(entry):
-                        left.append(entry.name)
-                    if self._count.is_enough:
-                        break
-        except OSError:  # closed to us, or gone
-            left.clear()
-        return _Level(name, _identity(os.fstat(self._here)), left)
+    def take(self, directory: int) -> list[str]:
+        """Counts what is in it."""
+        found: list[str] = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if self._has_below(entry):
+                    found.append(entry.name)
+                if self._count.is_enough:
+                    break
+        return found
 
     def _has_below(self, entry: os.DirEntry[str]) -> bool:
         """Counts it; whether it is a directory to go into."""
@@ -125,42 +95,16 @@ class _Tree:
         self._count.add(status)
         return is_directory
 
-    def _go(self, name: str, expected: tuple[int, int] | None) -> bool:
-        """Into the directory of that name, if it is one of here and the one that is expected."""
-        try:
-            there = os.open(name, _DIRECTORY, dir_fd=self._here)
-        except OSError:
-            return False
-        status = os.fstat(there)
-        if status.st_dev != self._device or (expected is not None and _identity(status) != expected):
-            os.close(there)
-            return False
-        os.close(self._here)
-        self._here = there
-        return True
-
-    def _come_again(self, levels: list[_Level]) -> None:
-        """From the top, since somebody has moved a directory on the way; what lies behind that is left."""
-        os.close(self._here)
-        self._here = os.dup(self._top)
-        for depth, level in enumerate(levels[1:], 1):
-            if not self._go(level.name, level.identity):
-                del levels[depth:]
-                return
-
 
 def _summed(roots: typing.Iterable[str], count: _Count) -> int:
     for root in roots:
         try:
-            tree = _Tree(root, count)
+            top = open_directory(root)
         except OSError:
             continue
         try:
-            tree.walk()
+            count.add(os.fstat(top))
+            descend(top, _Tree(top, count).take, is_enough=lambda: count.is_enough, across=False)
         finally:
-            tree.close()
+            os.close(top)
     return count.total
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

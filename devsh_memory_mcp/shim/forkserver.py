@@ -98,8 +98,7 @@ class _Server:
         try:
             os.setsid()
             kernel.call_oneself("devsh-shim")
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            kernel.reset_signals()
             self._connection.close()
             os.close(self._woken)
             os.close(self._wakes)

@@ -80,9 +80,7 @@ class _Guard:
         self._marker = errand.environment[RUN_MARKER]
         os.setsid()
         kernel.adopt_orphans()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # only the shim's orders count, or its death
+        kernel.reset_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # only the shim's orders count, or its death
         self._gate: Gate | None = None
         self._is_buried = False  # the command's own process
         kernel.close_all_but({0, 1, 2, *errand.descriptors, line.orders, line.status, *line.kept})
@@ -204,10 +202,7 @@ def _become(errand: Errand, status: int, guard: int, gate: Gate | None) -> typin
         if gate is not None:
             kernel.forget_keys()
         submit(errand.bounds)
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with contextlib.suppress(OSError, ValueError):  # two belong to the C library
-                signal.signal(number, signal.SIG_DFL)
+        kernel.reset_signals(numbers=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
         if errand.bounds.file is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write that fails says why, a process that is killed leaves a core
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

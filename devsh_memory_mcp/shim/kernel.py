@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+import typing
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -18,6 +19,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _JOIN_SESSION_KEYRING = 1
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "armv7l": 311, "ppc64le": 271, "s390x": 280}  # the C library has no name for it
 _NO_KEYRINGS = (errno.ENOSYS, errno.EPERM, errno.EACCES)
+_HEARD = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -54,6 +56,14 @@ def close_all_but(kept: set[int]) -> None:
             os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
+
+
+def reset_signals(*ignored: int, numbers: typing.Iterable[int] = _HEARD) -> None:
+    """Leaves a process just forked the defaults of what its parent listened to, but for those that it is to ignore."""
+    signal.set_wakeup_fd(-1)
+    for number in numbers:
+        with contextlib.suppress(OSError, ValueError):  # two belong to the C library
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
 
 def settle(path: str) -> None:

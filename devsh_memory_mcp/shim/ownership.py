@@ -1,12 +1,13 @@
 """Whose a tree is: all of it is given to somebody, whatever an agent has made of it.
 
-Nothing may run in it meanwhile. It takes one descriptor however deep the tree is, and no path that is longer than a name.
+Nothing may run in it meanwhile.
 """
 
+import functools
 import os
 import stat
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from devsh_memory_mcp.shim.descent import descend, open_directory
 
 
 def give(path: str, user: int) -> str | None:
@@ -19,40 +20,19 @@ def give(path: str, user: int) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _note(failures, error)
+        failures.append(error)
     return (failures[0].strerror or "it cannot be read") if failures else None
 
 
 def _give_below(path: str, user: int, failures: list[OSError]) -> None:
-    here = os.open(path, _DIRECTORY)
-    waiting = [_give_entries(here, user, failures)]  # by level: the directories that are still to be gone into
-    come_from = [_identity(here)]
+    top = open_directory(path)
     try:
-        while waiting:
-            name = waiting[-1].pop() if waiting[-1] else None
-            if name is None and len(waiting) == 1:
-                return
-            try:
-                there = os.open(name or "..", _DIRECTORY, dir_fd=here)
-            except OSError as error:
-                if name is None:
-                    raise
-                _note(failures, error)
-                continue
-            os.close(here)
-            here = there
-            if name is not None:
-                come_from.append(_identity(here))
-                waiting.append(_give_entries(here, user, failures))
-                continue
-            del waiting[-1], come_from[-1]
-            if _identity(here) != come_from[-1]:
-                raise NotADirectoryError(0, "somebody moves directories in it")
+        descend(top, functools.partial(_give_entries, user, failures), functools.partial(_note, failures))
     finally:
-        os.close(here)
+        os.close(top)
 
 
-def _give_entries(directory: int, user: int, failures: list[OSError]) -> list[str]:
+def _give_entries(user: int, failures: list[OSError], directory: int) -> list[str]:
     """Gives what is in the directory, and names the directories of it."""
     with os.scandir(directory) as found:
         entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
@@ -62,11 +42,6 @@ def _give_entries(directory: int, user: int, failures: list[OSError]) -> list[st
         except OSError as error:
             _note(failures, error)
     return [name for name, is_directory in entries if is_directory]
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
 
 
 def _note(failures: list[OSError], error: OSError) -> None:

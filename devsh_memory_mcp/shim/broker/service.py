@@ -96,10 +96,7 @@ def _become(control: int, facts: int, listeners: typing.Sequence[socket.socket])
         os.setsid()
         kernel.hide()
         kernel.call_oneself("devsh-broker")
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        kernel.reset_signals(signal.SIGINT)
         kernel.close_all_but({1, 2, control, facts, *(listener.fileno() for listener in listeners)})
         os.open(os.devnull, os.O_RDONLY)  # which is 0, the lowest that is free
         os.set_blocking(facts, False)
