@@ -116,7 +116,7 @@ class Stage:
 
     def __init__(self, root: pathlib.Path, bell: Bell, boot: tuple[str, ...] = ()) -> None:
         self.root = root
-        self._boot = boot
+        self.boot = boot
         self.bell = bell
         self._count = 0
         self.launched: list[Launched] = []
@@ -140,7 +140,7 @@ class Stage:
         return self.start(self.directory(prompt, **fields))
 
     def start(self, directory: pathlib.Path, *arguments: str) -> Launched:
-        self.launched.append(Launched(directory, *arguments, boot=self._boot))
+        self.launched.append(Launched(directory, *arguments, boot=self.boot))
         return self.launched[-1]
 
     def close(self) -> None:

@@ -82,10 +82,14 @@ def test_neither_other_runs_nor_the_memory_root_are_read_or_written(warden: Ward
 
 
 def test_the_password_file_is_not_read(warden: Warden) -> None:
-    script = "head -c1 /etc/shadow >/dev/null 2>&1 && echo reached; true"
+    """Nor by an ordinary user who is of its group, as an operator may be; nor whoever else has an account."""
+    found = os.stat("/etc/shadow")
+    if warden.is_ordinary and os.geteuid() == 0:
+        warden.join(found.st_gid)
+    may_read = stat.S_IRGRP if warden.is_ordinary else stat.S_IRUSR
+    script = "head -c1 /etc/shadow >/dev/null 2>&1 && echo reached; grep -q ^daemon: /etc/passwd && echo told; true"
     assert inside(warden, script) == []
-    if not warden.is_ordinary:
-        assert outside(warden, script) == ["reached"]
+    assert outside(warden, script) == [*(["reached"] if found.st_mode & may_read else []), "told"]
 
 
 def test_a_hook_of_the_users_is_not_planted(warden: Warden) -> None:
@@ -171,11 +175,32 @@ def test_no_process_of_the_machine_is_seen_or_signalled(warden: Warden) -> None:
             other.kill()
 
 
+MOUNTS = """mount -t tmpfs none /tmp 2>/dev/null && echo mounted; umount -l /tmp 2>/dev/null && echo unmounted
+mount --bind /usr /usr 2>/dev/null; mount -o remount,rw,bind /usr 2>/dev/null && echo remounted
+mknod zero c 1 5 2>/dev/null && head -c1 zero >/dev/null 2>&1 && echo made; true"""
+
+
 def test_neither_mounts_nor_devices_are_made(warden: Warden) -> None:
-    script = """mount -t tmpfs none /tmp 2>/dev/null && echo reached; umount -l /tmp 2>/dev/null && echo reached
-    mount -o remount,rw,bind /usr 2>/dev/null && touch /usr/x 2>/dev/null && echo reached
-    mknod disk b 8 0 2>/dev/null && head -c1 disk && echo reached; ls /dev/sd* /dev/vd* /dev/mem /dev/kmsg 2>/dev/null; true"""
+    """Without the wall in a mount namespace, so that the machine keeps its own; an ordinary user has a user namespace for it."""
+    away = f"unshare {'-Urm' if warden.is_ordinary else '-m'} sh -c '{MOUNTS}' 2>/dev/null; true"
+    reached = ["mounted", "unmounted", "remounted"] + ([] if warden.is_ordinary else ["made"])
+    assert inside(warden, f"{MOUNTS}\n{away}; touch /usr/x 2>/dev/null && echo touched; true") == []
+    if warden.is_ordinary and outside(warden, "unshare -Urm true 2>/dev/null || echo none") == ["none"]:
+        pytest.skip("this user may make no user namespaces, but for those of a sandbox")
+    assert outside(warden, away) == reached
+
+
+INSIDE = {"console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"}  # which bubblewrap makes
+
+
+def test_no_device_of_the_machine_is_there(warden: Warden) -> None:
+    found = [path for path in pathlib.Path("/dev").iterdir() if not path.is_symlink()]
+    others = sorted({path.name for path in found if path.is_block_device() or path.is_char_device()} - INSIDE)
+    if not others:
+        pytest.skip("this machine has no other devices than a sandbox")
+    script = f"cd /dev; for name in {' '.join(others)}; do test -e $name && echo $name; done; true"
     assert inside(warden, script) == []
+    assert outside(warden, script) == others
 
 
 def test_what_an_agent_makes_setuid_is_not_so_when_the_checkout_is_taken_back(warden: Warden) -> None:

@@ -44,6 +44,10 @@ class Warden:
         drop = ("setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "--")
         return (*drop, _INTERPRETER, "-I", "-S", "-c", BOOT, str(packages))
 
+    def join(self, group: int) -> None:
+        """Makes the ordinary user one of that group."""
+        self.stage.boot = tuple(f"--groups={group}" if word == "--clear-groups" else word for word in self.stage.boot)
+
     @property
     def interpreter(self) -> str:
         return sys.executable if self._user is None else _INTERPRETER
