@@ -13,6 +13,7 @@ class Endpoint(typing.NamedTuple):
     """One program's API.
 
     `address_variable` is where the program reads its address, the caller's own above all; None where it is told by other means.
+    `paths` are what may be asked for; those that end with a slash stand for all that is below too.
     `headers` has the header for each variable that may hold a credential. `own_variable` takes a placeholder for the login that the
     program keeps itself, in `login_file`; None where it needs a file of its own. `at` is the path of the address inside.
     `subscription` is the API that its own login is for, where that is another one than that of keys. With `takes_token` the
@@ -37,8 +38,8 @@ CLAUDE = Endpoint(
     program="claude",
     address="https://api.anthropic.com",
     address_variable="ANTHROPIC_BASE_URL",
-    # Above all not what makes keys of a login: an agent could keep one.
-    paths=("/v1/messages", "/v1/models", "/api/hello"),
+    # Above all not what makes keys of a login, which an agent could keep, nor batches, which go on without it and are everybody's.
+    paths=("/v1/messages", "/v1/messages/count_tokens", "/v1/models/", "/api/hello"),
     headers=types.MappingProxyType(
         {"ANTHROPIC_AUTH_TOKEN": BEARER, "ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_OAUTH_TOKEN": BEARER},
     ),
@@ -50,7 +51,7 @@ CHATGPT = Endpoint(
     program="codex",
     address="https://chatgpt.com/backend-api/codex",
     address_variable="CHATGPT_BASE_URL",  # Codex knows neither of the two: our adapter makes its command line and its login of them
-    paths=("/responses", "/models"),
+    paths=("/responses/", "/models/"),
     headers=types.MappingProxyType({}),
     own_variable="CHATGPT_LOGIN",
     login_file=("CODEX_HOME", ".codex", "auth.json"),
@@ -61,7 +62,7 @@ CODEX = Endpoint(
     program="codex",
     address="https://api.openai.com/v1",
     address_variable="OPENAI_BASE_URL",  # which our adapter makes its command line of
-    paths=("/responses", "/models", "/chat/completions"),
+    paths=("/responses/", "/models/", "/chat/completions/"),
     headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
     at="/v1",
     subscription=CHATGPT,
@@ -70,7 +71,7 @@ GEMINI = Endpoint(
     program="gemini",
     address="https://generativelanguage.googleapis.com",
     address_variable="GOOGLE_GEMINI_BASE_URL",
-    paths=("/v1beta/models", "/v1/models"),
+    paths=("/v1beta/models/", "/v1/models/"),
     headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY, "GOOGLE_API_KEY": GOOGLE_KEY}),
 )
 _PROGRAMS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program: each for each in (CLAUDE, CODEX, GEMINI)})

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from devsh_memory_mcp.agents.endpoint import CLAUDE
 from devsh_memory_mcp.shim.broker.facts import Facts
 from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
 from tests.doubles.raw_host import Peer, RawHost
@@ -176,6 +177,18 @@ def test_only_the_parts_of_the_api_that_agents_need_are_asked_for(host, keep, cl
     told = keeper.heard()
     assert told["kind"] == "refused"
     assert "hidden" not in json.dumps(told)
+
+
+def test_of_the_api_of_messages_no_batch_is_made(host, keep, client):
+    keeper = keep(paths=CLAUDE.paths)
+    for path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/x"):
+        agent = client(keeper).say(asked(path=path))
+        there = host.meet()
+        assert there.head().startswith(f"POST {path} ".encode())
+        there.say(OK)
+        agent.until(b"ok")
+    for path in ("/v1/messages/batches", "/v1/messages/batches/x/results", "/v1/messages/", "/v1/messages/count_tokens/x", "/v1/modelsx"):
+        assert client(keeper).say(asked(path=path)).rest().startswith(b"HTTP/1.1 403 "), path
 
 
 @pytest.mark.parametrize("veiled", ["..%2fapi", "..%2Fapi", "%2e%2E/api", "%252e%252e/api", "..%5capi", "..\\api", "..%255c"])

@@ -63,7 +63,7 @@ def test_codexs_own_login_is_for_another_api_than_its_keys():
     caller = HOME | {"OPENAI_BASE_URL": "https://gateway.example", "CODEX_HOME": "/elsewhere"}
     launch = prepare(CODEX, {}, caller, PORT)
     (route,) = launch.plan.routes
-    assert (route.base_url, route.paths) == ("https://chatgpt.com/backend-api/codex", ("/responses", "/models"))
+    assert (route.base_url, route.paths) == ("https://chatgpt.com/backend-api/codex", ("/responses/", "/models/"))
     assert route.source == Source("bearer", login_file="/elsewhere/auth.json", login="codex")
     own = {"CHATGPT_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "CHATGPT_LOGIN": route.placeholder}
     assert launch.environment == own | {"no_proxy": NEARBY, "NO_PROXY": NEARBY}

@@ -146,7 +146,7 @@ class Exchange:
             raise Refusal(404, f"the API begins with {route.at} here")
         path = request.target[len(route.at) :]
         asked = path.partition("?")[0]
-        if not path.startswith("/") or not _is_below(asked, route.paths):
+        if not path.startswith("/") or not _is_one_of(route.paths, asked):
             self._facts.refuse(f"{upstream.host}{request.path[:200]}", "no part of the API that agents need")
             raise Refusal(403, f"{request.path[:200]} is no part of the API that this agent needs")
         try:
@@ -245,5 +245,6 @@ class Exchange:
         raise Refusal(401, "this request does not carry the credential that the agent was given")
 
 
-def _is_below(path: str, above: typing.Sequence[str]) -> bool:
-    return not above or any(path == each or path.startswith(f"{each}/") for each in above)
+def _is_one_of(paths: typing.Sequence[str], path: str) -> bool:
+    """See `Route.paths`; without any all are."""
+    return not paths or any(path == each.removesuffix("/") or (each.endswith("/") and path.startswith(each)) for each in paths)

@@ -20,7 +20,8 @@ class Source(typing.NamedTuple):
 class Route(typing.NamedTuple):
     """One provider's API. A request belongs to the route whose `placeholder` it carries.
 
-    `at` is what stands before the path inside where `base_url` has its own path outside, `paths` what may be asked for below it.
+    `at` is what stands before the path inside where `base_url` has its own path outside, `paths` what may be asked for
+    below it: just that, or with a slash at its end all that is below too.
     """
 
     base_url: str
