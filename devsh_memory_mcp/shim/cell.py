@@ -39,6 +39,8 @@ class Cell:
         self._workspace = f"{directory}/{rundir.WORKSPACE_DIRECTORY}"
         home = os.path.normpath(run.environment.get("HOME") or "/")
         self._users_home = home if home.startswith("/") and home.strip("/") and not is_shown(home) else _HOME
+        memory = run.limits.memory if run.limits is not None else None
+        self._room = sandbox.ROOM if memory is None else memory // 2
         self._out: str | None = None
         place = mcp_socket.place_in(directory)
         self.is_beside = not isinstance(walls, Bubblewrap)  # it has neither a file system nor a network of its own, but rules for ours
@@ -108,7 +110,7 @@ class Cell:
         needed = {self._workspace, self._home, *(bind.target for bind in out)} - {bind.target for bind in binds}
         if needed:
             raise NoSandbox(f"Its agent has put something in the way to {min(needed)}, so nothing more runs in its sandbox.")
-        layout = Layout(binds, probe.roots()[1], environment, task.directory, network and not self._asked.is_alone, self._user)
+        layout = Layout(binds, probe.roots()[1], environment, task.directory, network and not self._asked.is_alone, self._user, self._room)
         return enclosed(self._walls, self._ruled(layout, port if network else None) if self.is_beside else layout, task)
 
     def _ruled(self, layout: Layout, port: int | None) -> Layout:

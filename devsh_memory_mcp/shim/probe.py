@@ -52,8 +52,9 @@ def probe(search: str, platform: str = sys.platform) -> Walls | Missing:
     if os.geteuid() == 0 and setpriv is None:
         return Missing("setpriv is not installed, and as root nothing runs in a sandbox without it", "apt-get install util-linux")
     said = ""
-    for disables_userns in (True, False) if setpriv is None else (False,):
-        found = Bubblewrap(program, setpriv, disables_userns)
+    # Versions before 0.8 cannot disable user namespaces, those before 0.7 know no sizes.
+    for disables_userns, takes_size in ((True, True), (False, True), (False, False))[0 if setpriv is None else 1 :]:
+        found = Bubblewrap(program, setpriv, disables_userns, takes_size)
         code, said = _try_bubblewrap(found)
         if code == 0:
             return found

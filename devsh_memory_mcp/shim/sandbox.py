@@ -9,6 +9,7 @@ import typing
 GATE_UP, GATE_MISSING = b"up", b"missing"
 OPTIONS, UP, HOLD = 3, 4, 5  # descriptors: bubblewrap's options; the gate's word to the guard; what holds the gate until the guard knows it
 
+ROOM = 1 << 30  # bytes of a file system in memory, which by itself may take half of the machine's
 PROCESSES = 4096  # of an agent, threads included: what a fork bomb comes to
 
 # It stands between bubblewrap and the command, so that a sandbox that could not be made is never taken for an agent that failed.
@@ -28,11 +29,15 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/
 
 
 class Bubblewrap(typing.NamedTuple):
-    """A bubblewrap that was seen to work. `setpriv` is there where we are root: the agent is to be somebody else."""
+    """A bubblewrap that was seen to work. `setpriv` is there where we are root: the agent is to be somebody else.
+
+    `takes_size` says that it knows how to make a file system in memory of a size.
+    """
 
     program: str
     setpriv: str | None = None
     disables_userns: bool = True
+    takes_size: bool = True
 
 
 class Bind(typing.NamedTuple):
@@ -46,6 +51,8 @@ class Bind(typing.NamedTuple):
 class Layout(typing.NamedTuple):
     """All that decides what is inside. `links` are symbolic links of the root directory, `user` the unprivileged one's id, for root.
 
+    `room` is how many bytes each of its file systems in memory may hold.
+
     The last three are for walls that nothing can be mounted in: the broker's `port` on the loopback of all where there is no `network`,
     `sockets` that may be connected to, and what is `hidden` unless it is shown.
     """
@@ -56,6 +63,7 @@ class Layout(typing.NamedTuple):
     directory: str
     network: bool = True
     user: int | None = None
+    room: int = ROOM
     port: int | None = None
     sockets: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
@@ -63,22 +71,12 @@ class Layout(typing.NamedTuple):
 
 def options(bubblewrap: Bubblewrap, layout: Layout) -> tuple[str, ...]:
     """What goes through a descriptor, since lists of processes show command lines to everybody and there may be a login in it."""
+    size = ("--size", str(layout.room)) if bubblewrap.takes_size else ()
     return (
         *_namespaces(bubblewrap, network=layout.network),
-        *(
-            "--die-with-parent",
-            "--new-session",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-            "--perms",
-            "1777",
-            "--tmpfs",
-            "/dev/shm",
-            "--tmpfs",
-            "/run",
-        ),
+        *("--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"),
+        *("--perms", "1777", *size, "--tmpfs", "/dev/shm", *size, "--tmpfs", "/run"),
+        *("--remount-ro", "/dev"),  # which is such a file system as well, without a size
         *(word for target, path in layout.links for word in ("--symlink", target, path)),
         *("--perms", "0755", "--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run"),
         *_mounts(layout.binds),

@@ -347,6 +347,23 @@ def test_a_link_before_the_checkout_ends_it(warden: Warden) -> None:
     assert warden.repository.files(outcome.salvage_ref or "")["left"] == "left"
 
 
+@pytest.mark.parametrize(("limits", "size"), [(None, 1 << 30), (Limits(memory=64 * M), 32 * M)])
+def test_what_is_in_memory_has_a_size_or_is_not_written(warden: Warden, limits: Limits | None, size: int) -> None:
+    sizes = "df -B1 --output=size /dev/shm /run | tail -n +2"
+    write = f"file=/dev/devsh-escape-{os.getpid()}; {{ echo x >$file; }} 2>/dev/null && echo written && rm $file; true"
+    assert inside(warden, f"{sizes}; {write}", limits=limits) == [str(size)] * 2
+    assert str(size) not in outside(warden, sizes)
+    if not warden.is_ordinary:
+        assert outside(warden, write) == ["written"]
+
+
+def test_a_file_in_memory_that_is_too_long_cannot_be_written(warden: Warden) -> None:
+    path = f"/dev/shm/devsh-escape-{os.getpid()}"
+    script = f"head -c {40 * M} /dev/zero >{path} 2>/dev/null && echo reached; rm {path}"
+    assert inside(warden, script, limits=Limits(memory=64 * M)) == []
+    assert outside(warden, script) == ["reached"]
+
+
 GIT = """#!/bin/sh
 [ "$1" != bundle ] || mkdir -p "${4%/*}/left/more"
 exec /usr/bin/git "$@"
