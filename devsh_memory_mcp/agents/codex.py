@@ -24,6 +24,7 @@ PROVIDER = Provider(
     home=".codex",
     login_file="auth.json",
     servers_file="config.toml",
+    limits=("turns",),
     instructions=("AGENTS.md",),
     sessions=f"sessions/{_YEAR}/{_TWO}/{_TWO}/rollout-{_YEAR}-{_TWO}-{_TWO}T{_TWO}-{_TWO}-{_TWO}-{{id}}.jsonl",
     many="an API key in CODEX_API_KEY is for many",

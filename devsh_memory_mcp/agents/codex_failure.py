@@ -90,6 +90,11 @@ def refused_login() -> Document:
     return {"message": told, "codexErrorInfo": "unauthorized"}
 
 
+def spent_turns(most: int | None) -> Document:
+    """The error of a turn that was ended for a limit of ours."""
+    return {"message": f"its model has answered {most} times, as often as it may.", "codexErrorInfo": "sessionBudgetExceeded"}
+
+
 def login_advice() -> str:
     """What a person has to type."""
     return "codex is not logged in, or its login is refused: run `codex login`, or set OPENAI_API_KEY."

@@ -9,7 +9,7 @@ import json
 import typing
 
 from devsh_memory_mcp.agents.adapter import Assignment, Ending, Fact, Verdict
-from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall, refused_login
+from devsh_memory_mcp.agents.codex_failure import classify, describe_denials, login_advice, no_wall, refused_login, spent_turns
 from devsh_memory_mcp.agents.codex_thread import (
     client_parameters,
     is_unwalled,
@@ -35,6 +35,7 @@ _REFUSALS = {
     "mcpServer/elicitation/request": {"action": "decline"},
 }
 _CALLS = ("commandExecution", "fileChange", "mcpToolCall", "dynamicToolCall", "webSearch", "imageView", "collabAgentToolCall")
+_COMMAND = "commandExecution"
 
 State = typing.Literal["opening", "idle", "starting", "working", "stopping", "over"]
 
@@ -61,6 +62,10 @@ class CodexTalk:
         self._has_answered = False
         self._answer: str | None = None
         self._items: dict[str, Document] = {}  # that have begun, until they are completed
+        self._calls: set[str] = set()  # of tools, all by id; those of them that ran a command
+        self._commands: set[str] = set()
+        self._has_called = False  # a tool, since its model last had an answer
+        self._is_spent = False  # it was ended for the turns that it took
         self._worked = 0
         self._denied: list[str] = []
         self._warnings: list[str] = []
@@ -128,6 +133,15 @@ class CodexTalk:
     def _stop(self) -> None:
         self._state = "stopping"
         self._owed += _request(f"interrupt-{self._begun}", "turn/interrupt", {"threadId": self._thread, "turnId": self._turn})
+
+    def _keep_turns(self, *, goes_on: bool) -> None:
+        """Ends it where its model has answered as often as it may, and would be asked once more."""
+        most = self._assignment.max_turns
+        if most is None or self._state != "working":
+            return
+        if self._usage.turns > most or (goes_on and self._usage.turns == most):
+            self._is_spent = True
+            self._stop()
 
     def _proceed(self) -> None:
         """Hands over what waits, as far as it can be taken now."""
@@ -219,10 +233,12 @@ class CodexTalk:
         if turn["id"] != self._turn or self._state not in ("working", "stopping"):
             return ()
         self._waiting, self._handed = {**self._handed, **self._waiting}, {}
-        self._has_answered = turn["status"] == "completed"
+        self._has_answered = turn["status"] == "completed" and not self._is_spent
         if not self._has_answered:
             self._error = mapping(turn.get("error")) or {"message": "its turn was interrupted"}
-        self._state = "over" if turn["status"] == "failed" else "idle"
+        if self._is_spent:
+            self._error = spent_turns(self._assignment.max_turns)
+        self._state = "over" if turn["status"] == "failed" or self._is_spent else "idle"
         return ()
 
     def _item_started(self, params: Document) -> typing.Sequence[Fact]:
@@ -234,6 +250,11 @@ class CodexTalk:
         if item["type"] not in _CALLS:
             return ()
         self._items[item["id"]] = item
+        self._calls.add(item["id"])
+        if item["type"] == _COMMAND:
+            self._commands.add(item["id"])
+        self._has_called = True
+        self._keep_turns(goes_on=True)
         return (Fact("activity", {"words": activity(item)}),)
 
     def _item_completed(self, params: Document) -> typing.Sequence[Fact]:
@@ -252,6 +273,8 @@ class CodexTalk:
     def _used(self, params: Document) -> typing.Sequence[Fact]:
         self._has_asked = False
         self._usage.hear(mapping(params["tokenUsage"]))
+        self._keep_turns(goes_on=self._has_called or bool(self._handed))  # it tells this when the answer's tools are done
+        self._has_called = False
         return (Fact("usage", {**self._usage.figures(), "costUsd": None}),)
 
     def _limits(self, params: Document) -> typing.Sequence[Fact]:
@@ -285,6 +308,8 @@ class CodexTalk:
             usage=self._usage.figures() if self._usage.turns else None,
             cost_basis="unknown",
             session_id=self._thread,
+            tool_calls=len(self._calls),
+            commands=len(self._commands),
             needs_input=login_advice() if failure == "auth" else self._needs() or (why if failure == "permission" else None),
             warnings=tuple(self._warnings),
         )

@@ -89,6 +89,7 @@ class TaskRecord(Answer):
     commits: int = 0
     diff_stat: DiffStat | None = None
     changed_files: tuple[str, ...] = ()
+    changed_file_sizes: dict[str, int] = {}
     merge_conflicts: tuple[MergeConflict, ...] = ()
     salvage_refs: tuple[str, ...] = ()
     exit_code: int | None = None

@@ -172,6 +172,7 @@ class Totals(Record):
     diff_stat: DiffStat = DiffStat()
     changed_files: tuple[str, ...] = ()
     changed_file_count: int = 0
+    changed_file_sizes: dict[str, int] = {}
     merge_conflicts: tuple[MergeConflict, ...] = ()
     isolation: str | None = None
     limits: LimitsInForce | None = None

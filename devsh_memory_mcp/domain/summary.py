@@ -133,6 +133,7 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         base_commit=base.commit,
         commits=totals.commits,
         changed_files=totals.changed_files,
+        changed_file_sizes=totals.changed_file_sizes,
         merge_conflicts=totals.merge_conflicts,
         salvage_refs=tuple(task.salvage_refs.values()),
         exit_code=totals.exit_code,

@@ -66,6 +66,7 @@ def totals_of(outcome: Outcome) -> Totals:
         diff_stat=DiffStat(files=outcome.files_changed, insertions=outcome.insertions, deletions=outcome.deletions),
         changed_files=outcome.changed_files,
         changed_file_count=outcome.changed_file_count,
+        changed_file_sizes=outcome.changed_file_sizes or {},
         merge_conflicts=tuple(MergeConflict(branch=c.branch, files=c.files) for c in outcome.merge_conflicts),
         isolation=outcome.isolation,
         limits=limits_of(outcome.limits),

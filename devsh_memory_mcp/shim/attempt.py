@@ -196,8 +196,9 @@ class Attempt:
         code, number = decode_status(wall.status)
         verdict = (talk or adapter).verdict(Ending(code, number, out.tail, error.tail, out.is_cut))
         self._has_answer = talk is not None and verdict.result is not None
-        told = self._why_ended()
-        return verdict if self._cause == "exit" else verdict._replace(succeeded=False, error_message=told, failure=None)
+        if self._cause != "exit":
+            verdict = verdict._replace(succeeded=False, error_message=self._why_ended(), failure=None)
+        return passage.judge(verdict, self._cause) if passage is not None else verdict
 
     def _stand(self, task: Task, cell: Cell | None, passage: Passage | None) -> Wall:
         """A guard, on disk before anything can run behind it."""

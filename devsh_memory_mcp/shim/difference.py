@@ -1,4 +1,4 @@
-"""What an attempt changed: numbers and names, from one `git diff-tree`."""
+"""What an attempt changed: numbers and names, from one `git diff-tree`, and how long the files are by now, from one `git ls-tree`."""
 
 import typing
 
@@ -9,13 +9,17 @@ _LINK = b"160000"  # the mode of a nested repository, of which git keeps a commi
 
 
 class Difference(typing.NamedTuple):
-    """Between two trees. `nested` are directories that became repositories of their own."""
+    """Between two trees. `nested` are directories that became repositories of their own.
+
+    `sizes` are the bytes of those of `files` that are there afterwards.
+    """
 
     files: tuple[str, ...] = ()
     file_count: int = 0
     insertions: int = 0
     deletions: int = 0
     nested: tuple[str, ...] = ()
+    sizes: dict[str, int] | None = None
 
 
 def compare(tool: Git, before: str, after: str) -> Difference:
@@ -39,5 +43,22 @@ def compare(tool: Git, before: str, after: str) -> Difference:
             if added != b"-":  # of binary files no lines are counted
                 insertions += int(added)
                 deletions += int(removed)
-    shown = tuple(name.encode(errors="surrogateescape").decode(errors="replace") for name in names[:MOST_FILES])
-    return Difference(shown, len(names), insertions, deletions, tuple(nested))
+    first = names[:MOST_FILES]
+    return Difference(tuple(map(_readable, first)), len(names), insertions, deletions, tuple(nested), _sizes(tool, after, first))
+
+
+def _sizes(tool: Git, tree: str, names: typing.Sequence[str]) -> dict[str, int]:
+    if not names:
+        return {}
+    listed = tool.own("--literal-pathspecs", "ls-tree", "-z", "-l", "--full-tree", tree, "--", *names).stdout
+    sizes = {}
+    for line in listed.split(b"\0"):
+        facts, _, name = line.partition(b"\t")
+        size = facts.split(b" ")[-1]
+        if size.isdigit():  # a nested repository has none
+            sizes[_readable(name.decode(errors="surrogateescape"))] = int(size)
+    return sizes
+
+
+def _readable(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -196,6 +196,7 @@ def outcome_of(run: Run, facts: Facts, verdict: Verdict, prepared: Prepared | No
         deletions=changes.deletions,
         changed_files=changes.files,
         changed_file_count=changes.file_count,
+        changed_file_sizes=changes.sizes,
         unsaved=saved.unsaved,
         usage=verdict.usage,
         cost_usd=verdict.cost_usd,
@@ -218,7 +219,8 @@ def _shortened(outcome: Outcome) -> Outcome:
     """So short that it fits into the reserve, whatever its characters take when they are escaped."""
     result = outcome.result and outcome.result[-_SHORT:]
     is_cut = outcome.result_truncated or result != outcome.result
-    return outcome._replace(result=result, result_truncated=is_cut, changed_files=outcome.changed_files[:20])
+    files = outcome.changed_files[:20]
+    return outcome._replace(result=result, result_truncated=is_cut, changed_files=files, changed_file_sizes=None)
 
 
 def _free_bytes(path: str) -> int:

@@ -197,7 +197,8 @@ class Outcome(typing.NamedTuple):
     `unsaved` says that something is in the checkout alone, as a warning or the error tells in words: the checkout is to be kept.
     `failure` and what stands beside it are the adapter's verdict; `retry_at` is in epoch seconds. `active_ms` is how long the agent ran,
     `isolation` and `limits` what was really in force.
-    `changed_files` are at most 200 paths of `changed_file_count`. Times are ISO 8601, durations milliseconds.
+    `changed_files` are at most 200 paths of `changed_file_count`, `changed_file_sizes` the bytes of those that are still there.
+    Times are ISO 8601, durations milliseconds.
     """
 
     format: int
@@ -224,6 +225,7 @@ class Outcome(typing.NamedTuple):
     deletions: int = 0
     changed_files: tuple[str, ...] = ()
     changed_file_count: int = 0
+    changed_file_sizes: dict[str, int] | None = None
     merge_conflicts: tuple[Conflict, ...] = ()
     isolation: str = GUARD
     limits: InForce | None = None

@@ -36,10 +36,10 @@ def assigned(run: dict[str, Any], **fields: Any) -> Assignment:
     return Assignment("codex/x", run["prompt"], "/p", WORKSPACE, {"PATH": "/bin"}, session, run["permissions"])._replace(**fields)
 
 
-def heard(case: str) -> Heard:
+def heard(case: str, **fields: Any) -> Heard:
     """The whole run; what was said to it is said where it was."""
     run = RUNS[case]
-    talk, facts, over, written = CodexTalk(run["model"], assigned(run)), [], [], b""
+    talk, facts, over, written = CodexTalk(run["model"], assigned(run, **fields)), [], [], b""
     written += talk.opening()
     for number, line in enumerate(run["lines"]):
         if "say" in line:
@@ -88,7 +88,9 @@ def test_a_success_has_its_last_words_its_figures_and_its_session_and_no_cost() 
     run = heard("success")
     session = run.of("session")[0]["sessionId"]
     usage = {"inputTokens": 2600, "outputTokens": 70, "cacheReadTokens": 400, "cacheWriteTokens": 0, "turns": 2}
-    assert run.verdict == Verdict(succeeded=True, result="Done.", usage=usage, cost_basis="unknown", session_id=session)
+    assert run.verdict == Verdict(
+        succeeded=True, result="Done.", usage=usage, cost_basis="unknown", session_id=session, tool_calls=2, commands=1
+    )
     assert run.of("session") == [{"sessionId": session, "model": "gpt-5.5"}]
     assert [fact["words"] for fact in run.of("activity")] == ["says: I look.", "runs `pwd`", "writes a.txt", "says: Done."]
     assert run.of("usage")[-1] == usage | {"costUsd": None}
@@ -100,6 +102,18 @@ def test_a_session_that_goes_on_is_a_thread_of_its_own_and_counts_what_came_on_t
     assert run.requests("thread/fork")[0]["threadId"] == RUNS["resumed"]["resumes"]
     assert run.verdict.session_id not in (None, RUNS["resumed"]["resumes"])
     assert (run.verdict.usage or {})["inputTokens"] == 2500
+
+
+@pytest.mark.parametrize(("case", "most", "is_ended"), [("success", 1, True), ("success", 2, False), ("steered", 1, True)])
+def test_it_is_ended_where_it_goes_on_after_the_last_turn_that_it_may_take(case: str, most: int, is_ended: bool) -> None:
+    run = heard(case, max_turns=most)
+    assert len(run.requests("turn/interrupt")) == is_ended
+    assert run.verdict.failure == ("turns" if is_ended else None)
+
+
+def test_what_it_was_not_allowed_was_called_all_the_same() -> None:
+    verdict = heard("denied").verdict
+    assert (verdict.tool_calls, verdict.commands) == (2, 1)
 
 
 def test_a_message_is_handed_to_the_turn_that_goes_on_and_its_receipt_comes_when_it_is_read() -> None:

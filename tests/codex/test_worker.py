@@ -45,7 +45,7 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
     assert git(repository, "log", "-1", "--format=%s", str(record.branch)) == "made"
     assert Path(str(record.result_path)).read_text() == "All done."
     assert record.usage == {"inputTokens": 3700, "outputTokens": 80, "cacheReadTokens": 400, "cacheWriteTokens": 0, "turns": 3}
-    assert (record.cost_usd, record.cost_basis) == (None, "unknown")
+    assert (record.cost_usd, record.cost_basis, record.tool_calls, record.commands) == (None, "unknown", 2, 1)
     assert {request.session_id for request in model_api.turns()} == {record.session_id}
     assert model_api.turns()[0].body["model"] == "gpt-5.5"
 

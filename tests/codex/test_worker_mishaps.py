@@ -1,5 +1,7 @@
 """Real Codex as a worker to whom something happens in the middle of its work."""
 
+import pytest
+
 from devsh_memory_mcp.domain.requests import MessageRequest
 from tests.claude.test_worker import Team, heard, printed
 from tests.codex.test_worker import patch, run, task
@@ -54,6 +56,23 @@ async def test_an_interrupt_ends_the_tool_that_runs(team: Team, model_api: Model
         assert await pipe.end() == ["hangs"]
         answer = await ended(orchestration, spawned.orchestration_task_id)
     assert (answer.status, answer.result) == ("completed", "Turned around.")
+
+
+@pytest.mark.promise("cli.spawn.max-turns")
+async def test_one_that_takes_more_turns_than_it_may_is_ended_and_one_that_is_done_with_the_last_is_not(
+    team: Team, model_api: ModelApi
+) -> None:
+    model_api.route("TASK-A", *(Turn("", [run(f"echo {number} > {number}.txt")]) for number in range(9)))
+    model_api.route("TASK-B", Turn("", [run("echo 0 > 0.txt")]), Turn("Done."))
+    async with team.opened() as orchestration:
+        spawned = [await orchestration.spawn(task(name, permissions="bypass", max_turns=2, retries=1)) for name in ("TASK-A", "TASK-B")]
+        await ended(orchestration, *(each.orchestration_task_id for each in spawned))
+        more, enough = [await orchestration.status(each.orchestration_task_id) for each in spawned]
+    assert (more.status, more.reason, more.failure, more.attempt) == ("failed", "exit", "turns", 1)
+    assert "answered 2 times" in str(more.error_message)
+    assert ((more.usage or {})["turns"], more.tool_calls, more.commands) == (2, 2, 2)
+    assert len(model_api.turns("TASK-A")) <= 3
+    assert (enough.status, enough.result, enough.tool_calls) == ("completed", "Done.", 1)
 
 
 async def test_a_message_during_its_last_words_is_read_all_the_same(team: Team, model_api: ModelApi) -> None:

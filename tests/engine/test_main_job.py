@@ -38,6 +38,7 @@ async def test_a_task_behind_three_parallel_ones_works_on_what_they_made(house: 
     assert (last.base_branch, last.base_commit) == (records[0].branch, None), "it goes on from its first dependency's branch"
     assert (record.base_branch, record.base_commit) == (records[0].branch, git(repository, "rev-parse", str(records[0].branch)))
     assert (record.commits, record.changed_files) == (1, ("d",)), "what was merged before is others' work"
+    assert list(record.changed_file_sizes) == ["d"]
     assert git(repository, "diff", "--name-only", f"{work.base_commit}...{work.tip}") == "d"
     assert git(repository, "show", f"{record.branch}:d") == "d"
     assert git(repository, "log", "-1", "--format=%an <%ae>", str(record.branch)) == "A Tester <tester@example.org>"

@@ -540,3 +540,19 @@ def is_resolvable(name: str) -> bool:
 def credentials(head: bytes) -> dict[str, str]:
     pairs = (line.partition(": ") for line in head.decode().splitlines()[1:])
     return {name: value for name, _, value in pairs if name in ("authorization", "x-api-key", "x-goog-api-key", "chatgpt-account-id")}
+
+
+def test_a_limit_is_told_as_long_as_the_provider_has_not_answered_again(host, keep, client):
+    refused = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 60\r\nContent-Length: 0\r\n\r\n"
+    for answers, limited in (([refused], [429]), ([OK, refused, OK], [])):
+        keeper = keep()
+        agent, there = client(keeper), None
+        for answer in answers:
+            agent.say(asked())
+            there = there or host.meet()
+            there.head()
+            there.until(b"{}")
+            there.say(answer)
+            assert agent.until(b"\r\n\r\n" if answer is refused else b"ok") == answer
+        limit = keeper.ended()["limit"]
+        assert [limit["status"]] == limited if limited else limit is None

@@ -17,11 +17,22 @@ def test_leftovers_are_committed_and_published_on_the_branch(stage: Stage, repos
     assert repository.files("dev/work-ab12c") == {".gitignore": "ignored\n.env", "made": "new", "src/code": "one\ntwo\nthree"}
     assert (outcome.files_changed, outcome.insertions, outcome.deletions) == (3, 2, 1)
     assert outcome.changed_files == ("made", "readme", "src/code")
+    assert outcome.changed_file_sizes == {"made": 4, "src/code": 14}
     message = repository.git("log", "-1", "--format=%an <%ae>%n%B", "dev/work-ab12c")
     assert message == "Una User <una@example.org>\nWork of shell/sh (ns1234567890)\n\nAgent: shell/sh"
     assert repository.git("rev-parse", outcome.salvage_ref or "") == repository.git("rev-parse", "dev/work-ab12c") == outcome.tip
     assert repository.git("rev-parse", f"refs/devsh/base/{outcome.task_run_id}") == repository.git("rev-parse", "main")
     repository.git("fsck", "--strict")
+
+
+def test_files_are_told_with_their_sizes_whatever_they_are_called_and_no_more_of_them_than_are_named(
+    stage: Stage, repository: Repository
+) -> None:
+    odd = "printf 12345 >':(top)x'; printf 1 >'*'; printf 123 >\"$(printf 'a\\377\\tb')\"; mkdir d; printf 12 >'d/ e'; ln -s target link"
+    outcome = stage.run(odd, checkout=repository.checkout())
+    assert outcome.changed_file_sizes == {":(top)x": 5, "*": 1, "a\ufffd\tb": 3, "d/ e": 2, "link": 6}
+    many = stage.run("mkdir many; for i in $(seq 300); do echo >many/$i; done", checkout=repository.checkout())
+    assert (many.changed_file_count, len(many.changed_files), set(many.changed_file_sizes or {})) == (300, 200, set(many.changed_files))
 
 
 def test_the_agents_own_commits_and_its_leftovers_are_both_there(stage: Stage, repository: Repository) -> None:

@@ -196,6 +196,7 @@ class Exchange:
             response = parse_response(head)
             if response.status == 101 and not request.is_upgrade:
                 raise BadHead(502, "the provider changed the protocol, which nobody had asked for")
+            self._facts.answered(request.path, response.status, response.headers)
             self._has_answered = True
             await self._client.send(head)
             self._facts.down(len(head))

@@ -8,8 +8,10 @@ What the agent finds of it is in `environment`, instead of its secrets.
 import collections
 import typing
 
+from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.agents.endpoint import Endpoint, find_endpoint
 from devsh_memory_mcp.shim.broker.launch import PORT, prepare
+from devsh_memory_mcp.shim.broker.limit import Limit, heeded, limit_of
 from devsh_memory_mcp.shim.broker.service import Broker, Told
 from devsh_memory_mcp.shim.inside import NotInside, listen_here, listen_inside
 from devsh_memory_mcp.shim.loop import Loop
@@ -45,6 +47,7 @@ class Passage:
         self._plan = launch.plan
         self.environment = launch.environment  # instead of the secrets
         self._broker: Broker | None = None
+        self._limit: Limit | None = None  # with which its provider refused it to the last, known at the end
 
     @property
     def is_needed(self) -> bool:
@@ -79,7 +82,13 @@ class Passage:
             for listener in self._listeners:
                 listener.close()
             return {}
-        return self._broker.end()
+        counts = self._broker.end()
+        self._limit = limit_of(counts.get("limit"))
+        return counts
+
+    def judge(self, verdict: Verdict, cause: str | None) -> Verdict:
+        """The verdict with what the provider has said of its limits, once this has ended."""
+        return heeded(verdict, self._limit, cause)
 
 
 def find_passage(run: Run, secrets: typing.Mapping[str, str], loop: Loop, directory: str, *, is_beside: bool = False) -> Passage | None:

@@ -1,0 +1,34 @@
+"""Real Gemini CLI whose provider has a limit, or does not answer."""
+
+from tests.claude.test_worker import Team
+from tests.doubles.model_api import ModelApi
+from tests.doubles.model_script import Error, Turn
+from tests.doubles.walls import needs_sandbox
+from tests.engine.house import ended, events_of, until_event
+from tests.gemini.test_worker import task
+
+HOUR = 3_600_000
+
+
+@needs_sandbox
+async def test_a_limit_without_an_end_in_its_words_holds_the_next_until_the_end_that_its_header_names(
+    team: Team, model_api: ModelApi
+) -> None:
+    busy = Error(429, "RESOURCE_EXHAUSTED", "You exceeded your quota. Please retry in 3600s.", {"retry-after": "3600"})
+    model_api.route("TASK", Turn("never", error=busy))
+    async with team.opened(DEVSH_SANDBOX="required") as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A", retries=1, network="off"))
+        await until_event(orchestration, "retry_scheduled")
+        record = await orchestration.status(spawned.orchestration_task_id)
+        retry = next(event for event in events_of(orchestration) if event.name == "retry_scheduled")
+        asked = len(model_api.turns())
+        held = await orchestration.spawn(task("TASK-B", network="off"))
+        script = await orchestration.spawn(task("true", agent_name="shell/sh"))
+        await ended(orchestration, script.orchestration_task_id)
+        other = await orchestration.status(held.orchestration_task_id)
+        await orchestration.cancel(spawned.orchestration_task_id)
+        await orchestration.cancel(held.orchestration_task_id)
+    assert (record.status, record.failure) == ("pending", "rate_limit")
+    assert HOUR - 60_000 < retry.delay_ms <= HOUR  # type: ignore[attr-defined]
+    assert (other.status, other.attempt, (other.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
+    assert len(model_api.turns()) == asked

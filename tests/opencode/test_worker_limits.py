@@ -1,0 +1,33 @@
+"""Real opencode whose provider has a limit, or does not answer."""
+
+from tests.claude.test_worker import Team
+from tests.doubles.model_api import ModelApi
+from tests.doubles.model_script import Error, Turn
+from tests.doubles.walls import needs_sandbox
+from tests.engine.house import ended, events_of, until_event
+from tests.opencode.test_worker import task
+
+HOUR = 3_600_000
+
+
+@needs_sandbox
+async def test_one_that_waits_for_its_limit_without_a_word_is_ended_and_the_next_waits_until_that_is_over(
+    team: Team, model_api: ModelApi
+) -> None:
+    busy = Error(429, "rate_limit_error", "slow down", {"retry-after": "3600"})
+    model_api.route("TASK", Turn("never", error=busy))
+    async with team.opened(DEVSH_SANDBOX="required", ANTHROPIC_BASE_URL=model_api.address) as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A", retries=1, stall_timeout_ms=15_000))
+        await until_event(orchestration, "retry_scheduled")
+        record = await orchestration.status(spawned.orchestration_task_id)
+        retry = next(event for event in events_of(orchestration) if event.name == "retry_scheduled")
+        held = await orchestration.spawn(task("TASK-B"))
+        script = await orchestration.spawn(task("true", agent_name="shell/sh"))
+        await ended(orchestration, script.orchestration_task_id)
+        other = await orchestration.status(held.orchestration_task_id)
+        await orchestration.cancel(spawned.orchestration_task_id)
+        await orchestration.cancel(held.orchestration_task_id)
+    assert (record.status, record.reason, record.failure) == ("pending", "stalled", "rate_limit"), record
+    assert HOUR - 60_000 < retry.delay_ms <= HOUR  # type: ignore[attr-defined]
+    assert (other.status, other.attempt, (other.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
+    assert len(model_api.turns("TASK-B")) == 0
