@@ -25,7 +25,10 @@ _BY_STOP = {"max_tokens": "context", "max_turn_requests": "turns", "refusal": "r
 _BY_WORDS = (
     (r"\b401\b|\b403\b|api[ _-]?key|unauthori[sz]ed|authenticat|not logged in|credential|x-api-key", "auth"),
     (r"\b429\b|rate.?limit|quota|too many requests|resource.?exhausted|usage limit", "rate_limit"),
-    (r"\b5(00|02|03|29)\b|overload|unavailable|internal server error|fetch failed|econn|timed? ?out|socket|network", "overload"),
+    (
+        r"\b5(00|02|03|29)\b|overload|unavailable|internal server error|fetch failed|econn|timed? ?out|socket|network|^terminated$",
+        "overload",
+    ),
     (r"context (window|length)|too long|maximum.{0,20}tokens", "context"),
     (r"content.?filter|safety|refus|policy", "refusal"),
 )

@@ -32,3 +32,30 @@ async def test_a_limit_without_an_end_in_its_words_holds_the_next_until_the_end_
     assert HOUR - 60_000 < retry.delay_ms <= HOUR  # type: ignore[attr-defined]
     assert (other.status, other.attempt, (other.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
     assert len(model_api.turns()) == asked
+
+
+async def test_an_api_that_never_answers_ends_at_the_time_limit_and_one_that_says_nothing_is_a_stall(
+    team: Team, model_api: ModelApi
+) -> None:
+    model_api.route("TASK", Turn("never", hang=True))
+    async with team.opened() as orchestration:
+        spawned = [
+            await orchestration.spawn(task("TASK-A", timeout_ms=15_000)),
+            await orchestration.spawn(task("TASK-B", stall_timeout_ms=15_000)),
+        ]
+        await ended(orchestration, *(each.orchestration_task_id for each in spawned))
+        records = [await orchestration.status(each.orchestration_task_id) for each in spawned]
+    assert [(record.status, record.reason, record.failure) for record in records] == [
+        ("failed", "timeout", None),
+        ("failed", "stalled", None),
+    ]
+    assert all(model_api.turns(name) for name in ("TASK-A", "TASK-B"))
+
+
+async def test_a_stream_that_breaks_off_is_taken_up_again_by_the_next_try(team: Team, model_api: ModelApi) -> None:
+    model_api.route("TASK-A", Turn("Whole after all.", drop=True, times=1))
+    async with team.opened() as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A", retries=1))
+        answer = await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+    assert (answer.status, answer.result, record.attempt) == ("completed", "Whole after all.", 2)
