@@ -8,6 +8,8 @@ from tests.engine.house import ended, events_of, until_event
 from tests.opencode.test_worker import task
 
 HOUR = 3_600_000
+PATIENCE = 180  # seconds: it takes long to start on a machine that has other work
+SILENCE = 40_000  # milliseconds, in which it has to have started
 
 
 @needs_sandbox
@@ -16,8 +18,8 @@ async def test_one_that_waits_for_its_limit_without_a_word_is_ended_and_the_next
 ) -> None:
     busy = Error(429, "rate_limit_error", "slow down", {"retry-after": "3600"})
     model_api.route("TASK", Turn("never", error=busy))
-    async with team.opened(DEVSH_SANDBOX="required", ANTHROPIC_BASE_URL=model_api.address) as orchestration:
-        spawned = await orchestration.spawn(task("TASK-A", retries=1, stall_timeout_ms=15_000))
+    async with team.opened(seconds=PATIENCE, DEVSH_SANDBOX="required", ANTHROPIC_BASE_URL=model_api.address) as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A", retries=1, stall_timeout_ms=SILENCE))
         await until_event(orchestration, "retry_scheduled")
         record = await orchestration.status(spawned.orchestration_task_id)
         retry = next(event for event in events_of(orchestration) if event.name == "retry_scheduled")
@@ -31,3 +33,21 @@ async def test_one_that_waits_for_its_limit_without_a_word_is_ended_and_the_next
     assert HOUR - 60_000 < retry.delay_ms <= HOUR  # type: ignore[attr-defined]
     assert (other.status, other.attempt, (other.waiting_for or "").partition(":")[0]) == ("pending", 0, "limit")
     assert len(model_api.turns("TASK-B")) == 0
+
+
+async def test_an_api_that_never_answers_ends_at_the_time_limit(team: Team, model_api: ModelApi) -> None:
+    model_api.route("TASK-A", Turn("never", hang=True))
+    async with team.opened(seconds=PATIENCE) as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A", timeout_ms=SILENCE))
+        await ended(orchestration, spawned.orchestration_task_id)
+        record = await orchestration.status(spawned.orchestration_task_id)
+    assert (record.status, record.reason, record.failure) == ("failed", "timeout", None)
+    assert model_api.turns("TASK-A")
+
+
+async def test_a_stream_that_breaks_off_is_taken_up_again(team: Team, model_api: ModelApi) -> None:
+    model_api.route("TASK-A", Turn("Whole after all.", drop=True, times=1))
+    async with team.opened(seconds=PATIENCE) as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A"))
+        answer = await ended(orchestration, spawned.orchestration_task_id)
+    assert (answer.status, answer.result) == ("completed", "Whole after all.")
