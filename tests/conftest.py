@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.aftermath import end_processes, findings
+from tests.faults import turn
 
 # What would make a test's outcome depend on who runs it: an enclosing agent's identity, logins, settings, git's own variables.
 _FOREIGN = ("CMUX_", "DEVSH_", "CLAUDE", "ANTHROPIC_", "OPENAI_", "CODEX_", "GIT_")
@@ -44,3 +45,12 @@ def _forget_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN):
             monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says above the last line which slice of the faults it was, and how long its tests took, one after the other."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if isinstance(report, pytest.TestReport)]
+    seconds = sum(report.duration for report in reports if report.nodeid.startswith("tests/faults/"))
+    if seconds:
+        again = f"{turn.VARIABLE}={turn.turn()} makes the same slice again"
+        terminalreporter.write_line(f"tests/faults: {seconds:.0f} s in all, {again}")

@@ -5,11 +5,12 @@ What a shim's connection says is only that there is something to read; its end s
 
 import json
 import os
+import socket
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteReceiveStream, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from devsh_memory_mcp.config import VERSION
@@ -43,7 +44,7 @@ class Doorkeeper:
 
     async def receive(self, stream: SocketStream) -> None:
         """One connection, until its end."""
-        lines = BufferedByteReceiveStream(stream)
+        lines = BufferedByteReceiveStream(_Incoming(stream))
         try:
             async with stream:
                 hello = json.loads(await lines.receive_until(b"\n", _LONGEST_LINE))
@@ -110,6 +111,29 @@ class Doorkeeper:
         """Rings those who follow; one that does not take it in is not waited for."""
         for stream in self._followers.get(orchestration_id, set()).copy():
             _ringer(stream, orchestration_id)()
+
+
+class _Incoming(ByteReceiveStream):
+    """What a peer sends. anyio's own `receive` leaves an error in the event loop where it is cancelled as something comes in."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        while True:
+            await anyio.wait_readable(self._raw)
+            try:
+                content = self._raw.recv(max_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise anyio.BrokenResourceError from error
+            if not content:
+                raise anyio.EndOfStream
+            return content
+
+    async def aclose(self) -> None:
+        """The stream is closed by whom it belongs to."""
 
 
 def _ringer(stream: SocketStream, orchestration_id: str) -> Callable[[], None]:

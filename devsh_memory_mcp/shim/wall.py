@@ -77,6 +77,7 @@ class Wall:
             os.close(descriptor)
         for stream, (reading, _) in pipes.items():
             stream.attach(self._loop, reading)
+        os.set_blocking(self._status, False)
         self._loop.read(self._status, self._listen)
         if feed is not None and task.stdin is not None:
             self._feed = Feed(self._loop, feed, task.stdin, stays_open=task.is_spoken_to)
@@ -104,7 +105,9 @@ class Wall:
 
     @property
     def has_run(self) -> bool:
-        """Whether the command was started and has come to its own end."""
+        """Whether the command was started and has come to its own end, by all that the guard has said until now."""
+        if not self.is_gone:
+            self._listen()
         return self.status is not None and self.failure is None
 
     def go(self, furnish: typing.Callable[[int], object] = lambda _sandbox: None) -> bool:
@@ -178,7 +181,10 @@ class Wall:
             self._order(order)
 
     def _listen(self) -> None:
-        content = os.read(self._status, 4096)
+        try:
+            content = os.read(self._status, 4096)
+        except BlockingIOError:
+            return  # it was listened to in between
         if not content:
             self.is_gone = True
             self._loop.close(self._status)

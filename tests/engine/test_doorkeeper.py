@@ -1,6 +1,8 @@
 """Who calls the runner, and what it is told."""
 
+import asyncio
 import json
+import os
 import socket
 from contextlib import suppress
 from functools import partial
@@ -78,3 +80,33 @@ async def test_words_that_are_not_ours_end_that_connection_and_nothing_else(tmp_
             await to_thread.run_sync(partial(said_to, tmp_path / "s", words, stays=True))
             assert b"pid" in await to_thread.run_sync(partial(said_to, tmp_path / "s", b'{"hello":"face"}', stays=False))
             tasks.cancel_scope.cancel()
+
+
+async def test_a_caller_that_speaks_as_it_is_hung_up_on_leaves_no_error_behind(tmp_path: Path) -> None:
+    async def nothing(_value: Any) -> None: ...
+
+    desks: Any = SimpleNamespace(attempts={}, log=print)
+    keeper = Doorkeeper(desks, desks, nothing, take_leave=lambda: None, borrow=nothing)
+    keeper.adopted.set()
+    reading, writing = os.pipe()
+    loop = asyncio.get_running_loop()
+    with anyio.fail_after(20):
+        async with await anyio.create_unix_listener(tmp_path / "s") as listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, keeper.receive)
+            with socket.socket(socket.AF_UNIX) as caller:
+                await to_thread.run_sync(partial(_greet, caller, tmp_path / "s"))
+                loop.add_reader(reading, tasks.cancel_scope.cancel)
+                os.write(writing, b".")  # both are readable in one round of the loop, this one first
+                caller.sendall(b"ping\n")
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    loop.remove_reader(reading)
+    os.close(reading)
+    os.close(writing)
+
+
+def _greet(caller: socket.socket, path: Path) -> None:
+    caller.connect(str(path))
+    caller.sendall(b'{"hello":"face"}\n')
+    assert b"pid" in caller.recv(4096)

@@ -12,7 +12,7 @@ from tests.faults.exempt import EXEMPT
 from tests.faults.rounds import Outcome
 from tests.faults.scenarios import ACTS, SCENARIOS, Boundary, commits, enact_in, listed, record
 from tests.faults.sites import sites
-from tests.faults.turn import told, turn
+from tests.faults.turn import turn
 
 # What a process does not get to each time, and why; by role and point.
 _QUICKER = "where a waiting client replaces the runner before a shim's starter does"
@@ -50,8 +50,6 @@ def test_a_scenario_meets_no_boundary_that_is_not_in_the_list(tmp_path: Path, na
 
 
 def enacted(directory: Path, chosen: list[tuple[Boundary, str]]) -> list[Outcome]:
-    for one, act in chosen:
-        told(f"{act} in {one.scenario}{' (commits)' if one.nth > 1 else ''}", 1)
     with ProcessPoolExecutor(JOBS) as pool:
         numbered = ((str(directory), str(number), *one) for number, one in enumerate(chosen))
         return list(pool.map(enact_in, *zip(*numbered, strict=True)))

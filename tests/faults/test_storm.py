@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.faults.rounds import Outcome
 from tests.faults.storm import play
-from tests.faults.turn import told, turn
+from tests.faults.turn import turn
 
 _STORMS, _MOST, _FAULTS = 4, 8, 20
 
@@ -14,7 +14,6 @@ def test_nothing_is_lost_doubled_orphaned_or_stuck(tmp_path: Path) -> None:
     outcomes: list[Outcome] = []
     while len(outcomes) < _STORMS or (dealt(outcomes) < _FAULTS and len(outcomes) < _MOST):
         outcomes.append(play(str(tmp_path), f"{turn()}-{len(outcomes)}"))
-        told(f"storm {turn()}-{len(outcomes) - 1}", dealt(outcomes[-1:]))
         assert {outcomes[-1].name: outcomes[-1].wrong} == {outcomes[-1].name: []}
     assert dealt(outcomes) >= _FAULTS
 

@@ -2,12 +2,10 @@
 
 import os
 import subprocess
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
 VARIABLE = "FAULTS_TURN"
-SLICE: Counter[str] = Counter()  # what was in it, and how many faults
 
 
 @cache
@@ -18,8 +16,3 @@ def turn() -> int:
     words = ["git", "rev-parse", "--verify", "--quiet", "HEAD^{tree}"]
     found = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return int(found.stdout[:6] or "0", 16)
-
-
-def told(what: str, faults: int) -> None:
-    """For the lines at the end of a run."""
-    SLICE[what] += faults

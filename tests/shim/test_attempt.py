@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from devsh_memory_mcp.shim.rundir import Letter
+from tests.doubles.bell import PATIENCE
+from tests.doubles.processes import await_end
 from tests.shim.stage import PACKAGES, SETSID_AND_DOUBLE_FORK, Repository, Stage, outcome_of, post
 
 
@@ -118,6 +120,23 @@ def test_a_cancel_before_the_start_ends_without_an_agent(stage: Stage) -> None:
     assert (outcome.cause, outcome.succeeded, outcome.result) == ("cancelled", False, None)
     assert [report.type for report in run.reports()] == ["started", "ended"]
     assert stage.run("echo ran", cancelled=True).cause == "cancelled"
+
+
+def test_a_cancel_that_is_heard_with_the_agents_own_end_comes_too_late(stage: Stage) -> None:
+    tether, gate = stage.tether(), stage.root / "gate"
+    os.mkfifo(gate)
+    run = stage.launch(f"exec 9>{tether.path}; echo a >&9; read line <{gate}; echo done")
+    tether.await_words(1)
+    stage.bell.await_hello()
+    os.kill(run.process.pid, signal.SIGSTOP)
+    gate.write_text("go\n")
+    tether.await_end()
+    assert await_end(run.pid_of("guard"), PATIENCE)
+    run.post(Letter(5, "cancel"))
+    stage.bell.ring()
+    os.kill(run.process.pid, signal.SIGCONT)
+    outcome = run.end()
+    assert (outcome.cause, outcome.succeeded, outcome.result) == ("exit", True, "done\n")
 
 
 def test_a_cancel_ends_the_whole_tree_wherever_it_has_fled(stage: Stage) -> None:
