@@ -59,6 +59,7 @@ def claude_environment(claude: Path, claude_home: Path, model_api: ModelApi) -> 
         "DISABLE_ERROR_REPORTING": "1",
         "DEVSH_SANDBOX": "none",
         "DISABLE_TELEMETRY": "1",
+        "MCP_TIMEOUT": "120000",  # milliseconds: after these it goes on without our server, and several start at once here
         "HTTP_PROXY": model_api.address,
         "HTTPS_PROXY": model_api.address,
         "NO_PROXY": "127.0.0.1,localhost",

@@ -45,8 +45,8 @@ class Terminal:
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def typed(self, script: str) -> Ran:
-        """What it does at a terminal with job control: `&` starts background jobs, the rest is in the foreground."""
-        command = ["bash", "--norc", "--noprofile", "-m", "-c", script]
+        """What it does at a terminal with job control (`&` starts background jobs), each command shown behind a `+`."""
+        command = ["bash", "--norc", "--noprofile", "-m", "-x", "-c", script]
         process, controller = start(command, self.repository, self.environment)
         shown = b"".join(iter(lambda: _read(controller), b""))
         os.close(controller)

@@ -50,7 +50,7 @@ class Warden:
 
     @property
     def interpreter(self) -> str:
-        return sys.executable if self._user is None else _INTERPRETER
+        return os.path.realpath(sys.executable) if self._user is None else _INTERPRETER
 
     def launch(self, prompt: str, *, confinement: Confinement | None = None, has_code: bool = False, **fields: typing.Any) -> Launched:
         """A sandboxed agent; `has_code` gives it a checkout of the repository."""
