@@ -15,6 +15,7 @@ from tests.doubles.bell import PATIENCE, Bell
 
 PACKAGES = str(pathlib.Path(rundir.__file__).parents[2])
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
+RUNS = f"tr_p{os.getpid()}n"  # begins our runs' ids, by which processes and groups are found on the whole machine
 SETSID_AND_DOUBLE_FORK = """
 setsid sh -c 'echo a >&9; exec sleep 1000' &
 (setsid sh -c 'trap "" TERM; echo b >&9; while :; do sleep 1000; done' & exit 0)
@@ -125,7 +126,7 @@ class Stage:
         self._count += 1
         directory = self.root / f"run{self._count}"
         directory.mkdir(mode=0o700)
-        fields.setdefault("task_run_id", f"tr_{self._count}")
+        fields.setdefault("task_run_id", f"{RUNS}{self._count}")
         fields.setdefault("environment", {"PATH": os.environ["PATH"], "HOME": str(self.root)})
         fields.setdefault("control_socket", self.bell.path)
         run = Run(

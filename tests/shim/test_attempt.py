@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.rundir import Letter
 from tests.doubles.bell import PATIENCE
 from tests.doubles.processes import await_end
@@ -67,7 +68,9 @@ def test_reports_are_numbered_and_no_agent_runs_before_its_guard_is_on_disk(stag
 
 def test_the_runner_is_greeted_and_rung(stage: Stage) -> None:
     run = stage.launch("true")
-    assert stage.bell.await_hello() == {"hello": "shim", "format": 1, "version": "0.1.0", "taskRunId": "tr_1", "attempt": 1}
+    hello = stage.bell.await_hello()
+    assert hello == {"hello": "shim", "format": 1, "version": "0.1.0", "taskRunId": hello["taskRunId"], "attempt": 1}
+    assert hello["taskRunId"] == rundir.read_json(str(run.directory / rundir.RUN_FILE), rundir.Run).task_run_id
     stage.bell.await_line("ring orch_1")
     stage.bell.await_line("end")
     assert run.wait() == 0

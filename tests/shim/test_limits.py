@@ -12,7 +12,7 @@ from devsh_memory_mcp.shim.confinement import Confinement
 from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.rundir import Outcome
 from tests.doubles.walls import needs_sandbox
-from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Repository, Stage
+from tests.shim.stage import RUNS, SETSID_AND_DOUBLE_FORK, Repository, Stage
 from tests.shim.warden import Warden
 
 M = 1 << 20
@@ -53,9 +53,9 @@ needs_groups = pytest.mark.skipif(_WHY is not None, reason=str(_WHY))
 
 
 def groups() -> set[str]:
-    """The attempts' groups that this machine has."""
+    """The groups of our attempts."""
     points = {mount.point for mount in find_mounts(Files())}
-    return {str(path) for point in points for path in pathlib.Path(point).glob(f"**/{PREFIX}tr_*")}
+    return {str(path) for point in points for path in pathlib.Path(point).glob(f"**/{PREFIX}{RUNS}*")}
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Traffic
 from tests.doubles.raw_host import RawHost
-from tests.shim.stage import Tether
+from tests.shim.stage import Launched, Tether
 from tests.shim.warden import Warden
 
 pytestmark = pytest.mark.skipif(isinstance(probe.probe(os.environ["PATH"]), Missing), reason="no sandbox works on this machine")
@@ -91,13 +91,15 @@ def test_that_a_broker_has_died_is_said_of_the_attempt(warden: Warden) -> None:
     script = f"exec 9>{tether.path}; echo up >&9; while (: 3<>/dev/tcp/127.0.0.1/8123) 2>/dev/null; do :; done; echo left"
     launched = warden.launch(script, agent_name="shell/bash", confinement=shown)
     tether.await_words(1)
-    launched.kill(_broker_of(launched.process.pid))
+    launched.kill(_broker_of(launched))
     outcome = launched.end()
     assert (outcome.succeeded, outcome.result) == (True, "left\n")
     assert [warning for warning in outcome.warnings if "What leads out of its sandbox was gone before its end" in warning]
     assert not [report for report in launched.reports() if report.type == "network"]
 
 
-def _broker_of(shim: int) -> int:
+def _broker_of(launched: Launched) -> int:
+    shim = launched.process.pid
     children = map(int, pathlib.Path(f"/proc/{shim}/task/{shim}/children").read_text().split())
-    return next(pid for pid in children if pathlib.Path(f"/proc/{pid}/comm").read_text() == "devsh-broker\n")
+    (broker,) = set(children) - {launched.pid_of("guard")}
+    return broker
