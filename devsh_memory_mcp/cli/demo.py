@@ -81,7 +81,7 @@ def _say_next(orchestration: Orchestration, repository: Path, report: TaskRecord
     lines = [quoted("cd", str(repository))]
     if report.branch and report.status == "completed":
         lines += [quoted("git", "diff", f"{report.base_branch or 'HEAD'}...{report.branch}"), quoted("git", "merge", report.branch)]
-    lines += ["devsh orchestrate results", 'devsh orchestrate spawn --agent shell/bash "make test"']
+    lines += ["devsh orchestrate results", 'devsh orchestrate spawn --agent shell/bash "git log --oneline"']
     click.echo(click.style("\nNext:", bold=True))
     for line in lines:
         click.echo(f"  {line}")

@@ -21,6 +21,11 @@ PERMISSIONS = {
     "bypass": "do everything unasked (bypass)",
 }
 _EXPOSED = click.style("do everything unasked, with your rights (bypass)", fg="red")
+_REACHES: dict[str, str | None] = {
+    "": None,
+    "on": "all of the network, this machine's own ports included (on)",
+    "off": "no network, beside its model's API (off)",
+}
 VERDICTS: dict[bool | None, str] = {True: "its work passed", False: click.style("its work did not pass", fg="red")}
 BASES = {
     "api": ", billed by the token",
@@ -62,6 +67,8 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
                 ("may", _EXPOSED if _is_exposed(record) else PERMISSIONS.get(record.permissions or "")),
                 ("isolation", record.isolation),
                 ("limits", in_words(InForce(**record.limits.model_dump())) if record.limits else None),
+                ("reaches", _REACHES.get(record.allowed_network or "", record.allowed_network)),
+                ("sees", ", ".join(map(plain, record.mounts))),
                 ("network", traffic_text(record.network) if record.network else None),
                 ("error", plain(why_ended(record) or "")),
                 ("because", summary.FAILURES.get(record.failure or "")),

@@ -88,7 +88,11 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option("--name", metavar="NAME", help="Your own name for the task, for --depends-on and all other commands.")
 @click.option("--retries", type=click.IntRange(0, 10), metavar="N", help="How often to try again after a failure (default: 0).")
 @click.option(
-    "--timeout", "timeout_ms", type=Milliseconds(may_be_zero=False), metavar="DURATION", help="End the agent after this long, e.g. 30m."
+    "--timeout",
+    "timeout_ms",
+    type=Milliseconds(may_be_zero=False),
+    metavar="DURATION",
+    help="End the agent after this long, e.g. 30m; it has 5 s to.",
 )
 @click.option("--setup", metavar="COMMAND", help="Run in the checkout before the agent, e.g. 'npm ci'.")
 @click.option("--verify", metavar="COMMAND", help="What its work has to pass in the checkout, e.g. 'pytest -q'; else it has failed.")
@@ -107,19 +111,25 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 @click.option(
     "--permissions",
     type=click.Choice(["acceptEdits", "bypass"]),
-    help="What an agent may do unasked (default: acceptEdits); bypass: anything, without a wall; claude as root only if IS_SANDBOX=1.",
+    help="What a model's agent may do unasked: by itself all in a sandbox (bypass), edits and common commands without one (acceptEdits).",
 )
 @click.option(
     "--sandbox",
     type=click.Choice(["auto", "required", "none"]),
-    help="walls around the agent; auto: where it works (default for shell/…); none: default for the others, which need your home.",
+    help="Walls around the agent. By itself it has them where they work here, unless its login is in your home alone.",
 )
 @click.option(
     "--network",
     metavar="on|off|allow:HOST,…",
     help="The network of an agent in a sandbox: all (default), none, or these hosts.",
 )
-@click.option("--mount", "mounts", multiple=True, metavar="PATH[:rw]", help="Show it to an agent in a sandbox, too (can repeat).")
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="PATH[:rw]",
+    help="Show it to an agent in a sandbox, too; what it may write has to be writable for everybody where you are root (can repeat).",
+)
 @click.option("--billing", type=click.Choice(["subscription", "api"]), help="Who pays, where a subscription and a key are both there.")
 @click.option("--memory", metavar="SIZE", help="End the agent when it and all it starts use more memory, e.g. 4G.")
 @click.option("--cpus", type=click.FloatRange(0.01, 1024), metavar="N", help="Give it so many processors at most, e.g. 2 or 0.5.")

@@ -60,7 +60,7 @@ class TaskRecord(Answer):
     `verified` is whether the work passed `verify`, null where nothing was verified. `activeMs` is how long its agent itself ran.
     `cancelledDependency` is the one that ended the task by having been cancelled. `activity` says in words what the running agent does,
     `needsInput` what it cannot do without help; `failure` is the class of an agent's failure. `costUsd` of a `costBasis` subscription
-    is the list price, which is not billed.
+    is the list price, which is not billed. `allowedNetwork` (on, off, allow:HOST,…) and `mounts` are those of its sandbox, if it has one.
     """
 
     status: StatusName
@@ -103,6 +103,8 @@ class TaskRecord(Answer):
     isolation: str | None = None
     limits: LimitsInForce | None = None
     network: Traffic | None = None
+    allowed_network: str | None = None
+    mounts: tuple[str, ...] = ()
     session_id: str | None = None
     usage: dict[str, int] | None = None
     cost_usd: float | None = None

@@ -47,7 +47,7 @@ class Look:
 def sentences(state: State, task: Task, look: Look) -> tuple[str, ...]:
     """All that is to be said of it."""
     if task.is_terminal:
-        return (*_ended(state, task), *_work(task))
+        return (*_ended(state, task), *_refused(task), *_work(task))
     return tuple(_running(task, look) if task.status is Status.RUNNING else _pending(state, task, look))
 
 
@@ -125,6 +125,15 @@ def _ended(state: State, task: Task) -> list[str]:
     said = [f"{_cause(task)}{times}: {_stopped(task.error_message or 'it gave no reason')}"]
     words = summary.FAILURES.get(task.totals.failure or "")
     return [*said, f"That is so because {words}."] if words else said
+
+
+def _refused(task: Task) -> list[str]:
+    """What its sandbox kept from it."""
+    hosts = task.totals.network.refused if task.totals.network else {}
+    if not hosts:
+        return []
+    named = ", ".join([*hosts][:_TOLD]) + (" …" if len(hosts) > _TOLD else "")
+    return [f"Its sandbox did not let it reach {named}: --network allow:HOST,… names what it may, a private address by its number."]
 
 
 def _cause(task: Task) -> str:

@@ -142,6 +142,8 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         isolation=totals.isolation,
         limits=totals.limits,
         network=totals.network,
+        allowed_network=None if task.spec.sandbox == "none" else task.spec.network,
+        mounts=tuple(f"{mount.path}:rw" if mount.writable else mount.path for mount in task.spec.mounts),
         verified=verified(task),
         tool_calls=totals.tool_calls,
         commands=totals.commands,

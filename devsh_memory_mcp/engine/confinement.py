@@ -160,7 +160,8 @@ def _mount(text: str, memory: Path) -> Mount:
     """`PATH`, or `PATH:rw`."""
     path, writable = (text.removesuffix(":rw"), True) if text.endswith(":rw") else (text.removesuffix(":ro"), False)
     if not os.path.isabs(path) or not os.path.exists(path):
-        raise InvalidRequest(f"{path[:200]!r} cannot be shown to the agent: it is no absolute path of something that is there.")
+        fault = "it does not exist here" if os.path.isabs(path) else "a mount is an absolute path; write $PWD/… or $HOME/…"
+        raise InvalidRequest(f"{path[:200]!r} cannot be shown to the agent: {fault}.")
     real, own = Path(os.path.realpath(path)), Path(os.path.realpath(memory))
     if real == own or own in real.parents or real in own.parents:
         next_step = "Name a directory beside it."

@@ -90,7 +90,11 @@ class Wait:
             wait_duration=int((site.clock.monotonic() - self.began) * 1000),
             branch=summary.branch_of(first),
             result_path=reading.Places(site.directory).result_path(first),
-            warnings=tuple(line for task in tasks for line in (*summary.conflict_lines(task), *task.totals.warnings)),
+            warnings=tuple(
+                f"{task.id}: {line}" if len(tasks) > 1 else line
+                for task in tasks
+                for line in (*summary.conflict_lines(task), *task.totals.warnings)
+            ),
             next=self._advice(state, tasks, finished=finished),
         )
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from devsh_memory_mcp.domain.explanation import Look, sentences
-from devsh_memory_mcp.domain.records import TaskSpec, Totals
+from devsh_memory_mcp.domain.records import TaskSpec, Totals, Traffic
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 
@@ -80,3 +80,14 @@ def test_the_time_that_is_told_is_that_of_the_attempt_and_the_first_one_is_told_
     began = {"started_at": NOW - timedelta(seconds=300), "attempt_started_at": NOW - timedelta(seconds=20)}
     again = task(state, "one", Status.RUNNING, agent_started=True, attempt=2, **began)
     assert said(state, again) == ("It is at work for 20s, in attempt 2 (the first began 5m ago): runs pytest.",)
+
+
+def test_what_its_walls_kept_from_it_is_told_with_what_would_let_it() -> None:
+    state = State()
+    refused = Traffic(requests=2, refused={"github.com:443": 3, "192.0.2.1:80": 1})
+    one = task(state, "one", Status.FAILED, reason="exit", error_message="exit code 128", totals=Totals(network=refused))
+    assert said(state, one)[1] == (
+        "Its sandbox did not let it reach github.com:443, 192.0.2.1:80: "
+        "--network allow:HOST,… names what it may, a private address by its number."
+    )
+    assert len(said(state, task(state, "two", Status.FAILED, totals=Totals(network=Traffic(requests=2))))) == 1

@@ -211,12 +211,14 @@ async def test_the_isolation_is_told_by_the_spawn_while_it_runs_and_at_the_end(h
         await ended(orchestration, spawned.orchestration_task_id)
         record = await orchestration.status(spawned.orchestration_task_id)
         assert (spawned.isolation, record.isolation, record.result) == ("bubblewrap", "bubblewrap", "bubblewrap\n")
+        assert (record.allowed_network, record.mounts) == ("on", ())
         run = await run_directory(orchestration, spawned.orchestration_task_id)
         assert json.loads((run / "run.json").read_text())["sandbox"] == {"network": "on", "mounts": []}
         plain = await orchestration.spawn(shell("echo $DEVSH_ISOLATION", sandbox="none"))
         await ended(orchestration, plain.orchestration_task_id)
         record = await orchestration.status(plain.orchestration_task_id)
         assert (plain.isolation, record.isolation, record.result) == ("guard", "guard", "\n")
+        assert record.allowed_network is None
         await orchestration.pull()
         assert orchestration.directory is not None
         agents = json.loads((orchestration.directory / "AGENTS.json").read_text())["agents"]
