@@ -496,6 +496,18 @@ def test_a_host_that_is_allowed_is_connected_to_and_half_closes_are_kept(host, k
     assert agent.rest() == b"an answer"
 
 
+@pytest.mark.parametrize("more", ["", "Host: localhost\r\n"])
+def test_the_older_connect_of_python_and_pip_is_taken_as_well(host, keep, client, more):
+    keeper = keep(allow=(f"localhost:{host.port}",))
+    agent = client(keeper).say(f"CONNECT localhost:{host.port} HTTP/1.0\r\n{more}\r\n".encode())
+    assert agent.head().startswith(b"HTTP/1.1 200 ")
+    there = host.meet()
+    there.say(b"an answer")
+    there.close()
+    assert agent.rest() == b"an answer"
+    assert client(keeper).say(b"CONNECT example.org:443 HTTP/1.0\r\n\r\n").rest().startswith(b"HTTP/1.1 403 ")
+
+
 def test_a_host_that_is_not_allowed_is_refused_and_told(host, keep, client):
     keeper = keep(allow=("example.com", f"*.example.com:{host.port}"))
     for place in ("example.org:443", "example.org:443", "example.com:22", f"127.0.0.1:{host.port}"):

@@ -90,10 +90,11 @@ def parse_request(head: bytes) -> Request:
     found = _REQUEST.fullmatch(line)
     if found is None:
         raise BadHead(400, "this is no request line")
-    if found[3] != b"1":
-        raise BadHead(505, "only HTTP/1.1 is spoken here")
     request = Request(found[1].decode(), found[2].decode(), headers)
-    if sum(name == "host" for name, _ in headers) != 1:
+    is_old = found[3] == b"0" and request.method == "CONNECT"  # as Python's http.client says it before 3.12, and so pip: without a Host
+    if found[3] != b"1" and not is_old:
+        raise BadHead(505, "only HTTP/1.1 is spoken here")
+    if sum(name == "host" for name, _ in headers) not in ((0, 1) if is_old else (1,)):
         raise BadHead(400, "a request has one Host")
     if request.method != "CONNECT" and not request.target.startswith("/"):
         raise BadHead(403, "plain http:// is not passed on by the broker; use https://, to a host that is allowed")
