@@ -3,17 +3,32 @@
 What a broker needs to stand between: the variable that leads to it, what of the API an agent asks for, the header of the credential.
 """
 
+import re
 import types
 import typing
 
 BEARER, KEY, GOOGLE_KEY = "bearer", "x-api-key", "x-goog-api-key"
+WEBSOCKET = "WEBSOCKET"  # in the place of GET, where it is asked for one
+_NAME = "[A-Za-z0-9._-]+"
+
+
+class Ask(typing.NamedTuple):
+    """One thing that may be asked of an API: a method, and a path in which `*` is a plain name, with neither slash nor colon."""
+
+    method: str
+    path: str
+
+    def fits(self, method: str, path: str) -> bool:
+        """Whether it is this that is asked, the path without its query."""
+        return method == self.method and re.fullmatch(_NAME.join(map(re.escape, self.path.split("*"))), path) is not None
 
 
 class Endpoint(typing.NamedTuple):
     """One program's API.
 
     `address_variable` is where the program reads its address, the caller's own above all; None where it is told by other means.
-    `paths` are what may be asked for; those that end with a slash stand for all that is below too.
+    `asks` are what may be asked for: what answers at once and is gone with its answer. Above all not what is kept there and is
+    everybody's of that account, nor batches, which go on without the agent, nor what makes keys of a login, which it could keep.
     `headers` has the header for each variable that may hold a credential. `own_variable` takes a placeholder for the login that the
     program keeps itself, in `login_file`; None where it needs a file of its own. `at` is the path of the address inside.
     `subscription` is the API that its own login is for, where that is another one than that of keys. With `takes_token` the
@@ -24,7 +39,7 @@ class Endpoint(typing.NamedTuple):
     program: str
     address: str
     address_variable: str | None
-    paths: tuple[str, ...]
+    asks: tuple[Ask, ...]
     headers: typing.Mapping[str, str]
     own_variable: str | None = None
     login_file: tuple[str, str, str] | None = None  # the variable that names its directory, that below the user's, the file's name
@@ -38,8 +53,14 @@ CLAUDE = Endpoint(
     program="claude",
     address="https://api.anthropic.com",
     address_variable="ANTHROPIC_BASE_URL",
-    # Above all not what makes keys of a login, which an agent could keep, nor batches, which go on without it and are everybody's.
-    paths=("/v1/messages", "/v1/messages/count_tokens", "/v1/models/", "/api/hello"),
+    asks=(
+        Ask("POST", "/v1/messages"),
+        Ask("POST", "/v1/messages/count_tokens"),
+        Ask("GET", "/v1/models"),
+        Ask("GET", "/v1/models/*"),
+        Ask("GET", "/api/hello"),
+        Ask("HEAD", "/api/hello"),
+    ),
     headers=types.MappingProxyType(
         {"ANTHROPIC_AUTH_TOKEN": BEARER, "ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_OAUTH_TOKEN": BEARER},
     ),
@@ -47,11 +68,13 @@ CLAUDE = Endpoint(
     login_file=("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
     uses_keychain=True,
 )
+# Compaction is asked for by some versions of Codex alone.
+_RESPONSES = (Ask("POST", "/responses"), Ask(WEBSOCKET, "/responses"), Ask("POST", "/responses/compact"), Ask("GET", "/models"))
 CHATGPT = Endpoint(
     program="codex",
     address="https://chatgpt.com/backend-api/codex",
     address_variable="CHATGPT_BASE_URL",  # Codex knows neither of the two: our adapter makes its command line and its login of them
-    paths=("/responses/", "/models/"),
+    asks=_RESPONSES,
     headers=types.MappingProxyType({}),
     own_variable="CHATGPT_LOGIN",
     login_file=("CODEX_HOME", ".codex", "auth.json"),
@@ -62,16 +85,24 @@ CODEX = Endpoint(
     program="codex",
     address="https://api.openai.com/v1",
     address_variable="OPENAI_BASE_URL",  # which our adapter makes its command line of
-    paths=("/responses/", "/models/", "/chat/completions/"),
+    asks=(*_RESPONSES, Ask("POST", "/chat/completions")),
     headers=types.MappingProxyType({"CODEX_API_KEY": BEARER, "OPENAI_API_KEY": BEARER}),
     at="/v1",
     subscription=CHATGPT,
 )
+
+
+def _of_models(models: str) -> tuple[Ask, ...]:
+    """What is asked of Gemini's models, which are at that path."""
+    verbs = ("generateContent", "streamGenerateContent", "countTokens")
+    return (Ask("GET", models), Ask("GET", f"{models}/*"), *(Ask("POST", f"{models}/*:{verb}") for verb in verbs))
+
+
 GEMINI = Endpoint(
     program="gemini",
     address="https://generativelanguage.googleapis.com",
     address_variable="GOOGLE_GEMINI_BASE_URL",
-    paths=("/v1beta/models/", "/v1/models/"),
+    asks=(*_of_models("/v1beta/models"), *_of_models("/v1/models")),
     headers=types.MappingProxyType({"GEMINI_API_KEY": GOOGLE_KEY, "GOOGLE_API_KEY": GOOGLE_KEY}),
 )
 _PROGRAMS: typing.Mapping[str, Endpoint] = types.MappingProxyType({each.program: each for each in (CLAUDE, CODEX, GEMINI)})

@@ -235,7 +235,7 @@ class Group:
             return False
         if place.version == 2:
             told = _counts(self._files.read(f"{place.directory}/memory.events"))
-            return bool(told.get("oom_kill") and (told.get("oom") or told.get("max")))
+            return bool(told.get("oom_kill") and told.get("oom"))  # `max` counts what could still be freed too
         told = _counts(self._files.read(f"{place.directory}/memory.oom_control"))
         # Not by memory.failcnt, which stays 0 where swap is counted too; what was used last may be some pages short.
         most, used = (_number(self._files.read(f"{place.directory}/memory.{name}_in_bytes")) for name in ("limit", "max_usage"))

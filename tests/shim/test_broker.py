@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from devsh_memory_mcp.agents.endpoint import CLAUDE
+from devsh_memory_mcp.agents.endpoint import CHATGPT, CLAUDE, CODEX, GEMINI, Ask
 from devsh_memory_mcp.shim.broker.facts import Facts
 from devsh_memory_mcp.shim.broker.plan import Plan, Route, Source
 from tests.doubles.raw_host import Peer, RawHost
@@ -34,8 +34,8 @@ def keep(host: RawHost) -> Iterator[Callable[..., Keeper]]:
     """Starts a broker for that host's API."""
     with ExitStack() as stack:
 
-        def start(source: Source = KEY, *, base: str = "", at: str = "", paths: tuple[str, ...] = (), **rest: object) -> Keeper:
-            route = Route(f"http://127.0.0.1:{host.port}{base}", PLACEHOLDER, source, at, paths)
+        def start(source: Source = KEY, *, base: str = "", at: str = "", asks: tuple[Ask, ...] = (), **rest: object) -> Keeper:
+            route = Route(f"http://127.0.0.1:{host.port}{base}", PLACEHOLDER, source, at, asks)
             return stack.enter_context(Keeper(Plan((route,), **rest)))
 
         yield start
@@ -165,7 +165,7 @@ def test_whoever_has_not_the_placeholder_gets_nothing(keep, client):
 
 
 def test_only_the_parts_of_the_api_that_agents_need_are_asked_for(host, keep, client):
-    keeper = keep(base="/gateway", at="/v1", paths=("/messages",))
+    keeper = keep(base="/gateway", at="/v1", asks=(Ask("POST", "/messages"),))
     agent = client(keeper).say(asked(path="/v1/messages?beta=secret"))
     there = host.meet()
     assert there.head().startswith(b"POST /gateway/messages?beta=secret HTTP/1.1\r\n")
@@ -179,21 +179,65 @@ def test_only_the_parts_of_the_api_that_agents_need_are_asked_for(host, keep, cl
     assert "hidden" not in json.dumps(told)
 
 
-def test_of_the_api_of_messages_no_batch_is_made(host, keep, client):
-    keeper = keep(paths=CLAUDE.paths)
-    for path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/x"):
-        agent = client(keeper).say(asked(path=path))
+ENDPOINTS = {"claude": CLAUDE, "codex": CODEX, "chatgpt": CHATGPT, "gemini": GEMINI}
+GENERATING = {
+    "claude": ["POST /v1/messages", "POST /v1/messages/count_tokens", "GET /v1/models", "GET /v1/models/x", "HEAD /api/hello"],
+    "codex": ["POST /responses", "POST /responses/compact", "POST /chat/completions", "GET /models"],
+    "chatgpt": ["POST /responses", "POST /responses/compact", "GET /models"],
+    "gemini": [f"POST /v1beta/models/x-2.5:{verb}" for verb in ("generateContent", "streamGenerateContent", "countTokens")],
+}
+KEPT = {
+    "claude": [
+        *("GET /v1/messages", "DELETE /v1/models/x", "POST /v1/models/x", "POST /v1/messages/batches", "POST /v1/messages/"),
+        *("GET /v1/messages/batches/x/results", "POST /v1/messages/count_tokens/x", "GET /v1/modelsx", "GET /v1/models/x/y"),
+    ],
+    "codex": [
+        *("DELETE /models/ft:x", "GET /chat/completions", "POST /chat/completions/x", "DELETE /chat/completions/x", "POST /batches"),
+        *("GET /responses", "GET /responses/x", "DELETE /responses/x", "POST /responses/x/cancel", "GET /responses/x/input_items"),
+    ],
+    "chatgpt": ["GET /responses", "GET /responses/x", "DELETE /responses/x", "DELETE /models/x", "POST /chat/completions", "POST /batches"],
+    "gemini": [
+        *("POST /v1beta/models/x:batchGenerateContent", "POST /v1beta/models/x:asyncBatchEmbedContent", "POST /v1beta/models"),
+        *("POST /v1beta/models/x:batchGenerateContent:generateContent", "POST /v1beta/models/x%3AbatchGenerateContent:countTokens"),
+        *("GET /v1beta/models/x:generateContent", "DELETE /v1beta/models/x", "GET /v1beta/batches/x", "GET /v1beta/models/x/operations/y"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_what_generates_is_asked_for_and_what_the_account_keeps_is_neither_read_nor_changed_nor_a_batch_made(host, keep, client, name):
+    keeper = keep(asks=ENDPOINTS[name].asks)
+    for line in GENERATING[name]:
+        agent = client(keeper).say(asking(line))
         there = host.meet()
-        assert there.head().startswith(f"POST {path} ".encode())
-        there.say(OK)
-        agent.until(b"ok")
-    for path in ("/v1/messages/batches", "/v1/messages/batches/x/results", "/v1/messages/", "/v1/messages/count_tokens/x", "/v1/modelsx"):
-        assert client(keeper).say(asked(path=path)).rest().startswith(b"HTTP/1.1 403 "), path
+        assert there.head().startswith(f"{line} HTTP/1.1\r\n".encode())
+        there.say(b"HTTP/1.1 204 None\r\n\r\n")
+        agent.head()
+    for line in KEPT[name]:
+        assert client(keeper).say(asking(line)).rest().startswith(b"HTTP/1.1 403 "), line
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+def test_a_second_method_is_refused(keep, client, name):
+    assert client(keep()).say(asked(more=f"{name}: DELETE\r\n")).rest().startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("endpoint", [CODEX, CHATGPT])
+def test_what_codex_asks_of_its_responses_by_get_is_a_websocket_alone(host, keep, client, endpoint):
+    client(keep(at="/v1", asks=endpoint.asks)).say(UPGRADE)
+    assert host.meet().head().startswith(b"GET /responses HTTP/1.1\r\n")
+    for path in (b"/v1/models", b"/v1/responses/x"):
+        answer = client(keep(at="/v1", asks=endpoint.asks)).say(UPGRADE.replace(b"/v1/responses", path)).rest()
+        assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+def asking(line: str) -> bytes:
+    return f"{line} HTTP/1.1\r\nHost: inside\r\nx-api-key: {PLACEHOLDER}\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize("veiled", ["..%2fapi", "..%2Fapi", "%2e%2E/api", "%252e%252e/api", "..%5capi", "..\\api", "..%255c"])
 def test_a_path_that_a_second_reader_could_take_for_another_is_refused(keep, client, veiled):
-    keeper = keep(paths=("/v1/messages",))
+    keeper = keep(asks=(Ask("POST", "/v1/messages"),))
     assert client(keeper).say(asked(path=f"/v1/messages/{veiled}/oauth")).rest().startswith(b"HTTP/1.1 400 ")
 
 

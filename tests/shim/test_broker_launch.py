@@ -28,9 +28,10 @@ def test_the_placeholder_is_of_the_kind_of_the_credential(endpoint, variable, he
     launch = prepare(endpoint, {variable: REAL}, HOME, PORT)
     (route,) = launch.plan.routes
     assert route.source == Source(header, REAL)
-    assert launch.environment[variable] == route.placeholder == launch.placeholder
+    assert launch.environment[variable] == route.placeholder
     assert REAL not in repr(launch.environment)
-    assert (route.base_url, launch.address) == (endpoint.address, f"http://127.0.0.1:{PORT}{endpoint.at}")
+    assert route.base_url == endpoint.address
+    assert launch.environment[endpoint.address_variable] == f"http://127.0.0.1:{PORT}{endpoint.at}"
 
 
 def test_claudes_variables_are_the_ones_that_its_provider_has():
@@ -56,14 +57,14 @@ def test_an_agent_gets_its_secrets_themselves_where_it_is_not_in_a_sandbox_and_n
 def test_a_login_of_the_programs_own_is_named_and_not_read():
     launch = prepare(CLAUDE, {}, HOME | {"CLAUDE_CONFIG_DIR": "/elsewhere"}, PORT)
     assert launch.plan.routes[0].source == Source("bearer", login_file="/elsewhere/.credentials.json", login="claude")
-    assert launch.environment["CLAUDE_CODE_OAUTH_TOKEN"] == launch.placeholder
+    assert launch.environment["CLAUDE_CODE_OAUTH_TOKEN"] == launch.plan.routes[0].placeholder
 
 
 def test_codexs_own_login_is_for_another_api_than_its_keys():
     caller = HOME | {"OPENAI_BASE_URL": "https://gateway.example", "CODEX_HOME": "/elsewhere"}
     launch = prepare(CODEX, {}, caller, PORT)
     (route,) = launch.plan.routes
-    assert (route.base_url, route.paths) == ("https://chatgpt.com/backend-api/codex", ("/responses/", "/models/"))
+    assert (route.base_url, route.asks) == ("https://chatgpt.com/backend-api/codex", CHATGPT.asks)
     assert route.source == Source("bearer", login_file="/elsewhere/auth.json", login="codex")
     own = {"CHATGPT_BASE_URL": f"http://127.0.0.1:{PORT}/v1", "CHATGPT_LOGIN": route.placeholder}
     assert launch.environment == own | {"no_proxy": NEARBY, "NO_PROXY": NEARBY}
@@ -75,7 +76,7 @@ def test_codexs_own_login_is_for_another_api_than_its_keys():
 
 def test_an_address_of_the_callers_own_is_kept_with_all_its_paths():
     launch = prepare(CLAUDE, {"ANTHROPIC_API_KEY": REAL}, HOME | {"ANTHROPIC_BASE_URL": "https://gateway.example/a"}, PORT)
-    assert (launch.plan.routes[0].base_url, launch.plan.routes[0].paths) == ("https://gateway.example/a", ())
+    assert (launch.plan.routes[0].base_url, launch.plan.routes[0].asks) == ("https://gateway.example/a", ())
     assert launch.environment["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{PORT}"
 
 
@@ -85,7 +86,8 @@ def test_an_address_that_is_none_has_no_route(address):
 
 
 def test_every_run_has_a_placeholder_of_its_own():
-    assert prepare(CLAUDE, {"ANTHROPIC_API_KEY": REAL}, {}, PORT).placeholder != prepare(CLAUDE, {}, HOME, PORT).placeholder
+    plans = [prepare(CLAUDE, {"ANTHROPIC_API_KEY": REAL}, {}, PORT).plan for _ in range(2)]
+    assert plans[0].routes[0].placeholder != plans[1].routes[0].placeholder
 
 
 @pytest.mark.parametrize(

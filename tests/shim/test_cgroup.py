@@ -108,6 +108,7 @@ def test_without_groups_each_process_has_an_rlimit_and_a_required_limit_is_refus
         (2, {"memory.events": "max 31\noom 1\noom_kill 1\n"}, True),
         (2, {"memory.events": "max 31\noom 0\noom_kill 0\n"}, False),
         (2, {"memory.events": "max 0\noom 0\noom_kill 1\n"}, False),  # the machine had none left
+        (2, {"memory.events": "max 31\noom 0\noom_kill 1\n"}, False),  # the same, after it had met its own limit and got by
         (1, {"memory.oom_control": "under_oom 0\noom_kill 1\n", "memory.max_usage_in_bytes": str(2 * G)}, True),
         (1, {"memory.oom_control": "under_oom 0\noom_kill 1\n", "memory.max_usage_in_bytes": str(G)}, False),
         (1, {"memory.oom_control": "under_oom 0\noom_kill 0\n", "memory.max_usage_in_bytes": str(2 * G)}, False),

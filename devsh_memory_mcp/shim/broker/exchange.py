@@ -4,6 +4,7 @@ import json
 import time
 import typing
 
+from devsh_memory_mcp.agents.endpoint import WEBSOCKET, Ask
 from devsh_memory_mcp.shim.broker import turns
 from devsh_memory_mcp.shim.broker.body import BadBody, Body
 from devsh_memory_mcp.shim.broker.credential import NoCredential, carried, real_headers
@@ -145,10 +146,9 @@ class Exchange:
         if not request.target.startswith(route.at):
             raise Refusal(404, f"the API begins with {route.at} here")
         path = request.target[len(route.at) :]
-        asked = path.partition("?")[0]
-        if not path.startswith("/") or not _is_one_of(route.paths, asked):
+        if not path.startswith("/") or not _may_ask(route.asks, request, path.partition("?")[0]):
             self._facts.refuse(f"{upstream.host}{request.path[:200]}", "no part of the API that agents need")
-            raise Refusal(403, f"{request.path[:200]} is no part of the API that this agent needs")
+            raise Refusal(403, f"{request.method} {request.path[:200]} is no part of the API that this agent needs")
         try:
             credential = real_headers(route.source)
         except NoCredential as error:
@@ -246,6 +246,7 @@ class Exchange:
         raise Refusal(401, "this request does not carry the credential that the agent was given")
 
 
-def _is_one_of(paths: typing.Sequence[str], path: str) -> bool:
-    """See `Route.paths`; without any all are."""
-    return not paths or any(path == each.removesuffix("/") or (each.endswith("/") and path.startswith(each)) for each in paths)
+def _may_ask(asks: typing.Sequence[Ask], request: Request, path: str) -> bool:
+    """See `Route.asks`."""
+    method = WEBSOCKET if request.is_upgrade else request.method
+    return not asks or any(each.fits(method, path) for each in asks)

@@ -18,6 +18,7 @@ _HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "te", "trailer", "upgrade", "host"}
 )
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "chatgpt-account-id"})
+_OTHER_METHODS = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})  # Google heeds it
 _FRAMING = frozenset({"content-length", "transfer-encoding"})  # nobody talks these away
 
 
@@ -96,6 +97,8 @@ def parse_request(head: bytes) -> Request:
         raise BadHead(505, "only HTTP/1.1 is spoken here")
     if sum(name == "host" for name, _ in headers) not in ((0, 1) if is_old else (1,)):
         raise BadHead(400, "a request has one Host")
+    if any(name in _OTHER_METHODS for name, _ in headers):
+        raise BadHead(400, "a request has one method")
     if request.method != "CONNECT" and not request.target.startswith("/"):
         raise BadHead(403, "plain http:// is not passed on by the broker; use https://, to a host that is allowed")
     if "#" in request.target or _VEILED.search(request.path):

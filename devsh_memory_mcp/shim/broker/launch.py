@@ -16,16 +16,10 @@ _NEARBY = "127.0.0.1,localhost,::1"
 
 
 class Launch(typing.NamedTuple):
-    """The broker's plan, and the variables that replace the credential in the agent's environment.
-
-    `address` and `placeholder` are for programs that are told by their command line or a file; None where there is nothing to be
-    logged in with.
-    """
+    """The broker's plan, and the variables that replace the credential in the agent's environment."""
 
     plan: Plan
     environment: dict[str, str]
-    address: str | None = None
-    placeholder: str | None = None
 
 
 def prepare(
@@ -56,12 +50,10 @@ def prepare(
     variable, source = found
     placeholder = _placeholder(endpoint)
     # What a gateway of the caller's own calls its paths is not known.
-    route = Route(address, placeholder, source, endpoint.at, () if own else endpoint.paths)
+    route = Route(address, placeholder, source, endpoint.at, () if own else endpoint.asks)
     inside = {endpoint.address_variable: f"{base}{endpoint.at}"} if endpoint.address_variable else {}
     shown = {variable: placeholder} if variable else {}
-    return Launch(
-        plan._replace(routes=(route,)), {**_direct(environment), **proxies, **inside, **shown}, f"{base}{endpoint.at}", placeholder
-    )
+    return Launch(plan._replace(routes=(route,)), {**_direct(environment), **proxies, **inside, **shown})
 
 
 def find_own_login(endpoint: Endpoint, environment: typing.Mapping[str, str]) -> Source | None:

@@ -2,6 +2,8 @@
 
 import typing
 
+from devsh_memory_mcp.agents.endpoint import Ask
+
 LARGEST_HEAD = 64 * 1024  # bytes of a request's or an answer's head
 
 
@@ -20,15 +22,15 @@ class Source(typing.NamedTuple):
 class Route(typing.NamedTuple):
     """One provider's API. A request belongs to the route whose `placeholder` it carries.
 
-    `at` is what stands before the path inside where `base_url` has its own path outside, `paths` what may be asked for
-    below it: just that, or with a slash at its end all that is below too.
+    `at` is what stands before the path inside where `base_url` has its own path outside, `asks` what may be asked for
+    below it; without any that is everything.
     """
 
     base_url: str
     placeholder: str
     source: Source
     at: str = ""
-    paths: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
 
 
 class Plan(typing.NamedTuple):

@@ -3,7 +3,6 @@
 Not asyncio: that costs each broker five megabytes more of its own and five times the start.
 """
 
-import collections
 import select
 import sys
 import time
@@ -65,18 +64,17 @@ class Turns:
         self._poll = select.poll()
         self._waiting: dict[tuple[int, int], Task] = {}
         self._timed: set[Task] = set()
-        self._soon: collections.deque[tuple[Task, BaseException | None]] = collections.deque()
+        self._soon: dict[Task, Exception | None] = {}  # in their order, and nobody twice: a second turn would be another wish's
 
     def start(self, coroutine: Coroutine) -> Task:
         """Has its first turn soon."""
         task = Task(coroutine)
-        self._soon.append((task, None))
+        self._soon[task] = None
         return task
 
     def stop(self, task: Task) -> None:
         """Ends another at what it waits for; its `finally` runs now and cannot wait."""
         if not task.is_over:
-            self._forget(task)
             task.coroutine.close()
             self._bury(task)
 
@@ -84,15 +82,14 @@ class Turns:
         """Has it wake up with this error."""
         if not task.is_over:
             self._forget(task)
-            self._soon.append((task, error))
+            self._soon[task] = error
 
     def run(self, last: Task) -> None:
         """Until that task is over."""
         while not last.is_over:
-            for _ in range(len(self._soon)):
-                task, error = self._soon.popleft()
-                if not task.is_over:
-                    self._step(task, error)
+            for task in tuple(self._soon):
+                if task in self._soon:  # or another has stopped it
+                    self._step(task, self._soon.pop(task))
             if not last.is_over:
                 self._look()
 
@@ -112,7 +109,7 @@ class Turns:
         if wish.task is not None:
             wish.task.waiters.append(task)
         elif wish.descriptor is None:
-            self._soon.append((task, None))
+            self._soon[task] = None
         else:
             self._waiting[wish.descriptor, wish.event] = task
             self._watch(wish.descriptor)
@@ -145,14 +142,16 @@ class Turns:
                 task = self._waiting.get((descriptor, event))
                 if task is not None and events & (event | _TROUBLE):
                     self._forget(task)
-                    self._soon.append((task, None))
+                    self._soon[task] = None
         now = time.monotonic()
         for task in [task for task in self._timed if task.wish is not None and task.wish.until is not None and task.wish.until <= now]:
             self.interrupt(task, TimeoutError("it took too long"))
 
     def _bury(self, task: Task) -> None:
         task.is_over = True
+        self._soon.pop(task, None)
+        self._forget(task)
         waiters, task.waiters = task.waiters, []
         for waiter in waiters:
             self._forget(waiter)
-            self._soon.append((waiter, None))
+            self._soon[waiter] = None
