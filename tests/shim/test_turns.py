@@ -4,7 +4,7 @@ import socket
 import time
 
 from devsh_memory_mcp.shim.broker import turns
-from devsh_memory_mcp.shim.broker.turns import READ, Task, Turns
+from devsh_memory_mcp.shim.broker.turns import READ, Turns
 
 
 class Counted(Turns):
@@ -23,29 +23,29 @@ def test_who_is_ended_by_another_in_the_turn_that_was_his_leaves_nothing_behind(
     (first, far), (second, other), (idle, _) = pairs = [socket.socketpair() for _ in range(3)]
     woken: list[str] = []
 
-    async def served() -> None:
-        await turns.ready(first.fileno(), READ)
-        woken.append("served")
-        await turns.ready(idle.fileno(), READ, time.monotonic() - 1)
-
-    async def watched(task: Task) -> None:
+    async def watched() -> None:
         await turns.ready(second.fileno(), READ)
         woken.append("watched")
         loop.interrupt(task, ConnectionError("it has left"))
 
-    async def last(task: Task) -> None:
+    async def served() -> None:
+        await turns.ready(first.fileno(), READ)
+        woken.append("served")
+        await turns.ready(idle.fileno(), READ, time.monotonic() + 0.05)
+
+    async def last() -> None:
         await turns.joined(task)
         loop.looks = 0
         try:
-            await turns.ready(idle.fileno(), READ, time.monotonic() + 0.1)
+            await turns.ready(idle.fileno(), READ, time.monotonic() + 0.3)
         except TimeoutError:
             woken.append("last")
 
+    loop.start(watched())  # whose turn is the earlier, as its descriptor was the first to be waited for
     task = loop.start(served())
-    loop.start(watched(task))
     for peer in (far, other):
         peer.send(b"x")
-    loop.run(loop.start(last(task)))
+    loop.run(loop.start(last()))
     for each in (each for pair in pairs for each in pair):
         each.close()
     assert task.is_over
