@@ -55,12 +55,12 @@ class Attempt:
         self._pulse = Pulse(place.loop, run, place.version, self._read_inbox)
         self._conversation = Conversation(place.loop, self._reports, self._pulse, place.door.note)
         self._cause: str | None = "cancelled" if run.cancelled else None
-        self._wall: Wall | None = None  # the guard that stands now
         self._agent: Wall | None = None  # the agent's own
         self._prepared: Prepared | None = None
         self._saving: Saving | None = None
         self._streams: tuple[Stream, Stream] | None = None
         self._cell: Cell | None = None
+        self._passage: Passage | None = None  # of the command that runs now, or is about to
         self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._cage = Cage(run.limits, marker(run), self._reports)
@@ -93,10 +93,8 @@ class Attempt:
             adapter = find_adapter(self._run.agent_name)
             if self._cause is None:
                 self._prepare()
-            if self._cause is None and self._run.setup is not None:
-                failure = self._set_up(self._run.setup)
-                if failure is not None:
-                    return failure
+            if self._cause is None and self._run.setup is not None and (failure := self._set_up(self._run.setup)) is not None:
+                return failure
             if self._cause is None:
                 return self._run_agent(adapter)
         except Interrupted:
@@ -104,6 +102,8 @@ class Attempt:
         except (CommandFailed, DevshError, OSError) as error:
             self._note_cause("spawn")
             return _failure(str(error) if self._agent is None else f"Its supervision failed, and the agent was ended: {error}")
+        finally:
+            self._end_passage()  # of a command that did not come to stand
         return _failure(self._why_ended())
 
     # --- before the agent
@@ -156,10 +156,10 @@ class Attempt:
     def _command(self, command: str, file: str, limit: int, cell: Cell | None) -> tuple[Wall, Stream]:
         """Runs a command of the caller's behind a guard: with the hosts that he has named, and without a login."""
         output = Stream(f"{self._place.directory}/{file}", limit)
-        way = find_way(self._run, is_beside=cell.is_beside) if cell is not None else None
+        way = self._passage = find_way(self._run, is_beside=cell.is_beside) if cell is not None else None
         environment = {**self._environment, **(way.environment if way is not None else {})}
-        wall = self._stand(Task(("sh", "-c", command), environment, self._workspace, output, output), cell, way)
-        self._supervise(wall, way)
+        wall = self._stand(Task(("sh", "-c", command), environment, self._workspace, output, output), cell)
+        self._supervise(wall)
         return wall, output
 
     # --- the agent
@@ -170,12 +170,11 @@ class Attempt:
         with open(prompt_path, "w", encoding="utf-8", errors="replace", opener=rundir.create_private) as file:
             file.write(run.prompt)
         cell, secrets = self._cell, self._place.secrets
-        passage = find_passage(run, secrets, self._loop, directory, is_beside=cell.is_beside) if cell is not None else None
+        passage = self._passage = find_passage(run, secrets, self._loop, directory, is_beside=cell.is_beside) if cell is not None else None
         unserved = passage.warnings if passage is not None else ()
         self._warn(*unserved)
         shown = shown_to(self._environment, secrets, passage.environment if passage else {}, is_walled=cell is not None)
-        inside = cell.server if cell is not None else None
-        assignment = assignment_of(run, directory, shown.known, inside)._replace(credentials=shown.credentials)
+        assignment = assignment_of(run, directory, shown.known, cell.server if cell else None)._replace(credentials=shown.credentials)
         assignment = assignment._replace(server=()) if unserved else assignment
         command, talk = adapter.command(assignment), adapter.talk(assignment)
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
@@ -184,10 +183,10 @@ class Attempt:
         environment = {**self._environment, **command.environment, **shown.login}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
         self._allowance.begin()
-        self._agent = wall = self._stand(task, cell, passage)
+        self._agent = wall = self._stand(task, cell)
         if talk is not None:
             self._conversation.begin(talk, wall)
-        self._supervise(wall, passage)
+        self._supervise(wall)
         self._conversation.end()
         if self._agent_began:
             self._active_ms = round((time.monotonic() - self._agent_began) * 1000)
@@ -200,12 +199,11 @@ class Attempt:
             verdict = verdict._replace(succeeded=False, error_message=self._why_ended(), failure=None)
         return passage.judge(verdict, self._cause) if passage is not None else verdict
 
-    def _stand(self, task: Task, cell: Cell | None, passage: Passage | None) -> Wall:
+    def _stand(self, task: Task, cell: Cell | None) -> Wall:
         """A guard, on disk before anything can run behind it."""
         task = task._replace(bounds=self._cage.bounds)
-        task = task if cell is None else cell.enclose(task, port=passage.port if passage is not None else None)
+        task = task if cell is None else cell.enclose(task, port=self._passage.port if self._passage is not None else None)
         wall = Wall(self._loop, task, self._place.lock)
-        self._wall = wall
         try:
             self._reports.add("guard", process=wall.process, facts={"isolation": self._isolation, **self._cage.facts()})
         except OSError:
@@ -213,8 +211,9 @@ class Attempt:
             raise
         return wall
 
-    def _supervise(self, wall: Wall, passage: Passage | None) -> None:
+    def _supervise(self, wall: Wall) -> None:
         """Lets the command run until its own end or another cause, then ends its tree."""
+        passage = self._passage
 
         def open_passage(sandbox: int) -> None:
             if passage is not None:
@@ -236,18 +235,18 @@ class Attempt:
                 self._note_cause("exit")
             grace = self._run.timeout_grace if self._cause in ("timeout", "stalled") else self._run.cancel_grace
             wall.end(grace, self._pulse.strangers | (passage.strangers if passage is not None else set()))
-            if passage is not None:
-                self._traffic = added(self._traffic, passage.end())
+            self._end_passage()
+
+    def _end_passage(self) -> None:
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            self._traffic = added(self._traffic, passage.end())
 
     def _hear_of_network(self, told: dict[str, typing.Any]) -> None:
         if told["kind"] == "gone":
             self._warn(warning_of(told))
-            return
-        try:
-            self._reports.add("network", facts=told)
-        except OSError as error:
-            self._place.door.note(f"not in the report ({error}): {told}")
-        self._pulse.ring()
+        else:
+            self._report("network", told)
 
     def _accompany(self, wall: Wall) -> None:
         """Until the command's own end or another cause; the end is prepared while the agent is already at work."""
@@ -262,17 +261,17 @@ class Attempt:
             self._agent_began = time.monotonic()
             if self._run.stall_timeout is not None and self._streams is not None:
                 patience.heed_silence(self._run.stall_timeout, self._streams)
-            self._tell_start(wall)
+            facts = {"monotonic": self._agent_began, "isolation": self._isolation, **self._cage.facts()}
+            self._report("agent_started", facts, census.identify(wall.command or 0))
             self._look_around()
         self._loop.wait(lambda: wall.has_ended or self._cause is not None)
         patience.end()
 
-    def _tell_start(self, wall: Wall) -> None:
-        facts = {"monotonic": time.monotonic(), "isolation": self._isolation, **self._cage.facts()}
+    def _report(self, kind: str, facts: dict[str, typing.Any], process: rundir.Process | None = None) -> None:
         try:
-            self._reports.add("agent_started", process=census.identify(wall.command or 0), facts=facts)
+            self._reports.add(kind, process=process, facts=facts)
         except OSError as error:  # the agent runs; a full disk is no reason to end it
-            self._place.door.note(f"the start is not in the report: {error}")
+            self._place.door.note(f"not in the report ({error}): {kind} {facts}")
         self._pulse.ring()
 
     def _look_around(self) -> None:
@@ -325,6 +324,7 @@ class Attempt:
             cell = self._cell.afresh() if self._cell is not None else None
             wall, output = self._command(command, rundir.VERIFY_FILE, min(self._run.output_limit, _VERIFY_LOG), cell)
         except (NoSandbox, OSError) as error:
+            self._end_passage()
             self._note_cause("spawn")
             return verdict.despite(f"The verification could not be run: {error}")
         code, number = decode_status(wall.status)

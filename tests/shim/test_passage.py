@@ -2,18 +2,20 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
-from devsh_memory_mcp.shim import probe
+from devsh_memory_mcp.shim import probe, rundir
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Traffic
 from tests.doubles.raw_host import RawHost
-from tests.shim.stage import Launched, Tether
+from tests.shim.stage import BOOT, PACKAGES, Launched, Tether
 from tests.shim.warden import Warden
 
 pytestmark = pytest.mark.skipif(isinstance(probe.probe(os.environ["PATH"]), Missing), reason="no sandbox works on this machine")
+OWN = (os.path.realpath(sys.executable), "-I", "-S", "-c", BOOT, PACKAGES)
 ASK = """ask() {
     exec 3<>/dev/tcp/127.0.0.1/8123; printf 'CONNECT %s HTTP/1.1\\r\\nHost: %s\\r\\n\\r\\n' $1 $1 >&3
     read -r line <&3; echo "${line%?}"
@@ -96,6 +98,25 @@ def test_that_a_broker_has_died_is_said_of_the_attempt(warden: Warden) -> None:
     assert (outcome.succeeded, outcome.result) == (True, "left\n")
     assert [warning for warning in outcome.warnings if "What leads out of its sandbox was gone before its end" in warning]
     assert not [report for report in launched.reports() if report.type == "network"]
+
+
+OPEN = """
+import os, socket
+for name in os.listdir("/proc/self/fd"):
+    if os.path.exists(path := f"/proc/self/fd/{name}") and os.readlink(path).startswith("socket:"):
+        with socket.socket(fileno=os.dup(int(name))) as found:
+            assert not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), found
+"""
+
+
+def test_nobody_is_listened_to_any_more_after_an_agent_that_could_not_begin(warden: Warden) -> None:
+    boot = BOOT.replace("sys.exit(", "code = ").replace("main(sys.argv[1:]))", "main(sys.argv[1:])")
+    warden.stage.boot = tuple(f"{boot}\n{OPEN}\nsys.exit(code)" if word == BOOT else word for word in warden.stage.boot or OWN)
+    directory = warden.stage.directory("true", server_command=("/bin/cat",), sandbox=Confinement())
+    (directory / rundir.STDOUT_FILE).mkdir()  # so that it stumbles when all is ready
+    warden.give()
+    outcome = warden.stage.start(directory).end()
+    assert (outcome.cause, "Is a directory" in (outcome.error_message or "")) == ("spawn", True), outcome
 
 
 def _broker_of(launched: Launched) -> int:
