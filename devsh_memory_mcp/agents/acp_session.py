@@ -1,6 +1,7 @@
 """What a session of an ACP agent is begun with, and how its questions are answered: JSON-RPC requests and replies. Pure."""
 
 import json
+import re
 import typing
 
 from devsh_memory_mcp.agents.acp_words import line_of_command, paths_of
@@ -15,8 +16,9 @@ CLIENT: Document = {
     "clientInfo": {"name": "devsh", "title": "devsh", "version": "1"},
 }
 NO_METHOD = {"code": -32601, "message": "Nobody is there to answer; go on without."}
-_CHANGES = ("edit", "delete", "move")
-_LOOKS = ("read", "search", "think")
+_NAMED = ("edit", "delete", "move", "read")  # which say of what; a search need not
+_LOOKS = ("search", "think")
+_OURS = re.compile(rf"(mcp__?)?{re.escape(SERVER)}__?[a-z_]+")  # as agents name a tool of our server
 
 
 def request(request_id: str, method: str, params: Document) -> bytes:
@@ -59,13 +61,13 @@ def may(call: Document, assignment: Assignment) -> bool:
     if assignment.permissions == "bypass":
         return True
     kind, paths = text(call, "kind"), paths_of(call)
-    if kind in _CHANGES:
+    if kind in _NAMED:
         return bool(paths) and is_inside(paths, assignment.workspace)
     if kind in _LOOKS:
         return is_inside(paths, assignment.workspace)
     if kind == "execute":
         return is_permitted(line_of_command(call))
-    return kind in ("", "other") and SERVER in text(call, "title")
+    return kind in ("", "other") and _OURS.fullmatch(text(call, "title")) is not None
 
 
 def decision(options: object, *, allowed: bool) -> Document:

@@ -145,8 +145,9 @@ class Provider(typing.NamedTuple):
     user's) tells which repositories its user trusts, whose rules are in `settings_files`. `many` tells what logs in many at a time.
     `servers_file` lies beside the login and names MCP servers, of one that can only be told by name to leave them alone;
     one that `refuses_root` lets root do nothing unasked, where nobody says that the machine is a sandbox. `limits` are those that its
-    agents keep: turns, cost. Beside the login lie `instructions`, the user's own for every agent, and the files of a session: `sessions`
-    is a pattern with `{id}`, and `{project}` where there is a directory for each checkout, as `project` calls it.
+    agents keep: turns, cost; `tells_late` what they tell only when a turn is over. Beside the login lie `instructions`, the user's own for
+    every agent, and the files of a session: `sessions` is a pattern with `{id}`, and `{project}` where there is a directory for each
+    checkout, as `project` calls it.
     """
 
     program: str
@@ -162,6 +163,7 @@ class Provider(typing.NamedTuple):
     servers_file: str = ""
     refuses_root: bool = False
     limits: tuple[str, ...] = ()
+    tells_late: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
     sessions: str = ""
     project: typing.Callable[[str], str] = str

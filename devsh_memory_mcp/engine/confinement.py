@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +67,7 @@ def confine(
     if not isinstance(found, Missing):
         found = _unreadable(found, repository) or found
     if not isinstance(found, Missing):
-        return Confined(sandbox, network, mounts)
+        return Confined(sandbox, network, mounts, _elsewhere(request.mounts, mounts))
     if sandbox == "required":
         raise NoSandbox(f"There is no sandbox on this machine: {found.why}.", next_step=f"What gets one: {found.remedy}.")
     told = f"It runs without a sandbox, with your rights: {found.why}. What gets one: {found.remedy}; `--sandbox required` refuses instead."
@@ -157,8 +157,8 @@ def _demand_nothing(request: SpawnRequest, network: Network) -> None:
 
 
 def _mount(text: str, memory: Path) -> Mount:
-    """`PATH`, or `PATH:rw`."""
-    path, writable = (text.removesuffix(":rw"), True) if text.endswith(":rw") else (text.removesuffix(":ro"), False)
+    """The real place of what was named: a link could lead elsewhere by the time that it is shown."""
+    path, writable = _named(text)
     if not os.path.isabs(path) or not os.path.exists(path):
         fault = "it does not exist here" if os.path.isabs(path) else "a mount is an absolute path; write $PWD/… or $HOME/…"
         raise InvalidRequest(f"{path[:200]!r} cannot be shown to the agent: {fault}.")
@@ -166,4 +166,15 @@ def _mount(text: str, memory: Path) -> Mount:
     if real == own or own in real.parents or real in own.parents:
         next_step = "Name a directory beside it."
         raise InvalidRequest(f"{path} cannot be shown to an agent: the memory root {memory} is there.", next_step=next_step)
-    return Mount(path=os.path.normpath(path), writable=writable)
+    return Mount(path=str(real), writable=writable)
+
+
+def _named(text: str) -> tuple[str, bool]:
+    """`PATH`, or `PATH:rw`: the path, and whether it may be written."""
+    return (text.removesuffix(":rw"), True) if text.endswith(":rw") else (text.removesuffix(":ro"), False)
+
+
+def _elsewhere(texts: Iterable[str], mounts: Iterable[Mount]) -> tuple[str, ...]:
+    """Where what was named by a link is found inside."""
+    pairs = [(os.path.normpath(_named(text)[0]), mount.path) for text, mount in zip(texts, mounts, strict=True)]
+    return tuple(f"{path} is a link: the agent finds it at {real}." for path, real in pairs if path != real)

@@ -230,8 +230,10 @@ def _keeping(adapter: Adapter, agent_name: str, request: SpawnRequest) -> Adapte
     for kind, name, asked in (("turns", "maxTurns", request.max_turns), ("cost", "maxCostUsd", request.max_cost_usd)):
         if asked is not None and kind not in keeps:
             what = "the turns it takes" if kind == "turns" else "what it costs"
+            late = " before its turn is over" if adapter.provider and kind in adapter.provider.tells_late else ""
             raise InvalidRequest(
-                f"{agent_name} does not tell {what}, so {name} could not be kept.", next_step=f"Leave {name} out; timeout ends any agent."
+                f"{agent_name} does not tell {what}{late}, so {name} could not be kept.",
+                next_step=f"Leave {name} out; timeout ends any agent.",
             )
     return adapter
 

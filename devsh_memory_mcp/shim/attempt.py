@@ -9,7 +9,7 @@ import typing
 
 from devsh_memory_mcp.agents.adapter import Adapter, Ending, Verdict
 from devsh_memory_mcp.agents.catalogue import find_adapter
-from devsh_memory_mcp.errors import DevshError, NoSandbox
+from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.shim import census, mirror, rundir, workspace
 from devsh_memory_mcp.shim.allowance import DISK, Allowance
 from devsh_memory_mcp.shim.assignment import assignment_of, shown_to
@@ -323,7 +323,7 @@ class Attempt:
         try:
             cell = self._cell.afresh() if self._cell is not None else None
             wall, output = self._command(command, rundir.VERIFY_FILE, min(self._run.output_limit, _VERIFY_LOG), cell)
-        except (NoSandbox, OSError) as error:
+        except (DevshError, OSError) as error:
             self._end_passage()
             self._note_cause("spawn")
             return verdict.despite(f"The verification could not be run: {error}")

@@ -16,7 +16,7 @@ from devsh_memory_mcp.shim.probe import Missing
 from devsh_memory_mcp.shim.rundir import Run
 from devsh_memory_mcp.shim.sandbox import Bind, Bubblewrap, Layout
 from devsh_memory_mcp.shim.stranger import stranger
-from devsh_memory_mcp.shim.toolchain import find_toolchains, is_shown
+from devsh_memory_mcp.shim.toolchain import Toolchains, find_toolchains, is_shown, is_within
 from devsh_memory_mcp.shim.wall import Task, find_program
 
 _HOME = "/home/agent"  # of a caller that has none
@@ -59,7 +59,7 @@ class Cell:
         """Makes the private directories and hands over what is the agent's, before anything of his runs; warnings. OSError, DevshError."""
         for name in ("home", "tmp", "etc"):
             os.makedirs(f"{self._private}/{name}", exist_ok=True)
-        for bind in self._binds():
+        for bind in (*self._binds(), *self._mounts(needed=False)):
             if bind.target.startswith(f"{self._home}/"):  # made by bubblewrap they would be root's
                 os.makedirs(os.path.dirname(f"{self._private}/home{bind.target.removeprefix(self._home)}"), exist_ok=True)
         os.chmod(f"{self._private}/tmp", 0o1777)
@@ -69,11 +69,11 @@ class Cell:
         warnings = belongings.bring_in(self._run, f"{self._private}/home")
         for path in (self._workspace, f"{self._private}/home"):
             self._give(path)
-        return warnings
+        return *self._toolchains.warnings(), *warnings
 
     def afresh(self) -> "Cell":
-        """The same walls and checkout, with a home and a /tmp in which an agent has left nothing."""
-        cell = Cell(self._run, self._directory, self._walls, _AFRESH)
+        """The same walls and checkout, with a home and a /tmp in which an agent has left nothing, nor any session. OSError, DevshError."""
+        cell = Cell(self._run._replace(session=None), self._directory, self._walls, _AFRESH)
         cell.furnish()
         return cell
 
@@ -106,7 +106,8 @@ class Cell:
             self._give(f"{self._directory}/{name}")
         environment = self._environment(task.environment)
         out = [Bind(self._out, self._out, writable=True)] if self._out is not None and not network else []  # for after the agent's end
-        binds = mountpoint.reachable((*self._binds(), *out, *_of_program(task.argv[0], environment, self._users_home)))
+        mounts = self._mounts(needed=network)
+        binds = mountpoint.reachable((*self._binds(), *mounts, *out, *_of_program(task.argv[0], environment, self._users_home)))
         needed = {self._workspace, self._home, *(bind.target for bind in out)} - {bind.target for bind in binds}
         if needed:
             raise NoSandbox(f"Its agent has put something in the way to {min(needed)}, so nothing more runs in its sandbox.")
@@ -153,6 +154,10 @@ class Cell:
         return (Bind(place, self.server), *_of_program(mcp_socket.bridge_command()[0], {}, self._users_home))
 
     @functools.cached_property
+    def _toolchains(self) -> Toolchains:
+        return find_toolchains(self._run.environment, self._users_home, (self._run.memory_root, self._directory))
+
+    @functools.cached_property
     def _lasting(self) -> tuple[Bind, ...]:
         """What every command of the attempt is shown."""
         private = self._private
@@ -160,11 +165,23 @@ class Cell:
             *(() if self.is_beside else _system(private)),
             Bind(f"{private}/tmp", self._tmp, writable=True),
             Bind(f"{private}/home", self._home, writable=True),
-            *find_toolchains(self._run.environment, self._users_home, (self._run.memory_root, self._directory)),
+            *self._toolchains.binds,
             *(Bind(path, path) for path in self._objects()),
-            *(Bind(mount.path, mount.path, mount.writable) for mount in self._asked.mounts),
             Bind(self._workspace, self._workspace, writable=True),
         )
+
+    def _mounts(self, *, needed: bool) -> typing.Iterator[Bind]:
+        """What was asked for, looked at before each command: another agent that may write there can have put a link to anything."""
+        memory = os.path.realpath(self._run.memory_root)
+        for path, writable in self._asked.mounts:
+            real = os.path.realpath(path)
+            if real == path and not is_within(real, memory) and not is_within(memory, real):
+                yield Bind(path, path, writable)
+            elif needed:
+                why = f"leads to {real} now" if real != path else "lies where the memory root is"
+                raise NoSandbox(
+                    f"{path} is not shown to the agent: it {why}.", next_step="Name the directory itself in --mount, spawned anew."
+                )
 
     def _objects(self) -> list[str]:
         """Where git's objects are that the checkout borrows: the user's, those that he borrows himself, and our merges."""
@@ -231,4 +248,4 @@ def _of_program(name: str, environment: typing.Mapping[str, str], home: str) -> 
     path = find_program(name, environment)
     if not path.startswith("/") or not os.path.exists(path):
         return ()
-    return find_toolchains({"PATH": os.path.dirname(path)}, home, ())
+    return find_toolchains({"PATH": os.path.dirname(path)}, home, ()).binds

@@ -197,6 +197,10 @@ def test_mounts_are_paths_that_are_there_and_never_the_memory_root(tmp_path: Pat
     (tmp_path / "link").symlink_to(tmp_path / "memory")
     found = decided(tmp_path, mounts=[f"{tmp_path}/data", f"{tmp_path}/data/../data:rw"]).mounts
     assert found == (Mount(path=f"{tmp_path}/data"), Mount(path=f"{tmp_path}/data", writable=True))
+    (tmp_path / "other").symlink_to(tmp_path / "data")
+    through = decided(tmp_path, mounts=[f"{tmp_path}/other"])
+    assert through.mounts == (Mount(path=f"{tmp_path}/data"),), "as it is now, wherever the link leads later"
+    assert through.warnings == (f"{tmp_path}/other is a link: the agent finds it at {tmp_path}/data.",)
     for path in ("data", f"{tmp_path}/missing", f"{tmp_path}/memory", f"{tmp_path}/memory/runs", f"{tmp_path}/link", str(tmp_path), "/"):
         with pytest.raises(InvalidRequest):
             decided(tmp_path, mounts=[path])

@@ -68,6 +68,13 @@ async def test_a_limit_that_an_agent_cannot_keep_is_refused(house: House, field:
             await orchestration.spawn(shell("true", **{field: 3}))
 
 
+async def test_a_limit_on_what_is_told_too_late_is_refused_as_that(house: House) -> None:
+    late = "opencode/default does not tell what it costs before its turn is over, so maxCostUsd could not be kept"
+    async with house.opened() as orchestration:
+        with pytest.raises(InvalidRequest, match=late):
+            await orchestration.spawn(shell("x", agent_name="opencode/default", max_cost_usd=1))
+
+
 async def test_the_tasks_of_a_batch_are_verified_each_by_its_own_command(house: House) -> None:
     tasks = [{"id": name, "prompt": CLAIM, "agentName": "shell/bash", "repo": "none", "verify": f"[ {name} = a ]"} for name in "ab"]
     async with house.opened() as orchestration:

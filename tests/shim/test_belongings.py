@@ -9,7 +9,7 @@ import pytest
 from devsh_memory_mcp.agents.claude_project import project_name
 from devsh_memory_mcp.errors import DevshError, InvalidId, NotFound, Unavailable
 from devsh_memory_mcp.shim import belongings, rundir, vitals
-from devsh_memory_mcp.shim.confinement import Confinement
+from devsh_memory_mcp.shim.confinement import Confinement, Mount
 from devsh_memory_mcp.shim.rundir import AgentSession, Outcome, Report, Run
 from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import Stage
@@ -177,12 +177,12 @@ place=~/.claude/projects/$(pwd | tr -c '[:alnum:]\\n' -); mkdir -p "$place"; ech
 """
 
 
-def spoken(warden: Warden, session_id: str, more: str = "", **fields: object) -> Outcome:
+def spoken(warden: Warden, session_id: str, more: str = "", mounts: tuple[Mount, ...] = (), **fields: object) -> Outcome:
     """An attempt of a program that says it is claude, with a session of that id."""
     program = write(warden.home / "tools/claude", CLAUDE.format(id=session_id, more=more))
     program.chmod(0o755)
     environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(warden.home)}
-    return warden.run("", agent_name="claude/haiku-4.5", environment=environment, confinement=Confinement(), **fields)
+    return warden.run("", agent_name="claude/haiku-4.5", environment=environment, confinement=Confinement(mounts=mounts), **fields)
 
 
 def kept(warden: Warden) -> list[str]:
@@ -227,3 +227,24 @@ def test_an_attempt_whose_session_is_gone_ends_with_what_to_do(warden: Warden) -
         f"The session {OTHER}, which is to be gone on with, is not in {warden.home}/.claude. "
         "Spawn a new task, without --resume, or go on without a sandbox (--sandbox none)."
     )
+
+
+RESULT = """echo '{"type":"result","subtype":"success","is_error":false,"result":"done","num_turns":1,"session_id":"%s"}'"""
+
+
+@needs_sandbox
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_verification_has_no_session_and_needs_none(warden: Warden, *, is_deleted: bool) -> None:
+    """Its user may have deleted it meanwhile: a success stays one."""
+    session = write(warden.home / f".claude/projects/-work-other/{OTHER}.jsonl")
+    session.parent.chmod(0o777)
+    outcome = spoken(
+        warden,
+        ID,
+        more=f"cat {session} >seen; {f'rm {session};' if is_deleted else ''} {RESULT % ID}",
+        mounts=(Mount(str(session.parent), writable=True),) if is_deleted else (),
+        session=AgentSession(ID, OTHER),
+        verify="grep said seen && ! find ~/.claude -name '*.jsonl' | grep .",
+    )
+    assert session.exists() is not is_deleted
+    assert (outcome.cause, outcome.succeeded, outcome.verified, outcome.error_message) == ("exit", True, True, None)

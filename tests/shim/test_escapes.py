@@ -12,28 +12,12 @@ import pytest
 
 from devsh_memory_mcp.shim.bounds import Limits
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
-from devsh_memory_mcp.shim.limits import Cage
 from tests.doubles.walls import needs_sandbox
 from tests.shim.stage import SETSID_AND_DOUBLE_FORK, Tether
 from tests.shim.warden import ORDINARY, Warden
 
 pytestmark = needs_sandbox
 M = 1 << 20
-BOMB = """python3 - <<'END'
-import os, signal
-count = 0
-try:
-    while count < 1000:
-        if not os.fork():
-            signal.pause()
-        count += 1
-except BlockingIOError:
-    pass
-print("reached" if count == 1000 else "held")
-END
-"""
-
-
 ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}.get(os.uname().machine, (0, 0))
 
 
@@ -379,21 +363,3 @@ def test_what_is_left_where_bundles_are_made_is_in_nobodys_way(warden: Warden) -
     warden.take()
     assert len([*(run.directory / "sandbox").glob("out*/left/more")]) == 2
     assert (outcome.succeeded, outcome.unsaved, outcome.commits) == (True, False, 1), outcome
-
-
-def _no_groups() -> str | None:
-    with Cage.on_trial(Limits(memory=64 * M)) as (kept, missing):
-        return missing.why if missing else None if kept.processes else "cgroups here do not count processes"
-
-
-@pytest.mark.skipif(_no_groups() is not None, reason=str(_no_groups()))
-def test_a_fork_bomb_and_a_hog_of_memory_are_held_by_their_groups(warden: Warden) -> None:
-    if warden.is_ordinary and os.geteuid() == 0:
-        pytest.skip("this user makes no groups here")
-    hog = "python3 -c 'x = b\"x\" * (500 << 20)' && echo reached; exit 1"
-    limits = Limits(memory=200 * M, processes=200)
-    assert inside(warden, BOMB, limits=limits) == ["held"]
-    assert outside(warden, BOMB) == ["reached"]
-    outcome = warden.run(hog, limits=limits)
-    assert (outcome.cause, "reached" in (outcome.result or "")) == ("oom", False)
-    assert outside(warden, hog) == ["reached"]

@@ -267,6 +267,39 @@ def test_programs_on_the_path_are_there_and_what_lies_beside_them_is_not(warden:
     assert "secret" not in (outcome.result or "")
 
 
+def test_what_links_on_the_path_lead_to_and_what_lies_beside_programs_there_is_not_shown(warden: Warden) -> None:
+    for name in (".ssh/id_ed25519", ".aws/credentials", "project/.env"):
+        (warden.home / name).parent.mkdir(exist_ok=True)
+        (warden.home / name).write_text("secret")
+    for name in ("tools/bin/hello", "project/run"):
+        (warden.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (warden.home / name).write_text("#!/bin/sh\necho hello\n")
+        (warden.home / name).chmod(0o755)
+    (warden.home / "tools/bin/key").symlink_to(warden.home / ".ssh/id_ed25519")
+    (warden.home / "tools/conf").symlink_to(warden.home / ".aws")
+    places = "tools/bin/key tools/conf/credentials .ssh/id_ed25519 .aws/credentials project/.env"
+    path = f"{warden.home}/tools/bin:{warden.home}/project:{os.environ['PATH']}"
+    outcome = warden.run(f"hello; run; cd; cat {places}; true", environment={"PATH": path, "HOME": str(warden.home)})
+    assert outcome.result == "hello\nhello\n"
+
+
+@pytest.mark.parametrize("leads_to", ["home", "memory"])
+def test_a_mount_that_became_a_link_since_it_was_spawned_is_not_followed(warden: Warden, leads_to: str) -> None:
+    (warden.home / "secret").write_text("secret")
+    target = warden.home if leads_to == "home" else warden.stage.root
+    (warden.root / "shown").symlink_to(target)
+    mounts = Confinement(mounts=(Mount(f"{warden.root}/shown"),))
+    outcome = warden.launch(f"cat {warden.root}/shown/secret; echo ran", confinement=mounts).end()
+    assert (outcome.cause, outcome.result) == ("spawn", None)
+    assert f"{warden.root}/shown is not shown to the agent: it leads to {target} now" in (outcome.error_message or "")
+
+
+def test_a_mount_of_the_memory_root_is_refused_at_the_launch_too(warden: Warden) -> None:
+    outcome = warden.launch("echo ran", confinement=Confinement(mounts=(Mount(str(warden.stage.root)),))).end()
+    assert (outcome.cause, outcome.result) == ("spawn", None)
+    assert "lies where the memory root is" in (outcome.error_message or "")
+
+
 def test_the_checkout_belongs_to_the_user_again_after_the_end(warden: Warden) -> None:
     run = warden.launch("echo new >made; chmod 600 made", has_code=True)
     assert run.end().succeeded
