@@ -155,10 +155,9 @@ def test_our_server_is_found_in_the_run_directory_however_long_its_name_is(stage
     assert program.told[-1].reads(f"{place}/bridge.py")
 
 
-def test_mounts_lead_where_their_links_lead(stage: Stage, program: SandboxExec, tmp_path: pathlib.Path) -> None:
+def test_a_mount_is_written_and_nothing_around_it(stage: Stage, program: SandboxExec, tmp_path: pathlib.Path) -> None:
     (tmp_path / "disk/out").mkdir(parents=True)
-    (tmp_path / "out").symlink_to(tmp_path / "disk/out")
-    stage.run("true", sandbox=Confinement(mounts=(Mount(str(tmp_path / "out"), writable=True),)))
+    stage.run("true", sandbox=Confinement(mounts=(Mount(str(tmp_path / "disk/out"), writable=True),)))
     assert program.told[-1].writes(f"{tmp_path}/disk/out/x")
     assert not program.told[-1].writes(f"{tmp_path}/disk/x")
 
