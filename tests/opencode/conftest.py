@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from tests.engine.house import House, house, repository
 from tests.opencode.binary import HOW_TO_GET_IT, SAYS, SURROUNDINGS
 
 __all__ = ["house", "repository"]
+
+DATA = ".local/share/opencode"
 
 
 @pytest.fixture
@@ -30,9 +34,19 @@ def opencode() -> Path:
     return get(find("opencode", SAYS, SURROUNDINGS), HOW_TO_GET_IT, SURROUNDINGS)
 
 
+@pytest.fixture(scope="session")
+def used_before(opencode: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which opencode has made its database: two that are the first ones there at the same time get in each other's way."""
+    home = tmp_path_factory.mktemp("opencode")
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "dumb", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    subprocess.run([str(opencode), "session", "list"], env=environment, cwd=home, check=True, capture_output=True, timeout=120)
+    return home
+
+
 @pytest.fixture
-def configuration(own_surroundings: Path, model_api: ModelApi) -> Path:
+def configuration(own_surroundings: Path, used_before: Path, model_api: ModelApi) -> Path:
     """The user's own, which says where the model is, and names a server of his."""
+    shutil.copytree(used_before / DATA, own_surroundings / DATA)
     path = own_surroundings / ".config" / "opencode" / "opencode.json"
     path.parent.mkdir(parents=True)
     mine = {"type": "local", "command": ["touch", str(own_surroundings / "started")]}

@@ -11,6 +11,7 @@ from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
 from tests.engine.house import House, ended, events_of, git, until_event
 
+PATIENCE = 180  # seconds: it takes long to start on a machine that has other work
 OURS = "devsh-memory"
 
 
@@ -30,7 +31,7 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
         Turn("", [run("git add made.txt && git commit -qm made")]),
         Turn("All done.", usage={"output_tokens": 50}),
     )
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = await orchestration.spawn(task("TASK-A: make it"))
         assert (spawned.permissions, spawned.cost_basis) == ("acceptEdits", "api")
         await ended(orchestration, spawned.orchestration_task_id)
@@ -45,7 +46,7 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
 async def test_a_message_is_in_the_next_request_of_the_same_turn(team: Team, model_api: ModelApi, house: House) -> None:
     gate = house.gate()
     model_api.route("TASK-A", Turn("I work.", [run(gate.pass_through)]), Turn("Changed as you said.", expect="use tabs"))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = await orchestration.spawn(task("TASK-A: work", permissions="bypass"))
         await heard(model_api, "TASK-A")
         await until_event(orchestration, "agent_started")
@@ -61,7 +62,7 @@ async def test_an_interrupt_ends_the_tool_that_runs_and_it_turns_to_the_message(
     pipe, gate = house.pipe(), house.gate()
     hanging = run(f"exec 3> {pipe.path}; echo hangs >&3; {gate.pass_through}")
     model_api.route("TASK-A", Turn("", [hanging]), Turn("Turned around.", expect="stop that"))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = await orchestration.spawn(task("TASK-A: work", permissions="bypass"))
         await pipe.lines(1)
         await orchestration.message(MessageRequest(to=spawned.orchestration_task_id, message="stop that", interrupt=True))
@@ -73,7 +74,7 @@ async def test_an_interrupt_ends_the_tool_that_runs_and_it_turns_to_the_message(
 async def test_one_that_is_cancelled_in_a_tool_call_leaves_nothing(team: Team, model_api: ModelApi, house: House) -> None:
     pipe, gate = house.pipe(), house.gate()
     model_api.route("TASK-A", Turn("", [run(f"exec 3> {pipe.path}; echo hangs >&3; {gate.pass_through}")]))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = await orchestration.spawn(task("TASK-A: work", permissions="bypass"))
         await pipe.lines(1)
         await orchestration.cancel(spawned.orchestration_task_id)
@@ -86,7 +87,7 @@ async def test_one_that_is_cancelled_in_a_tool_call_leaves_nothing(team: Team, m
 async def test_a_refused_key_fails_at_once_and_so_does_a_model_that_there_is_none_of(team: Team, model_api: ModelApi) -> None:
     model_api.refused.add("api key")
     model_api.route("TASK", Turn("never"))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = [
             await orchestration.spawn(task("TASK-A", retries=2)),
             await orchestration.spawn(task("TASK-B", agent_name="opencode/anthropic/claude-none-9", retries=2)),
@@ -103,7 +104,7 @@ async def test_what_was_denied_is_told_and_the_rest_is_done_and_too_many_request
     busy = Error(429, "rate_limit_error", "slow down", {"retry-after": "0"})
     model_api.route("TASK-A", Turn("", [run("npm install left-pad")], error=busy, times=1), Turn("I could not."))
     model_api.route("TASK-B", Turn("", [run("npm install left-pad"), Tool("read", {"filePath": "README.md"})]), Turn("The rest is done."))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         nothing, some = await orchestration.spawn(task("TASK-A")), await orchestration.spawn(task("TASK-B"))
         await ended(orchestration, nothing.orchestration_task_id, some.orchestration_task_id)
         records = [await orchestration.status(each.orchestration_task_id) for each in (nothing, some)]
@@ -116,7 +117,7 @@ async def test_it_speaks_to_its_head_sees_no_server_of_its_users_and_its_session
 ) -> None:
     report = Tool(f"{OURS}_send_message", {"to": "head", "message": "half way", "type": "status"})
     model_api.route("TASK-A", Turn("", [report]), Turn("Reported."))
-    async with team.opened() as orchestration:
+    async with team.opened(seconds=PATIENCE) as orchestration:
         spawned = await orchestration.spawn(task("TASK-A"))
         await until_event(orchestration, "message_sent")
         mail = await orchestration.messages()

@@ -5,10 +5,9 @@ from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Turn
 from tests.doubles.walls import needs_sandbox
 from tests.engine.house import ended, events_of, until_event
-from tests.opencode.test_worker import task
+from tests.opencode.test_worker import PATIENCE, task
 
 HOUR = 3_600_000
-PATIENCE = 180  # seconds: it takes long to start on a machine that has other work
 SILENCE = 40_000  # milliseconds, in which it has to have started
 
 
