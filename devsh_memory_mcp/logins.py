@@ -3,20 +3,18 @@
 It lies outside of every memory root: what is there, agents without a sandbox are shown. A login that a CLI keeps itself is none of these.
 """
 
-import fcntl
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.config import config_directory
 from devsh_memory_mcp.domain.records import Billing
 from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, SettingsInvalid
-from devsh_memory_mcp.shim.rundir import write_file
+from devsh_memory_mcp.user_record import changed
 
 RECORD = "logins.json"
 _VALUE = re.compile(r"[\x21-\x7e]{8,8192}")
@@ -64,7 +62,7 @@ def kind_of(program: str, value: str, billing: Billing | None) -> Billing:
 
 def store(program: str, value: str, billing: Billing, environment: Mapping[str, str]) -> Path:
     """Keeps it instead of what was there; where."""
-    with _changed(environment) as record:
+    with changed(RECORD, environment, _read) as record:
         record[program] = {KINDS[program].variables[billing]: value}
     return place(environment)
 
@@ -73,7 +71,7 @@ def forget(program: str, environment: Mapping[str, str]) -> bool:
     """Removes it; whether there was anything."""
     if not place(environment).exists():
         return False
-    with _changed(environment) as record:
+    with changed(RECORD, environment, _read) as record:
         return record.pop(program, None) is not None
 
 
@@ -105,18 +103,3 @@ def _read(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: value for name, value in values.items() if isinstance(value, str)}
-
-
-@contextmanager
-def _changed(environment: Mapping[str, str]) -> Iterator[dict[str, dict[str, str]]]:
-    """The record, to be changed under its lock and written when the body ends well."""
-    directory = config_directory(environment)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(directory / f"{RECORD}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        record = _read(environment)
-        yield record
-        write_file(str(directory / RECORD), json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
-    finally:
-        os.close(lock)

@@ -3,18 +3,16 @@
 The record lies outside of every repository, beside the user's own settings; a file that changed is not the one that was allowed.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from devsh_memory_mcp.config import config_directory
 from devsh_memory_mcp.errors import SettingsInvalid
-from devsh_memory_mcp.shim.rundir import write_file
+from devsh_memory_mcp.user_record import changed
 
 RECORD = "trusted.json"
 
@@ -47,13 +45,13 @@ def is_trusted(path: Path, content: bytes, environment: Mapping[str, str]) -> bo
 
 def trust(path: Path, content: bytes, environment: Mapping[str, str]) -> None:
     """Allows this content at this place, instead of what was allowed there before."""
-    with _changed(environment) as record:
+    with changed(RECORD, environment, _read) as record:
         record[_key(path)] = digest_of(content)
 
 
 def revoke(path: Path, environment: Mapping[str, str]) -> bool:
     """Takes it back; whether there was anything."""
-    with _changed(environment) as record:
+    with changed(RECORD, environment, _read) as record:
         return record.pop(_key(path), None) is not None
 
 
@@ -77,18 +75,3 @@ def _read(environment: Mapping[str, str]) -> dict[str, str]:
         raise SettingsInvalid(f"{path} cannot be read: {error}", next_step="Remove it, and allow the repositories again.") from error
     entries = document if isinstance(document, dict) else {}
     return {name: digest for name, digest in entries.items() if isinstance(digest, str)}
-
-
-@contextmanager
-def _changed(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The record, to be changed under its lock and written when the body ends well."""
-    directory = config_directory(environment)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(directory / f"{RECORD}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        record = _read(environment)
-        yield record
-        write_file(str(directory / RECORD), json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-    finally:
-        os.close(lock)

@@ -92,7 +92,7 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
     "timeout_ms",
     type=Milliseconds(may_be_zero=False),
     metavar="DURATION",
-    help="End the agent after this long, e.g. 30m; it has 5 s to.",
+    help="End the agent after this long, e.g. 30m: SIGTERM, and 5 s later SIGKILL.",
 )
 @click.option("--setup", metavar="COMMAND", help="Run in the checkout before the agent, e.g. 'npm ci'.")
 @click.option("--verify", metavar="COMMAND", help="What its work has to pass in the checkout, e.g. 'pytest -q'; else it has failed.")

@@ -93,23 +93,6 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
 
 
 @needs_sandbox
-@pytest.mark.parametrize("network", ["on", "allow:example.com"])
-async def test_in_a_sandbox_it_speaks_to_its_head(team: Team, model_api: ModelApi, network: str) -> None:
-    report = Tool("mcp__devsh-memory__send_message", {"to": "head", "message": "half way", "type": "status"})
-    model_api.route("TASK-A", Turn("", [report]), Turn("Reported."))
-    async with team.opened() as orchestration:
-        spawned = await orchestration.spawn(task("TASK-A", sandbox="required", network=network))
-        await until_event(orchestration, "message_sent")
-        mail = await orchestration.messages()
-        await orchestration.messages(after=mail.cursor)
-        await ended(orchestration, spawned.orchestration_task_id)
-    assert [(message.sender, message.message) for message in mail.messages] == [(spawned.orchestration_task_id, "half way")]
-    tools = {tool["name"] for tool in model_api.turns()[0].body["tools"]}
-    assert {"mcp__devsh-memory__send_message", "mcp__devsh-memory__get_my_messages"} <= tools
-    assert "mcp__devsh-memory__spawn_agent" not in tools
-
-
-@needs_sandbox
 async def test_in_a_sandbox_it_may_do_anything_and_reaches_nothing_of_the_users(
     team: Team, model_api: ModelApi, repository: Path, claude_home: Path
 ) -> None:
@@ -253,11 +236,16 @@ async def test_a_repositorys_rules_count_where_its_user_trusts_it(
     assert spec.allow == (("Bash(make *)",) if is_trusted else ())
 
 
-async def test_a_worker_speaks_to_its_head_and_sees_no_way_to_spawn(team: Team, model_api: ModelApi) -> None:
+@pytest.mark.parametrize(
+    "walls",
+    [{}, *(pytest.param({"sandbox": "required", "network": network}, marks=needs_sandbox) for network in ("on", "allow:example.com"))],
+    ids=["no sandbox", "network on", "network of one host"],
+)
+async def test_a_worker_speaks_to_its_head_and_sees_no_way_to_spawn(team: Team, model_api: ModelApi, walls: dict[str, str]) -> None:
     report = Tool("mcp__devsh-memory__send_message", {"to": "head", "message": "half way", "type": "status"})
     model_api.route("TASK-A", Turn("", [report]), Turn("Reported."))
     async with team.opened() as orchestration:
-        spawned = await orchestration.spawn(task("TASK-A"))
+        spawned = await orchestration.spawn(task("TASK-A", **walls))
         await until_event(orchestration, "message_sent")
         mail = await orchestration.messages()
         await orchestration.messages(after=mail.cursor)

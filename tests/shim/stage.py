@@ -15,6 +15,19 @@ from tests.doubles.bell import PATIENCE, Bell
 
 PACKAGES = str(pathlib.Path(rundir.__file__).parents[2])
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
+BOMB = """python3 - <<'END'
+import os, signal
+count = 0
+try:
+    while count < 1000:
+        if not os.fork():
+            signal.pause()
+        count += 1
+except BlockingIOError:
+    pass
+print(count)
+END
+"""
 RUNS = f"tr_p{os.getpid()}n"  # begins our runs' ids, by which processes and groups are found on the whole machine
 SETSID_AND_DOUBLE_FORK = """
 setsid sh -c 'echo a >&9; exec sleep 1000' &

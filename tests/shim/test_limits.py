@@ -12,24 +12,11 @@ from devsh_memory_mcp.shim.confinement import Confinement
 from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.rundir import Outcome
 from tests.doubles.walls import needs_sandbox
-from tests.shim.stage import RUNS, SETSID_AND_DOUBLE_FORK, Repository, Stage
+from tests.shim.stage import BOMB, RUNS, SETSID_AND_DOUBLE_FORK, Repository, Stage
 from tests.shim.warden import Warden
 
 M = 1 << 20
 FAT = "python3 -c 'x = b\"x\" * (500 << 20); print(len(x))'"
-BOMB = """python3 - <<'END'
-import os, signal
-count = 0
-try:
-    while count < 1000:
-        if not os.fork():
-            signal.pause()
-        count += 1
-except BlockingIOError:
-    pass
-print(count)
-END
-"""
 FOUR = """python3 - <<'END'
 import os, sys, signal
 for _ in range(4):
