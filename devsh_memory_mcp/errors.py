@@ -26,6 +26,7 @@ DevshError
 │   ├── NoLimits              no_limits              this machine cannot keep an agent to the limits asked for
 │   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
+    ├── Unauthenticated       unauthenticated        no token, or one that is not, or no longer, good
     └── NotAllowed            not_allowed            only the head may do that
 """
 
@@ -207,6 +208,13 @@ class Refused(DevshError):
     """Credentials or permissions are missing."""
 
     code = "refused"
+
+
+class Unauthenticated(Refused):
+    """A token is needed, and there is none that is good."""
+
+    code = "unauthenticated"
+    next_step = "Where the server runs `devsh token` makes one; give it as CMUX_TASK_RUN_JWT, or in the header `Authorization: Bearer`."
 
 
 class NotAllowed(Refused):

@@ -38,6 +38,7 @@ EXIT_CODES: dict[type[DevshError], int] = {
     errors.NoLimits: UNAVAILABLE,
     errors.FormatTooNew: UNAVAILABLE,
     errors.Refused: REFUSED,
+    errors.Unauthenticated: REFUSED,
     errors.NotAllowed: REFUSED,
 }
 
