@@ -111,11 +111,16 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event as watchers see it: who, and what is true now."""
+    """One event as watchers see it: who, and what is true now.
+
+    `cause` is the event itself and `at` when it was committed; None where they are not told.
+    """
 
     seq: int
     event: str
     task: answers.TaskRow | None
+    cause: Event | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

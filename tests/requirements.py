@@ -24,8 +24,8 @@ class Promise(NamedTuple):
 NOT_BUILT_YET = frozenset(
     {
         # faces over the network
-        "http.spawn", "http.status", "http.results", "http.events", "http.list", "http.cancel", "http.pull",
-        "sse.connected", "sse.task_status", "sse.task_completed", "sse.heartbeat", "sse.watch",
+        "http.spawn", "http.status", "http.results", "http.list", "http.cancel", "http.pull",
+        "sse.watch",
         # head agents in sandboxes, and what they authenticate with
         "cli.spawn.use-env-jwt", "cli.spawn.cloud-workspace", "cli.results.use-env-jwt",
         "head.instructions", "head.environment", "pattern.leader-worker",

@@ -176,7 +176,8 @@ async def changes_of(site: Site, after: int) -> AsyncIterator[Change]:
             state = await journal.read()
             for entry in entries:
                 task = state.tasks.get(getattr(entry.event, "orchestration_task_id", ""))
-                yield Change(entry.seq, entry.event.name, summary.task_row(state, task) if task else None)
+                row = summary.task_row(state, task) if task else None
+                yield Change(entry.seq, entry.event.name, row, entry.event, entry.timestamp)
                 seq = entry.seq
             if not entries:
                 await journal.read_whole()  # behind a damage nothing will ever come
