@@ -90,8 +90,8 @@ class EventStream(Response):
     """One client's stream. The feed is followed before the first byte is sent, so what cannot be told is a proper error still."""
 
     def __init__(self, feeds: Feeds, orchestration_id: str, asked: Asked, admitted: Pass) -> None:
-        self.status_code, self.background, self.body = 200, None, b""
-        self.init_headers(HEADERS)
+        self.status_code, self.background = 200, None
+        self.init_headers(HEADERS)  # without a body, so without a length
         self._feeds, self._id, self._asked, self._pass = feeds, orchestration_id, asked, admitted
         self._is_gone = self._is_stalled = False
 
