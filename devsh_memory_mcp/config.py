@@ -1,7 +1,6 @@
 """Where things are and who is calling: what a command line, the environment and the session say, read once."""
 
 import os
-import pwd
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ from urllib.parse import urlsplit
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.errors import MemoryRootUnusable
 from devsh_memory_mcp.shim.rundir import ISOLATION_VARIABLE, sync_directory
+from devsh_memory_mcp.shim.runtime import home, root_path
 
 VERSION = "0.1.0"
-SANDBOX_ROOT = Path("/root/lifecycle/memory")
 
 # What an agent's launch needs of its caller; everything else stays with him.
 HANDED_ON = (
@@ -103,9 +102,7 @@ def memory_root(given: str | None, environment: Mapping[str, str]) -> Path:
     if environment.get(ISOLATION_VARIABLE):
         told = "This process is in the sandbox of an agent, where no memory root is."
         raise MemoryRootUnusable(told, next_step="Spawn the agent with `--sandbox none` if it is to use devsh itself.")
-    named = given or environment.get("DEVSH_MEMORY_DIR")
-    root = Path(named).expanduser() if named else _default_root(environment)
-    root = Path(os.path.abspath(root))
+    root = Path(os.path.abspath(root_path(given, environment)))
     try:
         made = [above for above in (root, *root.parents) if not above.exists()]
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -127,10 +124,4 @@ def config_directory(environment: Mapping[str, str]) -> Path:
 
 def home_directory(environment: Mapping[str, str]) -> Path:
     """HOME, else what the system says."""
-    return Path(environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
-
-
-def _default_root(environment: Mapping[str, str]) -> Path:
-    if os.access(SANDBOX_ROOT, os.W_OK | os.X_OK):  # False, not an error, where /root is somebody else's
-        return SANDBOX_ROOT
-    return home_directory(environment) / ".local" / "state" / "devsh"
+    return Path(home(environment))

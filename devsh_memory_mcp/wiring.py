@@ -68,7 +68,7 @@ async def open_orchestrations(
 
     A runner that is silent for `patience` seconds is replaced.
     """
-    place = MemoryRoot(root, SystemClock(), choose, os.environ)
+    place = MemoryRoot(root, SystemClock(), choose, caller.environment)
     caller = await to_thread.run_sync(recognised, place, caller)
     async with open_link(root, runner_command(root), lent=lendable(caller.environment), patience=patience) as link:
         orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
@@ -81,7 +81,7 @@ async def open_orchestrations(
 
 def recognise(root: Path, caller: Caller) -> Caller:
     """The caller as a memory root knows him: a head where no orchestration has the run that he names."""
-    return recognised(MemoryRoot(root, SystemClock(), choose, os.environ), caller)
+    return recognised(MemoryRoot(root, SystemClock(), choose, caller.environment), caller)
 
 
 def run_runner(root: str, ready_fd: int | None = None) -> None:

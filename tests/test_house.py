@@ -20,7 +20,7 @@ FILE_WALL = 400
 FUNCTION_WALL = 50
 
 # Start-up: `mcp` alone takes a second, and `--version` and `list` do not need it.
-MAY_IMPORT_LATE = ("cli/", "__main__.py", "runner.py")
+MAY_IMPORT_LATE = ("cli/", "__main__.py", "program.py", "runner.py", "warm.py")
 
 # Every attempt pays for what its shim imports, and an agent's adapter is imported there.
 STANDARD_LIBRARY_ONLY = {"shim": {"shim", "agents", "errors"}, "agents": {"agents", "errors"}, "errors": {"errors"}}

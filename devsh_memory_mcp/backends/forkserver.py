@@ -18,7 +18,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 import devsh_memory_mcp
-from devsh_memory_mcp.shim.doorbell import clean_environment
+from devsh_memory_mcp.shim.runtime import clean_environment
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.forkserver import main; sys.exit(main(sys.argv[1:]))"
 
@@ -72,7 +72,7 @@ class ForkServer:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, package, str(self._root), "--socket-fd", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, cwd="/", pass_fds=[theirs.fileno()],
-                env=clean_environment(), start_new_session=True, umask=0o077,
+                env=clean_environment(os.environ), start_new_session=True, umask=0o077,
             )  # fmt: skip
         ours.setblocking(False)
         with anyio.CancelScope(shield=True):  # or its end would not be heard of

@@ -24,9 +24,9 @@ from devsh_memory_mcp.agents.adapter import Verdict
 from devsh_memory_mcp.backends.forkserver import ForkServer
 from devsh_memory_mcp.ports import Start
 from devsh_memory_mcp.shim import census, rundir, tree
-from devsh_memory_mcp.shim.doorbell import clean_environment
 from devsh_memory_mcp.shim.ending import Ended, Facts, outcome_of
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Process, Report, Run
+from devsh_memory_mcp.shim.runtime import clean_environment
 from devsh_memory_mcp.shim.saving import Saved
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.shim.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -232,7 +232,7 @@ def _recovery(directory: str, lock: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _BOOT, package, directory, "--lock-fd", str(lock), "--recover"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, pass_fds=[lock],
-            env=clean_environment(), start_new_session=True, umask=0o077,
+            env=clean_environment(os.environ), start_new_session=True, umask=0o077,
         )  # fmt: skip
     finally:
         os.close(log)

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.engine.alongside import alongside
-from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
+from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, FORMAT, NoRunner, ensure_runner, socket_path
 
 TICK = 1.0
 _SETTLES_WITHIN = 2.0  # seconds
@@ -173,3 +173,19 @@ async def open_link(
         link = RunnerLink(root, command, tasks, lent=lent, patience=patience)
         yield link
         await link.settle()
+
+
+async def until_no_runner(root: Path) -> None:
+    """Returns when no runner of the memory root lives; none is started."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(socket_path(str(root)))
+    except (NoRunner, OSError):
+        return
+    try:
+        writer.write(json.dumps({"format": FORMAT, **_HELLO}).encode() + b"\n")
+        while await reader.read(4096):
+            continue
+    except ConnectionError:
+        return  # reset is an end like any other
+    finally:
+        writer.close()

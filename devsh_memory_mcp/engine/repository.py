@@ -22,6 +22,7 @@ from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.errors import BaseNotFound, RepositoryUnusable, Unavailable
 from devsh_memory_mcp.settings import Settings
 from devsh_memory_mcp.shim.address import has_secret, without_secrets
+from devsh_memory_mcp.shim.runtime import expanded
 
 NO_REPOSITORY = "none"
 _GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
@@ -95,7 +96,7 @@ async def resolve(wanted: Wanted, prompt: str, task_id: str) -> tuple[Repository
         local = await _inspect(wanted.directory, wanted.environment)
         return (None, ()) if local is None else await _on_local(local, str(wanted.directory), wanted, prompt, task_id)
     if repo.startswith(_OF_PATHS):
-        path = (wanted.directory / os.path.expanduser(repo)).resolve()
+        path = (wanted.directory / expanded(repo, wanted.environment)).resolve()
         local = await _inspect(path, wanted.environment) if os.path.isdir(path) else None
         if local is None:
             what = "is not a git repository" if os.path.isdir(path) else "does not exist"

@@ -1,4 +1,4 @@
-"""Serving one client over stdin and stdout, without a thread, and ending at once when he goes or a signal comes.
+"""Serving one client over two descriptors, without a thread, and ending at once when he goes or a signal comes.
 
 Only here are attributes used that the SDK does not call public; `tests/mcp/test_mcp_transport.py` fails loudly when one is gone.
 """
@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -42,15 +43,24 @@ def run_stdio(server: MCPServer[Any], longest: int = LONGEST_LINE) -> NoReturn:
     """
     wire_in, wire_out = _claimed(0, os.O_RDONLY), _claimed(1, os.O_WRONLY)
     gc.freeze()  # the SDK's classes are there for good: looking through them again and again would cost calls their evenness
-    code = anyio.run(serve, server, wire_in, wire_out, _bound_the_end, longest)
+    code = anyio.run(partial(serve, server, wire_in, wire_out, on_end=_bound_the_end, longest=longest, until=signalled))
     sys.stderr.flush()
     os._exit(code)  # nothing that is still in a buffer may reach the client, and no thread may hold us up
 
 
 async def serve(
-    server: MCPServer[Any], wire_in: int, wire_out: int, on_end: Callable[[int], None] = lambda _: None, longest: int = LONGEST_LINE
+    server: MCPServer[Any],
+    wire_in: int,
+    wire_out: int,
+    *,
+    until: Callable[[], Awaitable[int]],
+    on_end: Callable[[int], None] = lambda _: None,
+    longest: int = LONGEST_LINE,
 ) -> int:
-    """One connection over two descriptors; answers the exit code. In-flight calls are cancelled at its end, which `on_end` learns."""
+    """One connection over two descriptors; answers the exit code: 0 when the client went, else what `until` came to.
+
+    In-flight calls are cancelled at its end, which `on_end` learns before.
+    """
     code = 0
     async with anyio.create_task_group() as tasks:
 
@@ -60,7 +70,10 @@ async def serve(
             on_end(code)
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(_on_signal, lambda number: end(128 + number))
+        async def end_when_told() -> None:
+            end(await until())
+
+        tasks.start_soon(end_when_told)
         writer = LineWriter(wire_out)
         reader = LineReader(wire_in, longest, lambda: writer.send(_too_long(longest)))
         tasks.start_soon(writer.drain, lambda: end(0))
@@ -69,6 +82,14 @@ async def serve(
         await low.run(reader, writer, low.create_initialization_options())
         end(0)
     return code
+
+
+async def signalled() -> int:
+    """Waits for a signal that ends a program; answers 128 + its number."""
+    with anyio.open_signal_receiver(*SIGNALS) as received:
+        async for number in received:
+            return 128 + number
+    raise AssertionError("signals do not end")
 
 
 def connection_of(request: ServerRequestContext) -> Connection:
@@ -96,13 +117,6 @@ def _bound_the_end(code: int) -> None:
     timer = threading.Timer(CLOSING_SECONDS, os._exit, (code,))
     timer.daemon = True
     timer.start()
-
-
-async def _on_signal(end: Callable[[int], None]) -> None:
-    with anyio.open_signal_receiver(*SIGNALS) as received:
-        async for number in received:
-            end(number)
-            return
 
 
 async def _on_hang_up(wire_out: int, wire_in: int, end: Callable[[], None]) -> None:
@@ -203,12 +217,15 @@ class LineReader(_Stream):
             yield rest
 
     async def _chunk(self) -> bytes:
-        with suppress(PermissionError):  # a plain file or /dev/null, which is always ready
-            await anyio.wait_readable(self._descriptor)
-        try:
-            return os.read(self._descriptor, _READ)
-        except OSError:
-            return b""  # the other end was reset: the same as its end
+        while True:
+            with suppress(PermissionError):  # a plain file or /dev/null, which is always ready
+                await anyio.wait_readable(self._descriptor)
+            try:
+                return os.read(self._descriptor, _READ)
+            except BlockingIOError:
+                continue  # somebody else who has it too was quicker
+            except OSError:
+                return b""  # the other end was reset: the same as its end
 
 
 def _parsed(line: bytes) -> SessionMessage | Exception:
@@ -253,6 +270,8 @@ class LineWriter(_Stream):
         try:
             while self._unwritten and self._has_place():
                 del self._unwritten[: os.write(self._descriptor, self._unwritten[:_WRITE])]
+        except BlockingIOError:
+            pass  # somebody else who has it too has filled it
         except OSError:
             self._is_broken = True
         if self._unwritten or self._is_broken:

@@ -27,6 +27,7 @@ import time
 
 from devsh_memory_mcp.shim import census
 from devsh_memory_mcp.shim.rundir import RUN_MARKER, RUN_ROOT
+from devsh_memory_mcp.shim.runtime import NotPrivate, clean_environment, runtime_directory
 
 FORMAT = 1
 ANSWER_WITHIN = 10.0  # seconds; a runner silent for longer is stopped or wedged, and is replaced
@@ -41,28 +42,15 @@ class NoRunner(Exception):
     """No runner could be started; the message says why."""
 
 
-def runtime_directory() -> str:
-    """The private directory of this user's sockets, made where it is missing. It does not depend on the environment,
-
-    so that every process of a user looks in the same place. NoRunner where somebody else owns it.
-    """
-    user = os.getuid()
-    session = f"/run/user/{user}"
-    path = f"{session}/devsh" if os.path.isdir(session) and os.access(session, os.W_OK) else f"/tmp/devsh-{user}"
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        status = os.lstat(path)
-        if status.st_uid != user or status.st_mode & 0o077 or not os.path.isdir(path) or os.path.islink(path):
-            raise NoRunner(f"{path} is not a private directory of this user; remove it.") from None
-    return path
-
-
 def socket_path(root: str) -> str:
     """The control socket of the memory root; short, since an address is at most 104 bytes, whatever the root's path."""
     status = os.stat(root)
+    try:
+        directory = runtime_directory()
+    except NotPrivate as error:
+        raise NoRunner(str(error)) from None
     name = hashlib.sha256(f"{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:16]
-    return f"{runtime_directory()}/{name}.sock"
+    return f"{directory}/{name}.sock"
 
 
 def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object], patience: float = ANSWER_WITHIN) -> socket.socket:
@@ -222,7 +210,7 @@ def _launch(root: str, command: tuple[str, ...]) -> None:
             process = subprocess.Popen(
                 [*command, "--ready-fd", str(told)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", pass_fds=[told],
-                env=clean_environment(), start_new_session=True, umask=0o077,
+                env=clean_environment(os.environ), start_new_session=True, umask=0o077,
             )  # fmt: skip
         except OSError as error:
             raise NoRunner(f"{command[0]} cannot be started: {error.strerror}") from error
@@ -269,13 +257,6 @@ def _end_stopped(root: str) -> None:
     holder = census.identify(pid)
     if holder is not None and census.is_stopped(holder) and root in census.command_line(pid):
         census.end(holder, _ENDS_WITHIN)
-
-
-def clean_environment() -> dict[str, str]:
-    """What a runner and a shim get: nothing of whoever started them but what names the user and the system."""
-    kept = ("HOME", "USER", "LOGNAME", "DEVSH_ALLOW_REMOTE_FS")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **environment}
 
 
 def main(arguments: list[str]) -> int:

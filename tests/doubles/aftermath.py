@@ -13,18 +13,18 @@ from devsh_memory_mcp.store.fsck import check
 from devsh_memory_mcp.store.reader import Reader
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import SystemClock, runner_command
-from tests.doubles.processes import await_end, is_fork_server, is_runner, kill, processes_of
+from tests.doubles.processes import await_end, follows_runner, is_runner, kill, processes_of
 
 BOUND = 30  # seconds for what takes one at most
 
 
 def end_processes(root: Path) -> dict[int, str]:
     """Ends whoever belongs to the root once its views are exact; answers those that did not end by themselves."""
-    work = {pid: words for pid, words in processes_of(root).items() if not is_runner(words) and not is_fork_server(words)}
+    work = {pid: words for pid, words in processes_of(root).items() if not is_runner(words) and not follows_runner(words)}
     left = {pid: words for pid, words in work.items() if not await_end(pid, 5.0)}
     _await_views(root)
     for pid, words in processes_of(root).items():
-        if not is_fork_server(words):
+        if not follows_runner(words):
             kill(pid, signal.SIGTERM if is_runner(words) else signal.SIGKILL)
     for pid, words in processes_of(root).items():
         if not await_end(pid, 5.0):

@@ -26,9 +26,9 @@ def is_runner(words: str) -> bool:
     return "devsh_memory_mcp.runner" in words
 
 
-def is_fork_server(words: str) -> bool:
-    """It ends with its runner."""
-    return words.startswith("devsh-fork: ")
+def follows_runner(words: str) -> bool:
+    """The fork server, and what is warm for MCP sessions: they end with their runner."""
+    return words.startswith("devsh-fork: ") or "devsh_memory_mcp.warm" in words
 
 
 def await_end(pid: int, seconds: float) -> bool:
