@@ -13,6 +13,10 @@ from devsh_memory_mcp.shim.rundir import ISOLATION_VARIABLE, sync_directory
 from devsh_memory_mcp.shim.runtime import home, root_path
 
 VERSION = "0.1.0"
+OPERATOR = "operator"  # the user whose server it is; every other user of it is his guest
+# A server's address. The original's clients have three hosts; here all are one, and the first that is named is it.
+BASE_URLS = ("CMUX_API_BASE_URL", "CMUX_SERVER_URL", "CMUX_CALLBACK_URL")
+TOKEN_VARIABLE = "CMUX_TASK_RUN_JWT"
 
 # What an agent's launch needs of its caller; everything else stays with him.
 HANDED_ON = (
@@ -32,13 +36,25 @@ HANDED_ON_URLS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """What a server knows of a caller who is not on this machine: the name of his project, and whose guest he is on it.
+
+    A `guest` is somebody else than the server's own user, whose logins, files and orchestrations are not for him.
+    """
+
+    project: str
+    guest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """One session of one face: who speaks, from where, with which environment.
 
     `identity` is `head` or an id of the task whose agent calls; `session` names an MCP head's session. `unknown_run` is the run that
     his environment named and that no orchestration knows: he counts as a head then, and is told. `depth` is how many spawned whom
     above him: 0 for whom nobody spawned. `is_worker` where the face was started for a sub-agent: whatever his environment names, he is
-    no head.
+    no head. `run` is the task run of a head that was spawned itself. With `remote` he speaks through a server: no path of this machine's
+    is his, and `environment` is what the server gives him.
     """
 
     directory: Path
@@ -50,6 +66,8 @@ class Caller:
     unknown_run: str | None = None
     depth: int = 0
     is_worker: bool = False
+    remote: Remote | None = None
+    run: str | None = None
 
     @property
     def is_head(self) -> bool:
@@ -58,9 +76,16 @@ class Caller:
 
     @property
     def project(self) -> str:
-        """The git root that he stands in, else the directory."""
+        """The git root that he stands in, else the directory; of a remote caller what no path is called."""
+        if self.remote is not None:
+            return f"remote:{self.remote.project}"
         here = Path(os.path.abspath(self.directory))
         return str(next((place for place in (here, *here.parents) if _has_repository(place / ".git")), here))
+
+    @property
+    def settings_place(self) -> str | None:
+        """Whose settings hold for him beside the user's own: his project's, where that is on this machine."""
+        return None if self.remote is not None else self.project
 
     @property
     def project_path(self) -> Path:

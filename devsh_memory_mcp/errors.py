@@ -9,6 +9,7 @@ DevshError
 │   ├── RepositoryUnusable    repository_unusable
 │   ├── BaseNotFound          base_not_found
 │   ├── SettingsInvalid       settings_invalid       a file or variable of settings is wrong
+│   ├── TooLarge              too_large              more bytes than a server takes
 │   └── NotAvailable          not_available          a feature that this release does not have
 ├── NotFound                  not_found
 ├── Conflict                  conflict               the state forbids it
@@ -24,6 +25,8 @@ DevshError
 │   ├── RemoteFileSystem      remote_file_system
 │   ├── NoSandbox             no_sandbox             this machine has none, and one is required
 │   ├── NoLimits              no_limits              this machine cannot keep an agent to the limits asked for
+│   ├── Unreachable           unreachable            no server answers there
+│   ├── TooManyRequests       too_many_requests      of this token, at a server, just now
 │   └── FormatTooNew          format_too_new
 └── Refused                   refused                credentials or permissions are missing
     ├── Unauthenticated       unauthenticated        no token, or one that is not, or no longer, good
@@ -97,6 +100,12 @@ class SettingsInvalid(InvalidRequest):
     """A file or a variable of settings is wrong."""
 
     code = "settings_invalid"
+
+
+class TooLarge(InvalidRequest):
+    """The request has more bytes than the server takes."""
+
+    code = "too_large"
 
 
 class NotAvailable(InvalidRequest):
@@ -195,6 +204,20 @@ class NoLimits(Unavailable):
     """This machine cannot keep an agent to the limits that are asked for."""
 
     code = "no_limits"
+
+
+class Unreachable(Unavailable):
+    """The server cannot be reached."""
+
+    code = "unreachable"
+    next_step = "Is `devsh serve` running there, and is the address (--remote, CMUX_API_BASE_URL) right?"
+
+
+class TooManyRequests(Unavailable):
+    """This token has asked too often just now."""
+
+    code = "too_many_requests"
+    next_step = "Wait a second and repeat; follow the events instead of asking again and again."
 
 
 class FormatTooNew(Unavailable):

@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,14 @@ from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognised
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
+from devsh_memory_mcp.faces.http_rooms import Hosting
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
+from devsh_memory_mcp.store.files import make_directory
 from devsh_memory_mcp.store.fsck import Finding
 from devsh_memory_mcp.store.fsck import check as check_root
 from devsh_memory_mcp.store.fsck import check_directory as check_one
+from devsh_memory_mcp.store.guests import LOBBY, guest_environment, guest_root, owner_of
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import MemoryRoot
 
@@ -77,6 +80,21 @@ async def open_orchestrations(
         finally:
             with anyio.CancelScope(shield=True):
                 await orchestrations.aclose()
+
+
+def hosting(root: Path, environment: Mapping[str, str]) -> Hosting:
+    """What a server of this memory root gives its callers; a guest has a memory root and a home of his own, below ours."""
+    lobby = root / LOBBY
+    make_directory(lobby)
+
+    def home_of(guest: str | None) -> Mapping[str, str]:
+        return environment if guest is None else guest_environment(environment, guest)
+
+    def opened(caller: Caller, orchestration_id: str | None) -> AbstractAsyncContextManager[Orchestrations]:
+        guest = caller.remote.guest if caller.remote else None
+        return open_orchestrations(root if guest is None else guest_root(root, guest), caller, orchestration_id)
+
+    return Hosting(owner=owner_of(root), directory=lobby, environment=home_of, open=opened)
 
 
 def recognise(root: Path, caller: Caller) -> Caller:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from devsh_memory_mcp.cli.failure import Interrupted
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.domain import answers, requests
-from devsh_memory_mcp.errors import InvalidRequest, NotFound
+from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, NotFound
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 Answer = TypeVar("Answer")
@@ -22,10 +22,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def ask(session: Session, work: Callable[[Orchestrations], Awaitable[Answer]], *, directory: Path | None = None) -> Answer:
     """Runs `work` with the orchestrations that the caller reaches; errors come out as they were raised, not in groups."""
-    root = session.root
+    opened = session.opened(directory)
 
     async def asked() -> Answer:
-        async with session.surroundings.open(root, session.caller(directory), session.orchestration_id) as orchestrations:
+        async with opened as orchestrations:
             return await work(orchestrations)
 
     try:
@@ -76,6 +76,11 @@ def demanded(any_id: str) -> str:
 def work_of(session: Session, any_id: str) -> answers.WorkAnswer:
     """Where a task's work is."""
     wanted = demanded(any_id)
+    if session.remote is not None:
+        raise NotAvailable(
+            f"The work of {wanted} is on the server's machine, where git cannot look from here.",
+            next_step=f"`devsh orchestrate status {wanted}` names its branch; what was pushed is to be fetched.",
+        )
 
     async def find_work(orchestrations: Orchestrations) -> answers.WorkAnswer:
         return await (await orchestrations.holding(wanted)).work(wanted)

@@ -44,7 +44,7 @@ def spawn_batch(context: click.Context, file: str, *, max_concurrent: int | None
         return orchestration, await orchestration.spawn_batch(request)
 
     session = session_of(context)
-    warn(lost(session.root))
+    warn(lost(session.files))
     orchestration, answer = ask(session, work)
     if as_json:
         write_json(answer)

@@ -7,13 +7,12 @@ from typing import TypeVar
 
 import click
 
-from devsh_memory_mcp.cli.session import DIRECTORY, ORCHESTRATION
-from devsh_memory_mcp.errors import NotAvailable
+from devsh_memory_mcp.cli.session import DIRECTORY, ORCHESTRATION, REMOTE, USE_ENV_JWT
 
 Function = TypeVar("Function", bound=Callable[..., object])
 PACKAGE = "devsh_memory_mcp.cli"
-MEMORY = ("dir", "orchestration_id")  # of no meaning to what does not touch orchestrations
-LAST = ("use_env_jwt", "dir", "orchestration_id", "as_json")  # in the help, after what the command itself has
+MEMORY = ("dir", "orchestration_id", "remote", "use_env_jwt")  # of no meaning to what does not touch orchestrations
+LAST = ("use_env_jwt", "remote", "dir", "orchestration_id", "as_json")  # in the help, after what the command itself has
 
 
 class LazyGroup(click.Group):
@@ -78,13 +77,13 @@ def write_examples(examples: tuple[str, ...], formatter: click.HelpFormatter) ->
 def command(
     name: str, *examples: str, use_env_jwt_shown: bool = False, hides: tuple[str, ...] = (), **settings: object
 ) -> Callable[[Function], Command]:
-    """A command with the options that all have: `--dir`, `--orchestration-id`, `--json`, and `--use-env-jwt`, which is refused.
+    """A command with the options that all have: `--dir`, `--orchestration-id`, `--remote`, `--use-env-jwt` and `--json`.
 
     `hides` are those of them that mean nothing to it: they are taken, and not in its help.
     """
 
     def decorate(function: Function) -> Command:
-        for option in (_json, _orchestration_id, directory_option):
+        for option in (_json, _orchestration_id, directory_option, _remote):
             function = option(function)
         function = _use_env_jwt(hidden=not use_env_jwt_shown)(function)
         made: Command = click.command(name, cls=Command, **settings)(function)
@@ -98,20 +97,12 @@ def command(
     return decorate
 
 
-def _remember(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, str | bool | None], None]:
+    def remember(context: click.Context, _parameter: click.Parameter, value: str | bool | None) -> None:  # noqa: FBT001  click's signature
         if value:
             context.meta[key] = value
 
     return remember
-
-
-def _refuse_jwt(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature
-    if value:
-        raise NotAvailable(
-            "This release has no server, so there is nobody to show CMUX_TASK_RUN_JWT to.",
-            next_step="Leave out --use-env-jwt: on this machine no token is needed.",
-        )
 
 
 directory_option = click.option(
@@ -127,7 +118,21 @@ _orchestration_id = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, and nothing else.")
 
 
+_remote = click.option(
+    "--remote",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember(REMOTE),
+    help="A `devsh serve` elsewhere, http(s)://HOST:PORT or unix:/PATH (else CMUX_API_BASE_URL).",
+)
+
+
 def _use_env_jwt(*, hidden: bool) -> Callable[[Function], Function]:
     return click.option(
-        "--use-env-jwt", is_flag=True, expose_value=False, hidden=hidden, callback=_refuse_jwt, help="Not in this release (needs a server)."
+        "--use-env-jwt",
+        is_flag=True,
+        expose_value=False,
+        hidden=hidden,
+        callback=_remember(USE_ENV_JWT),
+        help="Authenticate with CMUX_TASK_RUN_JWT; its absence is an error.",
     )

@@ -40,15 +40,23 @@ class Known:
         return lines if self.damage is None else [replace(line, status=DAMAGED, error_message=None, started_at=None) for line in lines]
 
 
-def lost(root: Path) -> list[str]:
+def lost(root: Path | None) -> list[str]:
     """What is to be said of orchestrations that cannot even be opened, whosever they are."""
-    return [f"{place} cannot be shown: {_why(place)}. `devsh fsck` tells more. {JournalDamaged.next_step}" for place in unreadable(root)]
+    return [
+        f"{place} cannot be shown: {_why(place)}. `devsh fsck` tells more. {JournalDamaged.next_step}"
+        for place in (unreadable(root) if root else ())
+    ]
 
 
-def demand_readable(root: Path) -> None:
+def demand_readable(root: Path | None) -> None:
     """JournalDamaged where an orchestration cannot be opened: nobody can say then that there is none."""
-    for place in unreadable(root):
+    for place in _unreadable(root):
         raise JournalDamaged(f"Nothing else has been spawned here, and {place} cannot be shown: {_why(place)}.")
+
+
+def _unreadable(root: Path | None) -> list[Path]:
+    """None of them are seen where a server has the files."""
+    return unreadable(root) if root is not None else []
 
 
 def _why(place: Path) -> str:

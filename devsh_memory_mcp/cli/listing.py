@@ -34,7 +34,8 @@ def list_tasks(context: click.Context, *, status: str | None, everything: bool, 
     to run.
     """
     session = session_of(context)
-    seen = glance(session.root, session.caller().project, session.orchestration_id, everything=everything)
+    files, project = session.files, session.caller().project
+    seen = glance(files, project, session.orchestration_id, everything=everything) if files is not None else None
     if seen is None or any(_is_touched(place) for place, _ in seen):
         _fold(session, status, everything=everything, as_json=as_json)
         return
@@ -67,7 +68,7 @@ def _fold(session: Session, status: str | None, *, everything: bool, as_json: bo
             found = list(await orchestrations.active(everything=everything))
         return [(orchestration.directory, await known_of(orchestration, status)) for orchestration in found]
 
-    found, gone = ask(session, work), lost(session.root)
+    found, gone = ask(session, work), lost(session.files)
     if as_json:
         write_json([row for _, known in found for row in known.documents()])
     else:

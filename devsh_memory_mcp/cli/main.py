@@ -20,6 +20,8 @@ MEMBERS = {
     "skill": "setup:skill",
     "config": "settings:config",
     "trust": "settings:trust_command",
+    "serve": "serve:serve",
+    "token": "serve:token",
     "fsck": "upkeep:fsck",
     "gc": "upkeep:gc",
     "completion": "completion:completion",

@@ -49,12 +49,12 @@ def show(session: Session, wanted: Wanted) -> int:
         return 0
 
     if not wanted.any_id:
-        warn(lost(session.root))
+        warn(lost(session.files))
     try:
         with interruptible(still_running(wanted.any_id)):
             code = ask(session, work)
     except NotFound:
-        demand_readable(session.root)
+        demand_readable(session.files)
         raise
     for watch in watched:
         tell_end(wanted.notify, watch.rows, code, session.surroundings.environment, as_json=wanted.as_json)

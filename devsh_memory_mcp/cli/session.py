@@ -1,4 +1,4 @@
-"""What the commands of one invocation share: where the files are, who calls, and how orchestrations are opened.
+"""What the commands of one invocation share: where the work is, who calls, and how orchestrations are opened.
 
 `Surroundings` is what `devsh` is started with and what a test puts in its place; `Session` adds the options of the command line.
 """
@@ -12,17 +12,29 @@ from typing import Any
 
 import click
 
-from devsh_memory_mcp.config import Caller, identity_of, memory_root
+from devsh_memory_mcp.config import BASE_URLS, TOKEN_VARIABLE, Caller, identity_of, memory_root
+from devsh_memory_mcp.errors import Unauthenticated
 
 Opener = Callable[[Path, Caller, str | None], AbstractAsyncContextManager[Any]]
 DIRECTORY = "devsh.dir"
 ORCHESTRATION = "devsh.orchestration"
+REMOTE = "devsh.remote"
+USE_ENV_JWT = "devsh.use_env_jwt"
+
+Dialler = Callable[[str, str | None, Caller, str | None], AbstractAsyncContextManager[Any]]
 
 
 def _open(root: Path, caller: Caller, orchestration_id: str | None) -> AbstractAsyncContextManager[Any]:
     from devsh_memory_mcp.wiring import open_orchestrations
 
     return open_orchestrations(root, caller, orchestration_id)
+
+
+def _dial(address: str, token: str | None, caller: Caller, orchestration_id: str | None) -> AbstractAsyncContextManager[Any]:
+    from devsh_memory_mcp.faces.http_address import parse_address
+    from devsh_memory_mcp.faces.http_client import open_remote
+
+    return open_remote(parse_address(address), token, caller, orchestration_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,7 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     directory: Path = field(default_factory=Path.cwd)
     open: Opener = _open
+    dial: Dialler = _dial
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,34 @@ class Session:
     surroundings: Surroundings
     given_root: str | None
     given_orchestration: str | None
+    given_remote: str | None = None
+    uses_env_jwt: bool = False
+
+    @property
+    def remote(self) -> str | None:
+        """The server's address, None where the work is on this machine."""
+        said = self.surroundings.environment
+        return self.given_remote or next((said[name] for name in BASE_URLS if said.get(name)), None)
+
+    @property
+    def files(self) -> Path | None:
+        """The memory root, None where a server has it."""
+        return None if self.remote is not None else self.root
+
+    @property
+    def token(self) -> str | None:
+        """What is shown to the server; Unauthenticated where `--use-env-jwt` demands one and there is none."""
+        token = self.surroundings.environment.get(TOKEN_VARIABLE) or None
+        if token is None and self.uses_env_jwt:
+            raise Unauthenticated(f"--use-env-jwt is given, and {TOKEN_VARIABLE} is not set.")
+        return token
+
+    def opened(self, directory: Path | None = None) -> AbstractAsyncContextManager[Any]:
+        """The orchestrations that the caller reaches, at a server or here."""
+        token, caller = self.token, self.caller(directory)
+        if self.remote is not None:
+            return self.surroundings.dial(self.remote, token, caller, self.orchestration_id)
+        return self.surroundings.open(self.root, caller, self.orchestration_id)
 
     @property
     def root(self) -> Path:
@@ -70,4 +111,6 @@ def session_of(context: click.Context) -> Session:
         surroundings=surroundings if isinstance(surroundings, Surroundings) else Surroundings(),
         given_root=context.meta.get(DIRECTORY),
         given_orchestration=context.meta.get(ORCHESTRATION),
+        given_remote=context.meta.get(REMOTE),
+        uses_env_jwt=bool(context.meta.get(USE_ENV_JWT)),
     )

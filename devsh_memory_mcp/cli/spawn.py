@@ -167,7 +167,7 @@ def spawn(
         record = await _settled(orchestration, answer.orchestration_task_id)
         return orchestration, answer, record, await is_current(session, orchestrations, orchestration)
 
-    warn(lost(session.root))
+    warn(lost(session.files))
     orchestration, answer, record, by_name = ask(session, work)
     if as_json:
         write_json({**document(answer), "status": record.status, "waitingFor": record.waiting_for, "errorMessage": record.error_message})

@@ -32,7 +32,7 @@ def recognised(root: MemoryRoot, caller: Caller) -> Caller:
     `unknown_run` says so. NotFound for a worker, who is never one.
     """
     if caller.is_head:
-        return caller
+        return replace(caller, depth=_depth(root, caller.run)) if caller.run is not None else caller
     try:
         found = None if caller.identity == HEAD else root.find_task(caller.identity)
     except InvalidId:
@@ -46,6 +46,15 @@ def recognised(root: MemoryRoot, caller: Caller) -> Caller:
     if task is None:
         return replace(caller, identity=HEAD, unknown_run=caller.identity)
     return replace(caller, depth=task.spec.depth)
+
+
+def _depth(root: MemoryRoot, run: str) -> int:
+    """How deep a head was spawned; NotFound for one that was not spawned here."""
+    found = root.find_task(run)
+    task = fold_file(found.directory / JOURNAL_FILE).find_task(run) if found else None
+    if task is None:
+        raise NotFound(f"No orchestration here knows the head's run {run[:80]!r}.")
+    return task.spec.depth
 
 
 class LocalOrchestrations:

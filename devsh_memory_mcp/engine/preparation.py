@@ -43,7 +43,7 @@ class Preparation:
 
     async def settings(self) -> Settings:
         """What holds in the caller's project now; SettingsInvalid."""
-        return await to_thread.run_sync(load_settings, self.caller.project, self.caller.environment)
+        return await to_thread.run_sync(load_settings, self.caller.settings_place, self.caller.environment)
 
     async def one(self, state: State, request: SpawnRequest) -> Preparing:
         """One task, ready to be admitted, and what its caller should be warned of."""
@@ -80,7 +80,7 @@ class Preparation:
         _check(request)
         if name is not None:
             check_name(state, name)
-        here = await to_thread.run_sync(settings_of, self.caller.project)
+        here = await to_thread.run_sync(settings_of, self.caller.settings_place)
         self._check_depth(here)
         old = resumed_task(state, request)
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)

@@ -176,4 +176,4 @@ def _describe_agents(parameters: Schema, caller: Caller) -> None:
     if (shown := parameters["properties"].get("agentName")) is not None:
         shown["description"] = f"provider/model. Available here: {in_words(caller.environment)}."
         with suppress(SettingsInvalid):  # the spawn says what is wrong with them
-            shown["default"] = load_settings(caller.project, caller.environment).default_agent
+            shown["default"] = load_settings(caller.settings_place, caller.environment).default_agent

@@ -10,12 +10,12 @@ from typing import Literal, get_args
 
 import jwt
 
+from devsh_memory_mcp.config import OPERATOR
 from devsh_memory_mcp.errors import Unauthenticated
 
 Role = Literal["user", "head", "worker"]
 
 ALGORITHM = "HS256"
-OPERATOR = "operator"  # the user whose server it is; every other user is a guest of his
 TEAM = "local"
 NOBODY = "-"  # what stands in a claim that has to be there, and has nothing to say
 LONGEST = 4096  # characters of a token that is looked at

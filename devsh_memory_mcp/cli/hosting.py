@@ -1,0 +1,76 @@
+"""What `devsh serve` does once its options are read: listen, say where, and serve until it is told to end."""
+
+import ipaddress
+import logging
+import shlex
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import click
+
+from devsh_memory_mcp.cli.output import write_json
+from devsh_memory_mcp.cli.session import Session
+from devsh_memory_mcp.faces.http_server import build_app
+from devsh_memory_mcp.faces.serving import serve, tcp_socket, unix_socket
+from devsh_memory_mcp.store.server_key import server_key
+from devsh_memory_mcp.wiring import hosting
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server is reached; without `host` at no network address. `hosts` are further names of it."""
+
+    host: str | None
+    port: int
+    socket: Path | None
+    hosts: tuple[str, ...]
+
+
+def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, as_json: bool) -> int:
+    """Serves until a signal comes; the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="devsh serve: %(levelname)s: %(message)s")
+    root, environment = session.root, session.surroundings.environment
+    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC))
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        urls: list[str] = []
+        if listening.host is not None:
+            made = stack.enter_context(tcp_socket(listening.host, listening.port))
+            sockets.append(made)
+            urls.append(_url(made, "https" if tls else "http"))
+        if listening.socket is not None:
+            path = session.surroundings.directory / listening.socket
+            sockets.append(stack.enter_context(unix_socket(path)))
+            stack.callback(path.unlink, missing_ok=True)
+            urls.append(f"unix:{path}")
+        caught = anyio.run(lambda: serve(app, sockets, started=lambda: _tell(urls, root, as_json=as_json), tls=tls))
+    if not as_json:
+        click.echo("\nended; agents go on", err=True)
+    return 0 if caught else 1
+
+
+def _url(made: socket.socket, scheme: str) -> str:
+    host, port = made.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    shown = socket.gethostname() if address.is_unspecified else f"[{host}]" if address.version == 6 else host
+    return f"{scheme}://{shown}:{port}"
+
+
+def _tell(urls: Sequence[str], root: Path, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"urls": list(urls), "memoryRoot": str(root)}, compact=True)
+        return
+    for url in urls:
+        click.echo(f"{click.style(url, bold=True)}")
+    shown = urls[0]
+    click.echo(f"  memory    {root}")
+    click.echo("  token     devsh token                      (give it to a client as CMUX_TASK_RUN_JWT)")
+    click.echo(f"  CLI       CMUX_TASK_RUN_JWT=… devsh orchestrate --help; devsh orchestrate list --remote {shlex.quote(shown)}")
+    if shown.startswith("http"):
+        line = f'claude mcp add --transport http devsh-memory {shown}/mcp --header "Authorization: Bearer $(devsh token)"'
+        click.echo(f"  Claude    {line}")

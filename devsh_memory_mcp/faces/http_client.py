@@ -1,0 +1,257 @@
+"""The orchestrations of a server, answered over its API: the same interface as on this machine, for the same faces."""
+
+from base64 import b64decode
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import httpx2
+
+from devsh_memory_mcp.config import Caller
+from devsh_memory_mcp.domain import answers, requests
+from devsh_memory_mcp.domain.records import Request
+from devsh_memory_mcp.errors import Unreachable
+from devsh_memory_mcp.faces.http_address import Address
+from devsh_memory_mcp.faces.http_wire import NONE, PATIENCE, Parameters, Wire, open_wire
+from devsh_memory_mcp.faces.operations import BY_NAME, STREAM_BY_NAME
+from devsh_memory_mcp.ports import Change, Printed, Progress
+
+WAIT_SLICE = 20_000  # ms: one request of a wait, so that a connection that died unnoticed is noticed
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+class RemoteOrchestration:
+    """See `ports.Orchestration` for what each call does and raises; all of them raise Unreachable too."""
+
+    def __init__(self, wire: Wire, orchestration_id: str) -> None:
+        self._wire = wire
+        self._id = orchestration_id
+
+    @property
+    def orchestration_id(self) -> str:
+        """Which it is."""
+        return self._id
+
+    @property
+    def directory(self) -> Path | None:
+        """Its files are the server's."""
+        return None
+
+    async def _ask(self, name: str, any_id: str = "", parameters: Parameters = NONE, *, lasts: float = 0.0) -> Any:
+        return await self._wire.ask(BY_NAME[name], any_id, {**parameters, "orchestrationId": self._id}, lasts=lasts)
+
+    async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
+        """Admits one task."""
+        answer: answers.SpawnAnswer = await self._ask("spawn", parameters=_keyed(request))
+        return answer
+
+    async def spawn_batch(self, request: requests.BatchRequest) -> answers.BatchAnswer:
+        """Admits several."""
+        answer: answers.BatchAnswer = await self._ask("spawn_batch", parameters=_keyed(request))
+        return answer
+
+    async def status(self, any_id: str) -> answers.TaskRecord:
+        """One task."""
+        answer: answers.TaskRecord = await self._ask("status", any_id)
+        return answer
+
+    async def list_tasks(self, request: requests.ListRequest) -> answers.ListAnswer:
+        """The tasks."""
+        answer: answers.ListAnswer = await self._ask("list", parameters=_sent(request))
+        return answer
+
+    async def remains(self) -> Sequence[answers.TaskRow]:
+        """Of a damaged journal."""
+        answer: answers.ListAnswer = await self._ask("remains")
+        return answer.result
+
+    async def results(self) -> answers.ResultsAnswer:
+        """What all came to."""
+        answer: answers.ResultsAnswer = await self._wire.ask(BY_NAME["results"], self._id)
+        return answer
+
+    async def work(self, any_id: str) -> answers.WorkAnswer:
+        """Where the work is, on the server's machine."""
+        answer: answers.WorkAnswer = await self._ask("work", any_id)
+        return answer
+
+    async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
+        """Until the condition holds, in slices."""
+        began = anyio.current_time()
+        while True:
+            spent = int((anyio.current_time() - began) * 1000)
+            left = max(0, request.timeout - spent)
+            slice_ = min(left, WAIT_SLICE)
+            sent = request.model_copy(update={"timeout": slice_})
+            answer: answers.WaitAnswer = await self._ask("wait", parameters=_whole(sent), lasts=slice_ / 1000)
+            spent = int((anyio.current_time() - began) * 1000)
+            if not answer.timed_out or spent >= request.timeout:
+                return answer.model_copy(update={"wait_duration": spent})
+            if progress is not None:
+                ended = sum(1 for row in answer.tasks if row.completed_at is not None)
+                await progress(spent / 1000, request.timeout / 1000, f"{ended}/{len(answer.tasks)} done after {spent // 1000} s")
+
+    async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:
+        """Sends it."""
+        answer: answers.MessageAnswer = await self._ask("message", parameters=_keyed(request))
+        return answer
+
+    async def messages(
+        self,
+        *,
+        after: int | None = None,
+        include_read: bool = False,
+        type_: str | None = None,
+        correlation_id: str | None = None,
+        max_bytes: int | None = None,
+    ) -> answers.MessagesAnswer:
+        """The caller's own."""
+        answer: answers.MessagesAnswer = await self._ask(
+            "messages",
+            parameters={
+                "after": after,
+                "includeRead": include_read,
+                "type": type_,
+                "correlationId": correlation_id,
+                "maxBytes": max_bytes,
+            },
+        )
+        return answer
+
+    async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
+        """Ends a task."""
+        answer: answers.CancelAnswer = await self._ask("cancel", any_id, {"cascade": cascade})
+        return answer
+
+    async def summary(self) -> answers.SummaryAnswer:
+        """At a glance."""
+        answer: answers.SummaryAnswer = await self._ask("summary")
+        return answer
+
+    async def pull(self, *, full: bool = False) -> answers.PullAnswer:
+        """What changed."""
+        answer: answers.PullAnswer = await self._ask("pull", parameters={"full": full})
+        return answer
+
+    async def brief(self) -> str:
+        """What a head has to know."""
+        return str((await self._ask("brief")).text)
+
+    async def plan(self) -> dict[str, object]:
+        """PLAN.json."""
+        found: dict[str, object] = (await self._ask("plan")).plan
+        return found
+
+    async def explain(self, any_id: str) -> answers.Explanation:
+        """Why a task is where it is."""
+        answer: answers.Explanation = await self._ask("explain", any_id)
+        return answer
+
+    async def position(self) -> int:
+        """Of the newest event."""
+        return int((await self._ask("position")).seq)
+
+    async def changes(self, after: int) -> AsyncIterator[Change]:
+        """Every event behind `after`; where the connection breaks, it goes on behind the last that arrived."""
+        seq, pause = after, _FIRST_PAUSE
+        while True:
+            try:
+                async for found in self._wire.lines(STREAM_BY_NAME["changes"], self._id, {"after": seq}):
+                    seq, pause = found.seq, _FIRST_PAUSE
+                    yield Change(found.seq, found.event, found.task)
+            except Unreachable:
+                if pause >= _LONGEST_PAUSE:
+                    raise
+            await anyio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def output(self, any_id: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[str]:
+        """As people read it."""
+        stream = STREAM_BY_NAME["output"]
+        async for piece in self._wire.lines(stream, any_id, {"orchestrationId": self._id, "follow": follow, "last": last}):
+            yield piece.line
+
+    async def printed(self, any_id: str, *, follow: bool = False) -> AsyncIterator[Printed]:
+        """Byte by byte."""
+        stream = STREAM_BY_NAME["printed"]
+        async for piece in self._wire.lines(stream, any_id, {"orchestrationId": self._id, "follow": follow}):
+            yield Printed(piece.is_error, b64decode(piece.content))
+
+
+class RemoteOrchestrations:
+    """See `ports.Orchestrations`."""
+
+    def __init__(self, wire: Wire, named: str | None) -> None:
+        self._wire = wire
+        self._named = named
+
+    async def current(
+        self, *, create: bool = False, request: requests.SpawnRequest | requests.BatchRequest | None = None
+    ) -> RemoteOrchestration:
+        """The caller's own."""
+        if self._named is not None:
+            return await self.named(self._named)
+        if not create:
+            return self._known(await self._wire.ask(BY_NAME["current"]))
+        kind = "batch" if isinstance(request, requests.BatchRequest) else "spawn"
+        wanted = {} if request is None else {kind: _sent(request)}
+        return self._known(await self._wire.ask(BY_NAME["demand_current"], parameters=wanted))
+
+    async def named(self, orchestration_id: str) -> RemoteOrchestration:
+        """By its id."""
+        return self._known(await self._wire.ask(BY_NAME["named"], orchestration_id))
+
+    async def holding(self, any_id: str) -> RemoteOrchestration:
+        """By a task's."""
+        if self._named is not None:
+            return await self.named(self._named)
+        return self._known(await self._wire.ask(BY_NAME["holding"], any_id))
+
+    async def active(self, *, everything: bool = False) -> list[RemoteOrchestration]:
+        """Those that matter now."""
+        if self._named is not None:
+            return [await self.named(self._named)]
+        found = await self._wire.ask(BY_NAME["active"], parameters={"everything": everything})
+        return [self._known(one) for one in found.orchestrations]
+
+    async def begin(self, description: str = "", *, max_concurrent: int | None = None) -> RemoteOrchestration:
+        """A new one."""
+        wanted = {"description": description, "maxConcurrent": max_concurrent}
+        return self._known(await self._wire.ask(BY_NAME["begin"], parameters=wanted))
+
+    def _known(self, found: Any) -> RemoteOrchestration:
+        return RemoteOrchestration(self._wire, found.orchestration_id)
+
+
+@asynccontextmanager
+async def open_remote(
+    address: Address,
+    token: str | None,
+    caller: Caller,
+    orchestration_id: str | None = None,
+    *,
+    patience: float = PATIENCE,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> AsyncIterator[RemoteOrchestrations]:
+    """The orchestrations that the token opens at a server; `orchestration_id` settles which one is current."""
+    async with open_wire(address, token, caller, patience=patience, transport=transport) as wire:
+        yield RemoteOrchestrations(wire, orchestration_id)
+
+
+def _sent(request: Request) -> dict[str, object]:
+    """The fields as the caller set them."""
+    return request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _whole(request: Request) -> dict[str, object]:
+    """All its fields."""
+    return request.model_dump(mode="json", by_alias=True)
+
+
+def _keyed(request: requests.SpawnRequest | requests.BatchRequest | requests.MessageRequest) -> dict[str, object]:
+    """The same with a key, so that it can be sent again where no answer came."""
+    sent = _sent(request)
+    return sent if sent.get("idempotencyKey") else sent | {"idempotencyKey": f"sent-{uuid4().hex}"}

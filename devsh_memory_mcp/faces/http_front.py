@@ -1,0 +1,63 @@
+"""What every route of a server needs: who calls, and his room. Routes that others add to the app get one of these."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from devsh_memory_mcp.errors import NotAllowed
+from devsh_memory_mcp.faces.http_rooms import Hosting, Room, Rooms, Visitor, rooms
+from devsh_memory_mcp.faces.http_visitors import claims_of, visitor_of
+from devsh_memory_mcp.faces.tokens import Claims, Role
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What somebody adds to the app: routes, and a context that is open while the app runs."""
+
+    routes: Sequence[BaseRoute]
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] = _nothing
+
+
+class Front:
+    """What every route needs: the key, the clock, and the rooms, which are there while the app runs."""
+
+    def __init__(self, key: bytes, now: Callable[[], datetime]) -> None:
+        self._key = key
+        self.now = now
+        self._rooms: Rooms | None = None
+
+    @property
+    def rooms(self) -> Rooms:
+        """The rooms."""
+        assert self._rooms is not None
+        return self._rooms
+
+    @asynccontextmanager
+    async def lifespan(self, hosting: Hosting) -> AsyncIterator[None]:
+        """Opens the rooms for as long as the app runs."""
+        async with rooms(hosting) as self._rooms:
+            yield
+
+    def claims(self, request: Request, roles: frozenset[Role] | None = None) -> Claims:
+        """Who calls. Unauthenticated; NotAllowed where it is not for his role."""
+        claims = claims_of(request.headers, self._key, self.now)
+        if roles is not None and claims.role not in roles:
+            raise NotAllowed(f"That is not for a {claims.role}'s token.")
+        return claims
+
+    def enter(self, request: Request, claims: Claims) -> AbstractAsyncContextManager[Room]:
+        """His room, while the request lasts."""
+        return self.rooms.enter(self.visitor(request, claims))
+
+    def visitor(self, request: Request, claims: Claims) -> Visitor:
+        """The same with what his client says of itself."""
+        return visitor_of(request.headers, claims)
