@@ -1,9 +1,13 @@
-"""What a start, a durable message and a spawn cost over stdio, the message beside a server that does nothing, in alternating rounds.
+"""What a start, a session, a durable message and a spawn cost over stdio, the message beside a server that does nothing, in alternating rounds.
 
 python benchmarks/stdio.py [--rounds 5] [--calls 200] [--records 100 10000]
+
+Starts are of three kinds: served by the process itself (its memory root is not there yet), by a warm process that has to be started, and by one
+that is there. Memory is that of the process that the client starts, and what each session adds to the warm one.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -21,6 +25,7 @@ IDLE = [sys.executable, str(HERE / "idle_server.py")]
 OURS = [sys.executable, "-m", "devsh_memory_mcp"]
 IN_FLIGHT = 16
 SPAWNS = 15
+SESSIONS = 10
 FILL_BATCH = 64
 WARM_UP = 20
 DEADLINE = 60.0
@@ -135,17 +140,72 @@ def spawn_times(ours: Client) -> None:
 
 def start_times(rounds: int, command: Sequence[str]) -> None:
     """From the start of the process to the answer of `initialize`, and to that of `tools/list` behind it."""
-    told, listed = [], []
-    for _ in range(rounds):
+    for name, is_there in (("alone", False), ("warm process started", True)):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-            begun = time.perf_counter()
-            client = Client(command, dict(os.environ, DEVSH_MEMORY_DIR=f"{directory}/memory"), Path(directory))
-            told.append(time.perf_counter() - begun)
-            client.answer_to(client.send("tools/list", {}))
-            listed.append(time.perf_counter() - begun)
-            client.close()
-    for name, seconds in (("initialize", told), ("tools/list", listed)):
-        print(f"  start to {name:<11} p50 {statistics.median(seconds):5.2f} s   worst {max(seconds):5.2f} s")
+            taken = []
+            for number in range(rounds):
+                root = Path(directory, f"memory{number}")
+                if is_there:
+                    root.mkdir()
+                taken.append(started(command, root)[1:])
+            show_starts(name, taken)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        root = Path(directory, "memory")
+        root.mkdir()
+        first, *_ = started(command, root, closes=False)
+        show_starts("warm process there", [started(command, root)[1:] for _ in range(3 * rounds)])
+        show_memory(command, root)
+        first.close()
+
+
+def started(command: Sequence[str], root: Path, *, closes: bool = True) -> tuple[Client, float, float]:
+    begun = time.perf_counter()
+    client = Client(command, dict(os.environ, DEVSH_MEMORY_DIR=str(root)), root.parent)
+    told = time.perf_counter() - begun
+    client.answer_to(client.send("tools/list", {}))
+    listed = time.perf_counter() - begun
+    if closes:
+        client.close()
+    return client, told, listed
+
+
+def show_starts(name: str, taken: list[tuple[float, float]]) -> None:
+    told, listed = ([1000 * pair[number] for pair in taken] for number in (0, 1))
+    print(
+        f"  {name:<21} start to initialize p50 {statistics.median(told):5.0f} ms   worst {max(told):5.0f} ms   "
+        f"to tools/list p50 {statistics.median(listed):5.0f} ms"
+    )
+
+
+def show_memory(command: Sequence[str], root: Path) -> None:
+    """Of sessions beside one that is open already."""
+    (warm,) = warm_processes(root)
+    before = memory(warm)["Pss_Anon"]
+    sessions = [started(command, root, closes=False)[0] for _ in range(SESSIONS)]
+    own = [memory(session.process.pid) for session in sessions]
+    added = (memory(warm)["Pss_Anon"] - before) / SESSIONS
+    print(
+        f"  a session's process: resident {max(each['Rss'] for each in own):.1f} MB, anonymous {max(each['Pss_Anon'] for each in own):.1f} MB; "
+        f"the warm process {before:.0f} MB anonymous and {added:.2f} MB for each session"
+    )
+    for session in sessions:
+        session.close()
+
+
+def warm_processes(root: Path) -> list[int]:
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{name}/cmdline").read_bytes()
+            if b"devsh_memory_mcp.warm" in words and os.fsencode(root) in words:
+                found.append(int(name))
+    return found
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Megabytes, by the kernel's names."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
 
 
 def measure(records: int, rounds: int, calls: int, command: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
 import anyio
-from mcp.server import MCPServer
+from mcp.server import MCPServer, Server
 from mcp.server.connection import Connection
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.shared.message import SessionMessage
@@ -90,6 +90,11 @@ async def signalled() -> int:
         async for number in received:
             return 128 + number
     raise AssertionError("signals do not end")
+
+
+def low_level(server: MCPServer[Any]) -> Server[Any]:
+    """The part of it that transports drive."""
+    return server._lowlevel_server
 
 
 def connection_of(request: ServerRequestContext) -> Connection:
