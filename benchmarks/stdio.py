@@ -1,9 +1,9 @@
-"""What a start, a session, a durable message and a spawn cost over stdio, the message beside a server that does nothing, in alternating rounds.
+"""What a start, a session, a message and a spawn cost over stdio, the message beside a server that does nothing, in alternating rounds.
 
 python benchmarks/stdio.py [--rounds 5] [--calls 200] [--records 100 10000]
 
-Starts are of three kinds: served by the process itself (its memory root is not there yet), by a warm process that has to be started, and by one
-that is there. Memory is that of the process that the client starts, and what each session adds to the warm one.
+Starts are of three kinds: served by the process itself (its memory root is not there yet), by a warm process that has to be started,
+and by one that is there. Memory is that of the process that the client starts, and what each session adds to the warm one.
 """
 
 import argparse
@@ -185,7 +185,8 @@ def show_memory(command: Sequence[str], root: Path) -> None:
     own = [memory(session.process.pid) for session in sessions]
     added = (memory(warm)["Pss_Anon"] - before) / SESSIONS
     print(
-        f"  a session's process: resident {max(each['Rss'] for each in own):.1f} MB, anonymous {max(each['Pss_Anon'] for each in own):.1f} MB; "
+        f"  a session's process: resident {max(each['Rss'] for each in own):.1f} MB, "
+        f"anonymous {max(each['Pss_Anon'] for each in own):.1f} MB; "
         f"the warm process {before:.0f} MB anonymous and {added:.2f} MB for each session"
     )
     for session in sessions:
