@@ -163,9 +163,10 @@ class Sessions:
         claims, owner = await self._known(request)
         scope["user"] = _user(owner)
         low = low_level(build_server(*self._of(request, claims, owner, uuid4().hex)))
-        with anyio.move_on_after(self._seconds(claims)):
-            async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
+        async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
+            with anyio.move_on_after(self._seconds(claims)):
                 await low.run(reader, writer, low.create_initialization_options())
+            await writer.aclose()
 
     async def message(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What the client of an `/sse` says."""

@@ -172,7 +172,7 @@ class Rooms:
     async def _keep(self, room: Room) -> None:
         visitor = room.visitor
         try:
-            async with self.hosting.open(self._caller(visitor), visitor.claims.orchestration_id) as orchestrations:
+            async with self.hosting.open(self.caller(visitor), visitor.claims.orchestration_id) as orchestrations:
                 only = visitor.claims.orchestration_id
                 room.opened = orchestrations if visitor.claims.role == "user" or only is None else Scoped(orchestrations, only)
                 room.settled.set()
@@ -192,7 +192,8 @@ class Rooms:
         """Whose guest room it is, None for the server's own user."""
         return None if claims.user_id == self.hosting.owner else claims.user_id
 
-    def _caller(self, visitor: Visitor) -> Caller:
+    def caller(self, visitor: Visitor) -> Caller:
+        """Who the visitor is to the orchestrations."""
         claims, guest = visitor.claims, self.guest(visitor.claims)
         is_worker = claims.role == "worker"
         return Caller(

@@ -28,7 +28,8 @@ def is_runner(words: str) -> bool:
 
 def follows_runner(words: str) -> bool:
     """The fork server, and what is warm for MCP sessions: they end with their runner."""
-    return words.startswith("devsh-fork: ") or "devsh_memory_mcp.warm" in words
+    is_fork_server = "shim.forkserver" in words and not words.startswith("devsh-shim: ")  # it has another name until it is up
+    return is_fork_server or "devsh_memory_mcp.warm" in words
 
 
 def await_end(pid: int, seconds: float) -> bool:

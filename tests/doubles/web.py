@@ -20,7 +20,13 @@ Plug = Callable[[Front], Addition]
 
 
 def token(
-    role: Role = "user", *, owner: str = OPERATOR, run: str = NOBODY, orchestration: str | None = None, seconds: float = 3600, key: bytes = KEY
+    role: Role = "user",
+    *,
+    owner: str = OPERATOR,
+    run: str = NOBODY,
+    orchestration: str | None = None,
+    seconds: float = 3600,
+    key: bytes = KEY,
 ) -> str:
     """One of the server below."""
     now = datetime.now(UTC)
@@ -33,7 +39,9 @@ def shown(made: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(root: Path, environment: dict[str, str], plugs: Sequence[Plug] = (), *, around: Callable[[ASGIApp], ASGIApp] | None = None) -> AsyncIterator[str]:
+async def served(
+    root: Path, environment: dict[str, str], plugs: Sequence[Plug] = (), *, around: Callable[[ASGIApp], ASGIApp] | None = None
+) -> AsyncIterator[str]:
     """The server's address; `around` is put around its app."""
     root.mkdir(exist_ok=True)
     app = build_app(KEY, hosting(root, environment), lambda: datetime.now(UTC), plugs)
