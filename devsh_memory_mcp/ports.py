@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from devsh_memory_mcp.domain import answers, requests
+from devsh_memory_mcp.domain import answers, exchange, requests
 from devsh_memory_mcp.domain.events import Event
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.shim.rundir import Letter, Outcome, Report, Run
@@ -144,6 +144,11 @@ class Orchestration(Protocol):
         """Where its files are, None where they are on another machine."""
         ...
 
+    @property
+    def plan_path(self) -> Path | None:
+        """Where this machine has its PLAN.json, its own or a copy; None where it has none."""
+        ...
+
     async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
         """Admits one task, durably; it starts behind the answer."""
         ...
@@ -205,6 +210,14 @@ class Orchestration(Protocol):
 
     async def pull(self, *, full: bool = False) -> answers.PullAnswer:
         """What changed since the caller's last pull, with PLAN.json on disk at least as new."""
+        ...
+
+    async def push(self, request: exchange.PushRequest) -> exchange.PushAnswer:
+        """Records what a head has decided; a task that an agent has is not touched. NotAllowed for who is no head."""
+        ...
+
+    async def mirror(self, after: int) -> exchange.MirrorAnswer:
+        """The files for a copy elsewhere, with the journal's events behind `after`."""
         ...
 
     async def brief(self) -> str:

@@ -113,6 +113,8 @@ _WORDS: dict[type[events.Event], Callable[[Any, Name], str]] = {
     events.RunnerStarted: _runner,
     events.AgentSpawned: _spawned,
     events.PlanTaskFound: _found,
+    events.PlanTaskReported: lambda event, name: f"{name(event.orchestration_task_id)} was done by its head{_result(event.result)}",
+    events.HeadReported: lambda event, _name: f"the head says: {event.head_agent_status or 'at work'}{_told(event.message)}",
     events.PlanEdited: _edited,
     events.AttemptStarted: lambda event, name: f"{name(event.orchestration_task_id)}: attempt {event.attempt} took a place",
     events.AgentStarted: lambda event, name: f"{name(event.orchestration_task_id)}: the agent runs (attempt {event.attempt})",

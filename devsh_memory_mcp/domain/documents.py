@@ -15,6 +15,7 @@ from devsh_memory_mcp.domain.records import (
     CostBasis,
     DiffStat,
     Failure,
+    HeadStatus,
     LimitsInForce,
     MessageType,
     Priority,
@@ -88,6 +89,8 @@ class PlanDocument(Record):
     updated_at: Instant | None = None
     status: Literal["pending", "running", "completed", "failed", "paused"]
     head_agent: str
+    head_agent_status: HeadStatus | None = None
+    head_message: str | None = None
     is_orchestration_head: bool
     description: str
     tasks: tuple[PlanTask, ...]
@@ -166,6 +169,8 @@ def plan_document(state: State, waiting: dict[str, str]) -> dict[str, object]:
             updated_at=state.changed_at,
             status="paused" if state.paused else {"partial": "failed"}.get(overall, overall),
             head_agent=state.head_agent,
+            head_agent_status=state.head_agent_status,
+            head_message=state.head_message,
             is_orchestration_head=state.is_head,
             description=state.description,
             tasks=(),

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from devsh_memory_mcp.domain.records import LimitsInForce, MessageType, Reason, Record, StatusName, TaskSpec, Totals
+from devsh_memory_mcp.domain.records import HeadStatus, LimitsInForce, MessageType, Reason, Record, StatusName, TaskSpec, Totals
 
 FORMAT = 1
 
@@ -78,6 +78,23 @@ class PlanTaskFound(Event):
     result: str | None = None
     error_message: str | None = None
     by: Literal["hand", "repair"] = "hand"
+
+
+class PlanTaskReported(Event):
+    """A task that nobody was spawned for is done: its head says so."""
+
+    name = "plan_task_reported"
+    orchestration_task_id: str
+    status: StatusName = "completed"
+    result: str | None = None
+
+
+class HeadReported(Event):
+    """A head said how far it is, and what it has decided."""
+
+    name = "orchestration_pushed"
+    head_agent_status: HeadStatus | None = None
+    message: str | None = None
 
 
 class PlanEdited(Event):
@@ -303,7 +320,8 @@ class ForeignLines(Event):
 
 
 ALL: tuple[type[Event], ...] = (
-    OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanEdited, AttemptStarted, AgentStarted,
+    OrchestrationCreated, SettingsChanged, RunnerStarted, AgentSpawned, PlanTaskFound, PlanTaskReported, HeadReported, PlanEdited,
+    AttemptStarted, AgentStarted,
     TaskHeld, AgentNeedsInput, NetworkRefused, AttemptEnded, RetryScheduled, ProviderLimited, AgentCompleted, AgentFailed, AgentCancelled,
     CancelRequested, MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
     PullRequestFailed, JournalRepaired, ForeignLines,

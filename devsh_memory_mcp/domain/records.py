@@ -26,6 +26,7 @@ Billing = Literal["api", "subscription"]
 Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permission", "turns", "cost", "api", "crash"]
 SandboxMode = Literal["auto", "required", "none"]
 Network = Annotated[str, Field(max_length=4096, pattern=r"^(on|off|allow:.+)$")]
+HeadStatus = Literal["running", "completed", "failed"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 

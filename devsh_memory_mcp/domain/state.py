@@ -11,11 +11,14 @@ from typing import Any
 
 from devsh_memory_mcp.domain import events
 from devsh_memory_mcp.domain.instants import parse_instant
-from devsh_memory_mcp.domain.names import EVERYONE, HEAD
+from devsh_memory_mcp.domain.letters import Answered, Message
+from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.quota import Limited, noted
-from devsh_memory_mcp.domain.records import DEFAULT_PLACES, MessageType, Reason, TaskSpec, Totals
+from devsh_memory_mcp.domain.records import DEFAULT_PLACES, HeadStatus, Reason, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status, Trigger, advance
 from devsh_memory_mcp.errors import NotFound
+
+__all__ = ["Answered", "Message", "State", "Task"]
 
 
 @dataclass(slots=True)
@@ -67,38 +70,6 @@ class Task:
         return self.status.is_terminal
 
 
-@dataclass(slots=True)
-class Message:
-    """One message; `id` is its `seq`. `readers` have it, `failed` never will."""
-
-    id: int
-    sender: str
-    to: str
-    type: MessageType
-    text: str
-    sent_at: datetime
-    correlation_id: str | None = None
-    reply_to: int | None = None
-    priority: str | None = None
-    metadata: dict[str, object] = field(default_factory=dict)
-    interrupt: bool = False
-    readers: set[str] = field(default_factory=set)
-    failed: str | None = None
-
-    def is_for(self, reader: str) -> bool:
-        """Whether `reader` (`head` or an orchestrationTaskId) is addressed; a sender is not by his own `*`."""
-        return self.to == reader or (self.to == EVERYONE and self.sender != reader)
-
-
-@dataclass(slots=True)
-class Answered:
-    """What an idempotency key was used for: the request's hash and the ids or the message that it gave."""
-
-    request: str | None
-    orchestration_task_ids: list[str] = field(default_factory=list)
-    message_id: int | None = None
-
-
 @dataclass
 class State:
     """Everything that the journal says. `seq` is the last event folded in."""
@@ -111,6 +82,8 @@ class State:
     project: str = ""
     session: str | None = None
     head_agent: str = "cli"
+    head_agent_status: HeadStatus | None = None
+    head_message: str | None = None
     description: str = ""
     is_head: bool = True
     paused: bool = False
@@ -216,6 +189,19 @@ def _found(state: State, seq: int, at: datetime, event: events.PlanTaskFound) ->
     if task.is_terminal:
         task.held, task.completed_at = False, at
         del state.unfinished[task.orchestration_task_id]
+
+
+def _reported(state: State, seq: int, at: datetime, event: events.PlanTaskReported) -> None:
+    task = state.tasks.get(event.orchestration_task_id)
+    if task is not None and task.held and not task.is_terminal:
+        task.status, task.started_at = advance(task.status, Trigger.START), at
+        _end(state, seq, at, task.orchestration_task_id, Trigger.COMPLETE)
+        task.result = event.result
+
+
+def _pushed(state: State, _seq: int, _at: datetime, event: events.HeadReported) -> None:
+    state.head_agent_status = event.head_agent_status or state.head_agent_status
+    state.head_message = event.message or state.head_message
 
 
 def _edited(state: State, _seq: int, _at: datetime, event: events.PlanEdited) -> None:
@@ -378,6 +364,8 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.RunnerStarted: _runner,
     events.AgentSpawned: _spawned,
     events.PlanTaskFound: _found,
+    events.PlanTaskReported: _reported,
+    events.HeadReported: _pushed,
     events.PlanEdited: _edited,
     events.AttemptStarted: _attempt_started,
     events.AgentStarted: _agent_started,

@@ -7,7 +7,7 @@ import anyio
 from anyio import to_thread
 
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.domain import aftermath, answers, requests, summary
+from devsh_memory_mcp.domain import aftermath, answers, exchange, requests, summary
 from devsh_memory_mcp.domain.documents import plan_document
 from devsh_memory_mcp.domain.lineage import base_of
 from devsh_memory_mcp.domain.names import HEAD
@@ -18,12 +18,14 @@ from devsh_memory_mcp.engine import admission, branches, endings, radar, reading
 from devsh_memory_mcp.engine.confinement import expected
 from devsh_memory_mcp.engine.correspondence import decide_message, does_interrupt, fitting, letters_for, mark_read
 from devsh_memory_mcp.engine.output import output_of, printed_by
-from devsh_memory_mcp.engine.preparation import Preparation, Preparing
+from devsh_memory_mcp.engine.preparation import Preparation, Preparing, choose
+from devsh_memory_mcp.engine.pushing import decide_push, mirror_answer, push_answer
 from devsh_memory_mcp.engine.rehearsal import Rehearsed
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.engine.waiting import Reader, changes_of, wait_for, wait_until_exact
-from devsh_memory_mcp.errors import Conflict, InvalidRequest
+from devsh_memory_mcp.errors import Conflict, InvalidRequest, NotAllowed
 from devsh_memory_mcp.ports import Change, Decision, Printed, Progress
+from devsh_memory_mcp.store.bookkeeping import PLAN_FILE
 
 CANCEL_PATIENCE = 5.0  # seconds
 
@@ -50,6 +52,11 @@ class LocalOrchestration:
     def directory(self) -> Path:
         """Where its files are."""
         return self.site.directory
+
+    @property
+    def plan_path(self) -> Path:
+        """Where its PLAN.json is."""
+        return self.directory / PLAN_FILE
 
     def expect(self, rehearsed: Rehearsed | None) -> None:
         """The request for which this was begun has been prepared already."""
@@ -317,9 +324,25 @@ class LocalOrchestration:
             tasks=tuple(summary.pulled_task(task, reasons.get(task.orchestration_task_id)) for task in changed),
             messages=tuple(summary.message_record(message, reader) for message in unread),
             aggregated_status=summary.status_counts(state),
-            plan_path=str(self.directory / "PLAN.json"),
+            plan_path=str(self.plan_path),
             next=trouble,
         )
+
+    async def push(self, request: exchange.PushRequest) -> exchange.PushAnswer:
+        """Records what a head has decided."""
+        if not self._caller.is_head:
+            raise NotAllowed("Only a head says how its orchestration stands.")
+        committed = await self._journal.transact(lambda state, _now: decide_push(state, request, choose))
+        trouble = await self.site.link.ring(self.orchestration_id)
+        answer = push_answer(await self._journal.read(), request, committed.value)
+        return answer.model_copy(update={"next": trouble})
+
+    async def mirror(self, after: int) -> exchange.MirrorAnswer:
+        """The files as they are now."""
+        await self._journal.read_whole()
+        entries = await self._journal.read_after(after)
+        state = await self._journal.read()
+        return mirror_answer(state, entries, reading.waiting(state, self.directory, self.site.clock.now()))
 
     async def position(self) -> int:
         """The number of the newest event."""

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from devsh_memory_mcp.domain import requests
-from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, MessageType, Request, SandboxMode, StatusName
+from devsh_memory_mcp.domain.records import DEFAULT_PRIORITY, DEFAULT_WAIT_MS, HeadStatus, MessageType, Request, SandboxMode, StatusName
 from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import InvalidRequest
 
@@ -179,6 +179,15 @@ class PullArguments(Arguments):
 
     orchestration_id: Annotated[requests.AnyId | None, Field(description="Default: CMUX_ORCHESTRATION_ID, else your own.")] = None
     full: Annotated[bool, Field(description="All tasks, not only those that changed.")] = False
+
+
+class PushArguments(Arguments):
+    """Arguments of push_orchestration_updates."""
+
+    orchestration_id: Annotated[requests.AnyId | None, Field(description="Default: CMUX_ORCHESTRATION_ID, else your own.")] = None
+    head_agent_status: Annotated[HeadStatus | None, Field(description="How far you, the head, are.")] = None
+    message: Annotated[requests.Script | None, Field(description="A word on it.")] = None
+    task_ids: Annotated[tuple[requests.AnyId, ...], Field(max_length=500, description="Only these of PLAN.json; else all.")] = ()
 
 
 class SendArguments(Arguments):

@@ -1,4 +1,4 @@
-"""The ten tools: what each asks of an orchestration, and how each presents itself to a model."""
+"""The eleven tools: what each asks of an orchestration, and how each presents itself to a model."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,6 +10,7 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import BaseModel
 
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.exchange import PushAnswer
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import ListRequest, WaitRequest
 from devsh_memory_mcp.errors import InvalidRequest, NotFound
@@ -18,6 +19,7 @@ from devsh_memory_mcp.faces.mcp_resources import brief_of
 from devsh_memory_mcp.faces.mcp_result import LIMIT, Json, dumped, fits, fitted, plain, result_of, rows_result
 from devsh_memory_mcp.faces.mcp_session import Session
 from devsh_memory_mcp.faces.mcp_wait import bound_of, wait_in_slices
+from devsh_memory_mcp.faces.mirroring import push_plan
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 _OTHER_FIELDS = 500  # bytes
@@ -124,6 +126,14 @@ async def pull_orchestration_updates(call: Call, given: arguments.PullArguments)
     orchestration = await (call.orchestrations.named(named) if named else call.orchestrations.current())
     answer = await orchestration.pull(full=given.full)
     return result_of(answer, rest=answer.plan_path or _journal(orchestration))
+
+
+async def push_orchestration_updates(call: Call, given: arguments.PushArguments) -> CallToolResult:
+    """The other way: what the head decided, and what it ended or added in PLAN.json itself."""
+    named = given.orchestration_id
+    orchestration = await (call.orchestrations.named(named) if named else call.orchestrations.current())
+    answer = await push_plan(orchestration, status=given.head_agent_status, message=given.message, task_ids=given.task_ids)
+    return result_of(answer)
 
 
 async def send_message(call: Call, given: arguments.SendArguments) -> CallToolResult:
@@ -270,6 +280,15 @@ FACES = (
         answers.PullAnswer,
         ("synced", "orchestrationId", "tasks", "messages", "aggregatedStatus"),
         _hints(repeats=True),
+    ),
+    Face(
+        push_orchestration_updates,
+        "Push updates",
+        "Tell how far you are, and what became of tasks of PLAN.json that you did yourself; agents' tasks end by themselves.",
+        arguments.PushArguments,
+        PushAnswer,
+        ("success", "orchestrationId", "headAgentStatus", "tasksPushed", "tasksUpdated", "message"),
+        _hints(),
     ),
     Face(
         send_message,

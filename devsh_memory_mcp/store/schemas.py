@@ -15,7 +15,7 @@ from typing import get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, create_model
 
-from devsh_memory_mcp.domain import answers, events
+from devsh_memory_mcp.domain import answers, events, exchange
 from devsh_memory_mcp.domain.documents import AgentsDocument, MailboxDocument, PlanDocument
 from devsh_memory_mcp.domain.records import Record
 from devsh_memory_mcp.settings import Values
@@ -46,8 +46,13 @@ def schemas() -> dict[str, Schema]:
 
 def answer_models() -> list[type[BaseModel]]:
     """What tools answer with: the answers and the records of lists."""
-    members = [member for _, member in inspect.getmembers(answers, inspect.isclass) if member.__module__ == answers.__name__]
-    return [member for member in members if issubclass(member, BaseModel)]
+    members = [
+        member
+        for module in (answers, exchange)
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__ == module.__name__
+    ]
+    return [member for member in members if issubclass(member, Record)]
 
 
 def model_schema(model: type[BaseModel]) -> Schema:

@@ -112,7 +112,7 @@ async def test_a_process_started_in_a_run_is_an_agent_and_a_leading_or_a_stray_o
             answer = await raw.read()
             assert answer["id"] == number
             offered.append(len(answer["result"]["tools"]))
-    assert offered == [3, 10, 10, 10]
+    assert offered == [3, 11, 11, 11]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from devsh_memory_mcp.faces.mcp_instructions import AGENT_INSTRUCTIONS, INSTRUCT
 from devsh_memory_mcp.faces.mcp_result import LIMIT
 from devsh_memory_mcp.faces.mcp_tools import FACES
 
-TEN = {
+ALL = {
     "spawn_agent",
     "spawn_batch",
     "get_agent_status",
@@ -26,6 +26,7 @@ TEN = {
     "cancel_agent",
     "get_orchestration_summary",
     "pull_orchestration_updates",
+    "push_orchestration_updates",
     "send_message",
     "get_my_messages",
 }
@@ -39,10 +40,10 @@ def message(number: int = 1, text: str = "hello") -> answers.MessageRecord:
 
 
 @pytest.mark.promise("mcp.tools")
-async def test_the_ten_tools_are_offered_described_and_annotated(connect: Connect, canned: Canned) -> None:
+async def test_the_eleven_tools_are_offered_described_and_annotated(connect: Connect, canned: Canned) -> None:
     async with connect(canned) as client:
         tools = (await client.list_tools()).tools
-    assert {tool.name for tool in tools} == TEN
+    assert {tool.name for tool in tools} == ALL
     for tool in tools:
         assert tool.title
         assert tool.description
@@ -58,12 +59,14 @@ async def test_the_ten_tools_are_offered_described_and_annotated(connect: Connec
         "spawn_batch",
         "cancel_agent",
         "pull_orchestration_updates",
+        "push_orchestration_updates",
         "send_message",
         "get_my_messages",
     }
     assert {tool.name for tool in tools if tool.annotations and not tool.annotations.idempotent_hint} == {
         "spawn_agent",
         "spawn_batch",
+        "push_orchestration_updates",
         "send_message",
         "get_my_messages",
     }
@@ -84,8 +87,8 @@ async def test_the_tool_list_is_small_as_it_is_sent(tmp_path: Path, meta: dict[s
         await raw.ask("tools/list", {"_meta": meta} if meta else {})
         assert raw.process.stdout
         line = await raw.process.stdout.readline()
-    assert len(json.loads(line)["result"]["tools"]) == len(TEN)
-    assert len(line) <= 12 * 1024
+    assert len(json.loads(line)["result"]["tools"]) == len(ALL)
+    assert len(line) <= 14 * 1024
 
 
 async def test_the_agents_that_can_be_started_here_and_the_default_are_told(connect: Connect, canned: Canned) -> None:
@@ -101,7 +104,7 @@ async def test_the_agents_that_can_be_started_here_and_the_default_are_told(conn
 async def test_an_agent_is_offered_only_what_it_talks_with_and_told_whom_to_ask_for_the_rest(connect: Connect, canned: Canned) -> None:
     async with connect(canned, identity="ns0123456789") as client:
         offered = {tool.name for tool in (await client.list_tools()).tools}
-        refused = {name: await client.call_tool(name, {"prompt": "breed"}) for name in sorted(TEN - offered)}
+        refused = {name: await client.call_tool(name, {"prompt": "breed"}) for name in sorted(ALL - offered)}
         unknown = await client.call_tool("spawn", {})
         assert (await client.list_resources()).resources == []
         assert (await client.list_resource_templates()).resource_templates == []
