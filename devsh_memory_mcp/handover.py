@@ -34,8 +34,8 @@ _LONGEST_LOG = 5_000_000  # bytes
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NAMESPACES = ("mnt", "net", "pid", "user")
 # What a warm process can serve; with anything else a session is served here.
-_WITH_VALUE = ("--dir", "--agent-name", "--agent", "--orchestration-id")
-_ALONE = ("--worker",)
+_WITH_VALUE = ("--dir", "--agent-name", "--agent", "--orchestration-id", "--remote")
+_ALONE = ("--worker", "--use-env-jwt")
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.warm import main; sys.exit(main(sys.argv[1:]))"
 
 

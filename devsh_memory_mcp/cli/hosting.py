@@ -32,8 +32,8 @@ class Listening:
     hosts: tuple[str, ...]
 
 
-def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, as_json: bool) -> int:
-    """Serves until a signal comes; the exit code."""
+def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, as_json: bool, transport: str = "streamable-http") -> int:
+    """Serves until a signal comes; the exit code. `transport` is the one that is shown for MCP."""
     logging.basicConfig(level=logging.WARNING, format="devsh serve: %(levelname)s: %(message)s")
     root, environment = session.root, session.surroundings.environment
     app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http])
@@ -49,7 +49,7 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
             sockets.append(stack.enter_context(unix_socket(path)))
             stack.callback(path.unlink, missing_ok=True)
             urls.append(f"unix:{path}")
-        caught = anyio.run(lambda: serve(app, sockets, started=lambda: _tell(urls, root, as_json=as_json), tls=tls))
+        caught = anyio.run(lambda: serve(app, sockets, started=lambda: _tell(urls, root, transport, as_json=as_json), tls=tls))
     if not as_json:
         click.echo("\nended; agents go on", err=True)
     return 0 if caught else 1
@@ -62,7 +62,7 @@ def _url(made: socket.socket, scheme: str) -> str:
     return f"{scheme}://{shown}:{port}"
 
 
-def _tell(urls: Sequence[str], root: Path, *, as_json: bool) -> None:
+def _tell(urls: Sequence[str], root: Path, transport: str, *, as_json: bool) -> None:
     if as_json:
         write_json({"urls": list(urls), "memoryRoot": str(root)}, compact=True)
         return
@@ -73,5 +73,6 @@ def _tell(urls: Sequence[str], root: Path, *, as_json: bool) -> None:
     click.echo("  token     devsh token                      (give it to a client as CMUX_TASK_RUN_JWT)")
     click.echo(f"  CLI       CMUX_TASK_RUN_JWT=… devsh orchestrate --help; devsh orchestrate list --remote {shlex.quote(shown)}")
     if shown.startswith("http"):
-        line = f'claude mcp add --transport http devsh-memory {shown}/mcp --header "Authorization: Bearer $(devsh token)"'
+        kind, path = ("sse", "sse") if transport == "sse" else ("http", "mcp")
+        line = f'claude mcp add --transport {kind} devsh-memory {shown}/{path} --header "Authorization: Bearer $(devsh token)"'
         click.echo(f"  Claude    {line}")

@@ -42,19 +42,22 @@ _NEXT_STEPS: dict[type[DevshError], str] = {
 _log = logging.getLogger(__name__)
 
 
-def build_server(orchestrations: Orchestrations | Open, caller: Caller, *, asks_roots: bool = False) -> MCPServer[None]:
+def build_server(
+    orchestrations: Orchestrations | Open, caller: Caller, *, asks_roots: bool = False, is_here: bool = True
+) -> MCPServer[None]:
     """A server for `caller` over what is open already, or over what `Open` opens once the client is known.
 
     An empty `caller.head_agent` becomes the client's name; `asks_roots` takes the directory from the client's roots where it has any.
-    Agents get the three tools with which they talk; heads get all tools, resources and prompts.
+    Agents get the three tools with which they talk; heads get all tools, resources and prompts. What a head can start is said where it
+    is started on this machine (`is_here`).
     """
-    return OwnServer(Session(orchestrations, caller, asks_roots=asks_roots))
+    return OwnServer(Session(orchestrations, caller, asks_roots=asks_roots), is_here=is_here)
 
 
 class OwnServer(MCPServer[None]):
     """What one session is offered: all of it where a head speaks, the way to talk where an agent does."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, is_here: bool) -> None:
         self._session = session
         self._notices = Notices(session)
         self._is_head = session.caller.is_head
@@ -63,7 +66,7 @@ class OwnServer(MCPServer[None]):
             title="devsh orchestrator",
             version=VERSION,
             instructions=INSTRUCTIONS if self._is_head else AGENT_INSTRUCTIONS,
-            tools=[_tool(face, session) for face in FACES if self._is_head or face.is_for_agents],
+            tools=[_tool(face, session, is_here=is_here) for face in FACES if self._is_head or face.is_for_agents],
             lifespan=self._lifespan,
             cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
             log_level="WARNING",
@@ -124,9 +127,10 @@ class OwnServer(MCPServer[None]):
         return mcp_prompts.get_prompt(name, arguments)
 
 
-def _tool(face: Face, session: Session) -> Tool:
+def _tool(face: Face, session: Session, *, is_here: bool) -> Tool:
     parameters = deepcopy(input_schema(face.takes))
-    _describe_agents(parameters, session.caller)
+    if is_here:
+        _describe_agents(parameters, session.caller)
     tool = OwnTool(
         fn=face.run,
         name=face.name,
