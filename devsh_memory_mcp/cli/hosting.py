@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ import click
 
 from devsh_memory_mcp.cli.output import write_json
 from devsh_memory_mcp.cli.session import Session
+from devsh_memory_mcp.faces.http_events import live_events
 from devsh_memory_mcp.faces.http_mcp import mcp_over_http
 from devsh_memory_mcp.faces.http_server import build_app
 from devsh_memory_mcp.faces.serving import serve, tcp_socket, unix_socket
@@ -36,7 +38,7 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
     """Serves until a signal comes; the exit code. `transport` is the one that is shown for MCP."""
     logging.basicConfig(level=logging.WARNING, format="devsh serve: %(levelname)s: %(message)s")
     root, environment = session.root, session.surroundings.environment
-    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http])
+    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http, live_events])
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         urls: list[str] = []
@@ -49,7 +51,8 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
             sockets.append(stack.enter_context(unix_socket(path)))
             stack.callback(path.unlink, missing_ok=True)
             urls.append(f"unix:{path}")
-        caught = anyio.run(lambda: serve(app, sockets, started=lambda: _tell(urls, root, transport, as_json=as_json), tls=tls))
+        told = partial(_tell, urls, root, transport, as_json=as_json)
+        caught = anyio.run(partial(serve, app, sockets, started=told, leaving=app.state.leave, tls=tls))
     if not as_json:
         click.echo("\nended; agents go on", err=True)
     return 0 if caught else 1

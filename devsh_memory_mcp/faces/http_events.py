@@ -4,19 +4,26 @@ A stream ends when its token dies or the server leaves, and never by itself othe
 """
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from devsh_memory_mcp.errors import DevshError, InvalidRequest
+from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.errors import DevshError, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from devsh_memory_mcp.faces import http_frames as frames
-from devsh_memory_mcp.faces.http_feed import Feed, Feeds
+from devsh_memory_mcp.faces.http_feed import Feed, Feeds, Place
 from devsh_memory_mcp.faces.http_frames import Cursor, Dialect
+from devsh_memory_mcp.faces.http_front import Addition, Front
+from devsh_memory_mcp.faces.operations import Call
+from devsh_memory_mcp.faces.tokens import Role
+from devsh_memory_mcp.ports import Orchestration
 
 STALLED = 10.0  # seconds with a client that takes nothing
 TRANSPORT = "devsh_transport"  # in a request's state: the connection itself, where the server tells
@@ -28,23 +35,113 @@ HEADERS = {
 _TIMESTAMPS = 10**11  # a `since` from here on is milliseconds since 1970, as clients of the typed stream send it; below, a `seq`
 
 
+EVERYBODY: frozenset[Role] = frozenset({"user", "head", "worker"})
+
+
+async def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a client's token is good for: `dies_in` seconds it is dead; `is_alive` is asked with each heartbeat, and at each event."""
+    """What a client's token opens, and how long: in `dies_in` seconds it is dead; `is_alive` is asked with each heartbeat.
 
+    `attempt` is the task run that it is for, and which attempt of it where it says so, None for one that is for no agent.
+    """
+
+    place: Place
     dies_in: float = math.inf
-    is_alive: Callable[[], bool] = field(default=lambda: True)
+    is_alive: Callable[[], Awaitable[bool]] = _always
+    attempt: tuple[str, int | None] | None = None
+
+    def is_good(self, state: State) -> bool:
+        """Whether its agent still runs, as far as this orchestration's journal tells."""
+        task = state.find_task(self.attempt[0]) if self.attempt else None
+        if task is None or self.attempt is None:
+            return True
+        return not task.is_terminal and self.attempt[1] in (None, task.attempt)
 
 
 Admit = Callable[[Request, str], Awaitable[Pass]]
 
 
-class Events:
-    """The routes' handlers. `admit` verifies who asks for which orchestration and raises where he may not."""
+def live_events(front: Front) -> Addition:
+    """What is added to an app: the streams, and the feeds behind them."""
+    events = Events(partial(_admitted, front))
+    front.at_leave(events.end)
 
-    def __init__(self, feeds: Feeds, admit: Admit) -> None:
-        self._feeds = feeds
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            with events.fed(Feeds(tasks, partial(_opened, front), _Clock(front))):
+                yield
+            tasks.cancel_scope.cancel()
+
+    return Addition(routes=events.routes, lifespan=lifespan)
+
+
+class _Clock:
+    """The app's."""
+
+    def __init__(self, front: Front) -> None:
+        self.now = front.now
+
+    def monotonic(self) -> float:
+        """Seconds that never step."""
+        return anyio.current_time()
+
+
+async def _admitted(front: Front, request: Request, any_id: str) -> Pass:
+    """Who asks, and for what. Unauthenticated, NotAllowed, NotFound."""
+    claims = front.claims(request, EVERYBODY)
+    async with front.enter(request, claims) as room:
+        try:
+            found = await Call(room.orchestrations, any_id, None, None).meant()
+        except NotFound as error:
+            raise await front.rooms.missing(claims, any_id) or error from None
+
+    async def is_alive() -> bool:
+        try:
+            await front.rooms.settled(claims)
+        except Unauthenticated:
+            return False
+        return True
+
+    attempt = None if claims.role == "user" else (claims.task_run_id, claims.attempt)
+    left = (claims.exp - front.now()).total_seconds()
+    return Pass(Place(claims.user_id, found.orchestration_id), left, is_alive, attempt)
+
+
+@asynccontextmanager
+async def _opened(front: Front, place: Place) -> AsyncIterator[Orchestration]:
+    async with front.rooms.steward(place.owner) as room:
+        yield await room.orchestrations.named(place.orchestration_id)
+
+
+class Events:
+    """The routes and their handlers. `admit` verifies who asks for which orchestration and raises where he may not."""
+
+    def __init__(self, admit: Admit) -> None:
         self._admit = admit
+        self._feeds: Feeds | None = None
+        self.routes = [
+            Route("/api/orchestrate/events/{id}", self.status_stream, methods=["GET"], name="events"),
+            Route("/api/orchestrate/v2/events/{id}", self.typed_stream, methods=["GET"], name="typed_events"),
+        ]
+
+    @contextmanager
+    def fed(self, feeds: Feeds) -> Iterator[None]:
+        """Serves them while the context lasts; at its end every stream ends."""
+        self._feeds = feeds
+        try:
+            yield
+        finally:
+            feeds.end()
+
+    def end(self) -> None:
+        """Every stream ends now."""
+        if self._feeds is not None:
+            self._feeds.end()
 
     async def status_stream(self, request: Request) -> Response:
         """`/api/orchestrate/events/{id}`; `?view=changes` is for our own client."""
@@ -57,8 +154,10 @@ class Events:
 
     async def _stream(self, request: Request, dialect: Dialect) -> Response:
         orchestration_id = request.path_params["id"]
-        admitted = await self._admit(request, orchestration_id)
-        return EventStream(self._feeds, orchestration_id, asked(request, dialect), admitted)
+        wanted, admitted = asked(request, dialect), await self._admit(request, orchestration_id)
+        if self._feeds is None or self._feeds.is_ended:
+            raise Unavailable("The server is leaving.")
+        return EventStream(self._feeds, wanted, admitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +188,15 @@ def asked(request: Request, dialect: Dialect) -> Asked:
 class EventStream(Response):
     """One client's stream. The feed is followed before the first byte is sent, so what cannot be told is a proper error still."""
 
-    def __init__(self, feeds: Feeds, orchestration_id: str, asked: Asked, admitted: Pass) -> None:
+    def __init__(self, feeds: Feeds, asked: Asked, admitted: Pass) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)  # without a body, so without a length
-        self._feeds, self._id, self._asked, self._pass = feeds, orchestration_id, asked, admitted
+        self._feeds, self._asked, self._pass = feeds, asked, admitted
         self._is_gone = self._is_stalled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves it to its end."""
-        async with self._feeds.following(self._id) as feed:
+        async with self._feeds.following(self._pass.place) as feed:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             with anyio.move_on_after(self._pass.dies_in):
                 async with anyio.create_task_group() as tasks:
@@ -136,7 +235,7 @@ class EventStream(Response):
                 async for piece in told:
                     cursor = piece.cursor
                     yield piece.content
-        while feed.failure is None and not self._feeds.is_ended and self._pass.is_alive():
+        while feed.failure is None and not self._feeds.is_ended:
             found = feed.behind(cursor, dialect)
             if found is None:
                 self._is_stalled = True  # it may come back with its id
@@ -146,8 +245,13 @@ class EventStream(Response):
             cursor, content = found.cursor, found.content
             if feed.beats != beats:
                 beats, content = feed.beats, content + feed.beat
+                if not await self._pass.is_alive():
+                    return
             if content:
                 yield content
+            is_over = not self._pass.is_good(feed.state)
+            if is_over and feed.is_told(cursor):
+                return
         if feed.failure is not None:
             yield frames.encoded(frames.failed(_told(feed.failure)))
 

@@ -5,8 +5,8 @@ remembers is read to from the journal when he comes, and dropped when he was the
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -26,7 +26,15 @@ READERS = 2  # of the whole journal, for clients that are far behind
 _PIECES = 32  # that are remembered for others at the same place
 _BREATH = 200  # events that are folded before somebody else gets his turn
 
-Find = Callable[[str], Awaitable[Orchestration]]
+
+class Place(NamedTuple):
+    """Whose orchestration, and which: two owners' may have the same id."""
+
+    owner: str
+    orchestration_id: str
+
+
+Open = Callable[[Place], AbstractAsyncContextManager[Orchestration]]
 
 
 class Piece(NamedTuple):
@@ -56,28 +64,32 @@ class Feed:
         """What the journal says, as far as it was read; to be read only."""
         return self._fold.state
 
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
+    async def run(self, *, task_status: TaskStatus["Feed"]) -> None:
         """Reads until it is cancelled or cannot; begun once all that stood in the journal is read."""
         is_ready = False
         try:
             position = await self._orchestration.position()
             if position == 0:
                 is_ready = True
-                task_status.started()
+                task_status.started(self)
             async with anyio.create_task_group() as tasks, aclosing(self._orchestration.changes(0)) as changes:  # type: ignore[type-var]
                 tasks.start_soon(self._beat)
                 async for change in changes:
                     self._take(self._fold.take(change))
                     if not is_ready and change.seq >= position:
                         is_ready = True
-                        task_status.started()
+                        task_status.started(self)
                     elif change.seq % _BREATH == 0:
                         await anyio.lowlevel.checkpoint()
         except* (DevshError, ValueError, OSError) as group:
-            self.failure = _first(group)
-            self.wake()
+            self.fail(_first(group))
             if not is_ready:
-                task_status.started()
+                task_status.started(self)
+
+    def fail(self, failure: Exception) -> None:
+        """It reads no more, and says why."""
+        self.failure = self.failure or failure
+        self.wake()
 
     async def _beat(self) -> None:
         while True:
@@ -113,6 +125,10 @@ class Feed:
     def knows(self, cursor: Cursor) -> bool:
         """Whether the journal has got as far as the cursor; one of another journal may have not."""
         return cursor.seq + bool(cursor.part) <= self.state.seq
+
+    def is_told(self, cursor: Cursor) -> bool:
+        """Whether who is there has all that was read."""
+        return cursor.seq >= self.state.seq
 
     def behind(self, cursor: Cursor, dialect: Dialect) -> Piece | None:
         """What comes next for a client, empty where he has all; None where the feed no longer has it."""
@@ -171,37 +187,35 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 
 class Feeds:
-    """The feeds of one process, each opened by who first wants it and ended by who last had it."""
+    """The feeds of one process, each opened by who first wants it and ended by who last had it. They live in `tasks`."""
 
-    def __init__(self, tasks: TaskGroup, find: Find, clock: Clock) -> None:
+    def __init__(self, tasks: TaskGroup, open_: Open, clock: Clock) -> None:
         self._tasks = tasks
-        self._find = find
+        self._opener = open_
         self._clock = clock
-        self._open: dict[str, _Opened] = {}
+        self._open: dict[Place, _Opened] = {}
         self.is_ended = False
 
     @asynccontextmanager
-    async def following(self, orchestration_id: str) -> AsyncIterator[Feed]:
+    async def following(self, place: Place) -> AsyncIterator[Feed]:
         """The orchestration's feed, as long as the context lasts. NotFound, JournalDamaged and the like where it has none."""
-        opened = self._open.get(orchestration_id)
+        opened = self._open.get(place)
         if opened is None or opened.has_failed:
-            opened = self._open[orchestration_id] = _Opened()
+            opened = self._open[place] = _Opened()
         opened.listeners += 1
         try:
-            yield await self._started(orchestration_id, opened)
+            yield await self._started(place, opened)
         finally:
             opened.listeners -= 1
             if not opened.listeners:
                 opened.end()
-                if self._open.get(orchestration_id) is opened:
-                    del self._open[orchestration_id]
+                if self._open.get(place) is opened:
+                    del self._open[place]
 
-    async def _started(self, orchestration_id: str, opened: "_Opened") -> Feed:
+    async def _started(self, place: Place, opened: "_Opened") -> Feed:
         async with opened.starting:
             if opened.feed is None:
-                feed = Feed(await self._find(orchestration_id), self._clock)
-                await self._tasks.start(opened.run, feed)
-                opened.feed = feed
+                opened.feed = await self._tasks.start(opened.run, self._opener(place), self._clock)
         if opened.feed.failure is not None:
             raise opened.feed.failure
         return opened.feed
@@ -221,19 +235,26 @@ class _Opened:
         self.feed: Feed | None = None
         self.listeners = 0
         self.starting = anyio.Lock()
-        self._scope: anyio.CancelScope | None = None
+        self._scope = anyio.CancelScope()
 
     @property
     def has_failed(self) -> bool:
         """Whether it reads no more."""
         return self.feed is not None and self.feed.failure is not None
 
-    async def run(self, feed: Feed, *, task_status: TaskStatus[None]) -> None:
-        """The feed's reading, until `end`."""
+    async def run(self, opening: AbstractAsyncContextManager[Orchestration], clock: Clock, *, task_status: TaskStatus[Feed]) -> None:
+        """The feed's reading, until `end`. What opening raises is its starter's, who is no task of ours."""
         with anyio.CancelScope() as self._scope:
-            await feed.run(task_status=task_status)
+            feed: Feed | None = None
+            try:
+                async with opening as orchestration:
+                    feed = Feed(orchestration, clock)
+                    await feed.run(task_status=task_status)
+            except (DevshError, OSError):
+                if feed is None:
+                    raise
+                feed.fail(Unavailable("The orchestration was closed."))
 
     def end(self) -> None:
         """Nobody listens any more."""
-        if self._scope is not None:
-            self._scope.cancel()
+        self._scope.cancel()

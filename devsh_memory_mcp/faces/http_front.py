@@ -34,6 +34,16 @@ class Front:
         self._key = key
         self.now = now
         self._rooms: Rooms | None = None
+        self._leaving: list[Callable[[], None]] = []
+
+    def at_leave(self, end: Callable[[], None]) -> None:
+        """`end` is called when the server is told to end, so that what would go on for ever ends first."""
+        self._leaving.append(end)
+
+    def leave(self) -> None:
+        """The server is told to end."""
+        for end in self._leaving:
+            end()
 
     @property
     def rooms(self) -> Rooms:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -18,7 +19,7 @@ from devsh_memory_mcp.config import Caller, Remote
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.errors import DevshError, NotAllowed, NotFound, Unauthenticated, Unavailable
-from devsh_memory_mcp.faces.tokens import Claims
+from devsh_memory_mcp.faces.tokens import TEAM, Claims
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 IDLE = 60.0  # seconds that a room stays open with nobody in it
@@ -208,12 +209,16 @@ class Rooms:
             remote=Remote(visitor.project, guest),
         )
 
+    def steward(self, owner: str) -> AbstractAsyncContextManager[Room]:
+        """The room of what is done for an owner and for no single client of his."""
+        ages = datetime.max.replace(tzinfo=UTC)
+        return self._entered(Visitor(Claims(STEWARD, TEAM, owner, None, "user", ages, ages), client=STEWARD))
+
     async def settled(self, claims: Claims) -> Claims:
         """The claims, with an agent's orchestration; Unauthenticated where the attempt that the token was made for is over."""
         if claims.role == "user":
             return claims
-        steward = Visitor(_whole(claims), client=STEWARD)
-        async with self._entered(steward) as room:
+        async with self.steward(claims.user_id) as room:
             try:
                 task = await (await room.orchestrations.holding(claims.task_run_id)).status(claims.task_run_id)
             except NotFound:
@@ -228,18 +233,13 @@ class Rooms:
         """What to say instead of NotFound: that there is such a thing, and that it is not for this token."""
         if claims.role == "user":
             return None
-        async with self._entered(Visitor(_whole(claims), client=STEWARD)) as room:
+        async with self.steward(claims.user_id) as room:
             try:
                 find = room.orchestrations
                 await (find.named(any_id) if any_id.startswith("orch_") else find.holding(any_id))
             except DevshError:
                 return None
         return NotAllowed("That is in another orchestration than this token is for.")
-
-
-def _whole(claims: Claims) -> Claims:
-    """The claims of a user, to whom the token's owner's orchestrations are open."""
-    return Claims(STEWARD, claims.team_id, claims.user_id, None, "user", claims.iat, claims.exp)
 
 
 @asynccontextmanager

@@ -45,9 +45,11 @@ def build_app(key: bytes, hosting: Hosting, now: Callable[[], datetime], plugs: 
         *(Route(each.path, _operation(front, each), methods=[each.method], name=each.name) for each in OPERATIONS),
         *(Route(each.path, lines(front, each), methods=[each.method], name=each.name) for each in STREAMS),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={DevshError: _refused, HTTPException: _unknown, Exception: _broken}
     )
+    app.state.leave = front.leave  # for who serves it, when it is told to end
+    return app
 
 
 async def _health(_request: Request) -> Response:

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from devsh_memory_mcp.errors import Unavailable
+from devsh_memory_mcp.faces.http_connection import OwnProtocol
 
 BACKLOG = 2048
 LETS_GO_WITHIN = 2  # seconds for requests that are being answered when the end comes
@@ -92,12 +93,17 @@ async def serve(
     sockets: Sequence[socket.socket],
     *,
     started: Callable[[], None] = lambda: None,
+    leaving: Callable[[], None] = lambda: None,
     tls: tuple[str, str] | None = None,
 ) -> int:
-    """Serves until SIGTERM or SIGINT comes, whose number is answered; `started` is called when clients are answered."""
+    """Serves until SIGTERM or SIGINT comes, whose number is answered.
+
+    `started` is called when clients are answered, `leaving` when the end has come and clients are still connected.
+    """
     certificate, key = tls or (None, None)
     config = uvicorn.Config(
         app,
+        http=OwnProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -117,6 +123,7 @@ async def serve(
             async for number in signals:
                 server.force_exit = bool(caught)  # the second time nobody is waited for
                 caught, server.should_exit = int(number), True
+                leaving()
     return caught
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -11,13 +12,14 @@ from doubles.listener import Listener, Told, frames_of, listening
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from devsh_memory_mcp.errors import DevshError, JournalDamaged, NotFound
 from devsh_memory_mcp.faces import http_events, http_feed
 from devsh_memory_mcp.faces.http_events import Events, Pass
-from devsh_memory_mcp.faces.http_feed import Feeds
+from devsh_memory_mcp.faces.http_feed import Feeds, Place
 
+AGAIN = ["running", "pending", "running"]
+PLACE = Place("operator", "orch_1")
 PATH = "/api/orchestrate/events/orch_1"
 CHANGES = f"{PATH}?view=changes"
 
@@ -26,7 +28,7 @@ class World:
     """A server of one orchestration. `admitted` is what every token is good for."""
 
     def __init__(self) -> None:
-        self.journal, self.admitted = Chronicled(), Pass()
+        self.journal, self.admitted = Chronicled(), Pass(PLACE)
         self.feeds: Feeds | None = None
         self.listen = partial(listening, self.app)
 
@@ -34,26 +36,24 @@ class World:
     async def serving(self) -> AsyncIterator["World"]:
         """The server, until its process is killed."""
         async with anyio.create_task_group() as tasks:
-            self.feeds = Feeds(tasks, self._find, Clock())
-            events = Events(self.feeds, self._admit)
-            routes = [
-                Route("/api/orchestrate/events/{id}", events.status_stream),
-                Route("/api/orchestrate/v2/events/{id}", events.typed_stream),
-            ]
-            self._app = Starlette(routes=routes, exception_handlers={DevshError: _refused})
-            yield self
+            self.feeds = Feeds(tasks, self._opened, Clock())
+            events = Events(self._admit)
+            with events.fed(self.feeds):
+                self._app = Starlette(routes=events.routes, exception_handlers={DevshError: _refused})
+                yield self
             tasks.cancel_scope.cancel()
 
     async def app(self, *call: object) -> None:
         await self._app(*call)  # type: ignore[arg-type]
 
-    async def _find(self, orchestration_id: str) -> Chronicled:
-        if orchestration_id != "orch_1":
+    @asynccontextmanager
+    async def _opened(self, place: Place) -> AsyncIterator[Chronicled]:
+        if place.orchestration_id != "orch_1":
             raise NotFound
-        return self.journal
+        yield self.journal
 
-    async def _admit(self, _request: Request, _orchestration_id: str) -> Pass:
-        return self.admitted
+    async def _admit(self, _request: Request, orchestration_id: str) -> Pass:
+        return replace(self.admitted, place=Place("operator", orchestration_id))
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -232,17 +232,37 @@ async def test_a_client_that_falls_behind_what_is_kept_is_dropped(world: World, 
     assert [frame.id for frame in frames_of(sleeps.content)] == ["1", "2"]
 
 
-async def test_a_stream_ends_when_its_token_dies(world: World) -> None:
-    world.admitted = Pass(dies_in=0.05)
+async def test_a_stream_ends_when_its_token_dies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.admitted = Pass(PLACE, dies_in=0.05)
     async with world.listen(PATH) as listener:
         await listener.over()
+    monkeypatch.setattr(http_feed, "HEARTBEAT", 0.01)
     is_alive = True
-    world.admitted = Pass(is_alive=lambda: is_alive)
+
+    async def asked() -> bool:
+        return is_alive
+
+    world.admitted = Pass(PLACE, is_alive=asked)
     async with world.listen(PATH) as listener:
-        await listener.until("replay_complete")
+        await listener.until("heartbeat")
         is_alive = False
-        world.journal.spawn(1)
         await listener.over()
+
+
+@pytest.mark.parametrize(("attempt", "told"), [(None, [*AGAIN, "completed"]), (1, AGAIN)])
+async def test_an_agents_stream_ends_with_its_agent_once_that_is_told(world: World, attempt: int | None, told: list[str]) -> None:
+    world.journal.spawn(1)
+    world.admitted = Pass(PLACE, attempt=("tr_000000000001", attempt))
+    async with world.listen(f"{PATH}?since=2") as listener:
+        await listener.next()
+        world.journal.start(1)
+        await listener.until("task_status")
+        world.journal.retry(1)
+        await listener.until("task_status")
+        world.journal.start(1, 2)
+        world.journal.complete(1, attempt=2) if attempt is None else None
+        await listener.over()
+        assert [frame.data["status"] for frame in frames_of(listener.content) if frame.name == "task_status"] == told
 
 
 async def test_streams_end_when_the_server_leaves(world: World) -> None:
