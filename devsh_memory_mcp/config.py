@@ -54,7 +54,7 @@ class Caller:
     his environment named and that no orchestration knows: he counts as a head then, and is told. `depth` is how many spawned whom
     above him: 0 for whom nobody spawned. `is_worker` where the face was started for a sub-agent: whatever his environment names, he is
     no head. `run` is the task run of a head that was spawned itself. With `remote` he speaks through a server: no path of this machine's
-    is his, and `environment` is what the server gives him.
+    is his, and `environment` is what the server gives him. `scope` is the only orchestration that he reaches, if anything says so.
     """
 
     directory: Path
@@ -68,6 +68,7 @@ class Caller:
     is_worker: bool = False
     remote: Remote | None = None
     run: str | None = None
+    scope: str | None = None
 
     @property
     def is_head(self) -> bool:

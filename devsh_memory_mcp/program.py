@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,13 +50,16 @@ def make_session(arguments: Sequence[str], environment: Mapping[str, str], direc
     given = parsed(arguments)
     given.dir = given.dir and os.path.join(directory, given.dir)
     caller = _caller(given.agent_name, environment, directory, is_worker=given.worker)
+    if given.led:
+        caller = replace(caller, scope=environment.get("CMUX_ORCHESTRATION_ID", ""))
+    is_agents = given.worker or given.led
     is_remote = given.remote is not None or _has_server(given, environment)
     if not is_remote:
         caller = _recognised(caller, given.dir)
-    asks_roots = not given.worker and "CLAUDE_PROJECT_DIR" not in environment
+    asks_roots = not is_agents and "CLAUDE_PROJECT_DIR" not in environment
     opened = _dialled(given) if is_remote else _opened(given)
     server = build_server(opened, caller, asks_roots=asks_roots, is_here=not is_remote)
-    return Session(server, LONGEST_OF_AGENTS if given.worker else LONGEST_LINE)
+    return Session(server, LONGEST_OF_AGENTS if is_agents else LONGEST_LINE)
 
 
 def _opened(given: argparse.Namespace) -> Open:
@@ -98,7 +102,7 @@ def _token(given: argparse.Namespace, caller: Caller) -> str | None:
 
 def _has_server(given: argparse.Namespace, environment: Mapping[str, str]) -> bool:
     """Whether the environment names one; a sub-agent's own server is on its agent's machine, whatever that is told."""
-    return not given.worker and any(environment.get(name) for name in BASE_URLS)
+    return not given.worker and not given.led and any(environment.get(name) for name in BASE_URLS)
 
 
 def _serve_many(given: argparse.Namespace) -> int:
@@ -144,6 +148,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--use-env-jwt", action="store_true", help="fail where CMUX_TASK_RUN_JWT, which the server is shown, is not set")
     parser.add_argument("--worker", action="store_true", help="serve a sub-agent, which is never a head (how agents' own are started)")
+    parser.add_argument("--led", action="store_true", help="serve an agent that leads, in its own orchestration (how theirs are started)")
     parser.add_argument("--version", action="version", version=f"devsh-memory-mcp {VERSION}")
     return parser.parse_args(arguments)
 

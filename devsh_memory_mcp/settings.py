@@ -94,6 +94,7 @@ class Values(BaseModel):
     disk: Annotated[Size | None, Field(description="How much of the disk an agent may come to hold, as 500M or 10G.")] = None
     billing: Annotated[Billing | None, Field(description="Who pays for agents where a key and a subscription are there.")] = None
     max_depth: Annotated[int, Field(ge=1, le=10, description="How deep agents may spawn agents; 1 is what you spawn.")] = 2
+    auto_spawn: Annotated[bool, Field(description="Whether agents may spawn agents by themselves.")] = True
     max_tasks: Annotated[int, Field(ge=1, le=100_000, description="How many unfinished tasks an orchestration may have.")] = 50
 
 
@@ -176,6 +177,8 @@ def acts_for_user(key: str, value: object, own: Mapping[str, object]) -> bool:
         return value == "none" or (value == "auto" and own.get(key) == "required")
     if key == "network":
         return value not in ("off", own.get(key, "on"))
+    if key == "auto_spawn":
+        return value is True and own.get(key) is False
     return key in ("setup", "verify", "billing") or (key in ("auto_pr", "include") and bool(value))
 
 
@@ -288,12 +291,29 @@ def variable_of(key: str) -> str:
     return DEFAULT_AGENT_VARIABLE if key == "default_agent" else f"DEVSH_{key.upper()}"
 
 
+# What existing heads set for theirs: the key, and what the value is of.
+_OTHER_NAMES = {
+    "CMUX_MAX_CONCURRENT_SUBAGENTS": ("max_concurrent", ""),
+    "CMUX_MAX_TASK_DURATION_MINUTES": ("timeout", "m"),
+    "CMUX_AUTO_SPAWN_ENABLED": ("auto_spawn", ""),
+}
+
+
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
-    """Key, variable and value of what is set; an empty variable is none."""
+    """Key, variable and value of what is set; an empty variable is none. Our own names come last, and so before the others."""
+    for variable, (key, unit) in _OTHER_NAMES.items():
+        if text := environment.get(variable):
+            yield key, variable, parse_value(key, f"{text}{unit}", variable)
     for key in Values.model_fields:
         variable = variable_of(key)
         if text := environment.get(variable):
             yield key, variable, parse_value(key, text, variable)
+
+
+def settings_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say a setting, as they are."""
+    names = (*_OTHER_NAMES, *(variable_of(key) for key in Values.model_fields))
+    return {name: environment[name] for name in names if environment.get(name)}
 
 
 def _typed(key: str, text: str) -> object:

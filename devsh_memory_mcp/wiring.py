@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.config import VERSION, Caller, memory_root
 from devsh_memory_mcp.domain.schedule import has_work
 from devsh_memory_mcp.engine import garbage
+from devsh_memory_mcp.engine.briefing import HeadSetting
 from devsh_memory_mcp.engine.credentials import lendable
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.link import open_link
@@ -37,6 +39,9 @@ from devsh_memory_mcp.store.root import MemoryRoot
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.runner import main; sys.exit(main(sys.argv[1:]))"
 
 _SERVER_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.__main__ import main; sys.exit(main())"
+
+
+_NEEDED = ("click", "pydantic", "anyio", "httpx2")  # by `devsh` where it asks a server
 
 
 class SystemClock:
@@ -61,6 +66,16 @@ def server_command() -> tuple[str, ...]:
     """How our MCP server is started for an agent, from an installation as from a checkout."""
     package = str(Path(devsh_memory_mcp.__file__).parent.parent)
     return sys.executable, "-I", "-c", _SERVER_BOOT, package, "--worker"
+
+
+def head_setting() -> HeadSetting:
+    """What an agent that leads is given: our MCP server, and the code of `devsh`, with what that imports."""
+    package = Path(devsh_memory_mcp.__file__).parent
+    found = (find_spec(name) for name in _NEEDED)
+    others = {str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None}
+    server = sys.executable, "-I", "-c", _SERVER_BOOT, str(package.parent), "--led"
+    code = (str(package), *sorted(others))
+    return HeadSetting("", server, code, tuple(dict.fromkeys((str(package.parent), *code[1:]))))
 
 
 @asynccontextmanager
@@ -112,7 +127,7 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
 
 def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runner:
     """A runner that starts its agents on this machine."""
-    commands = Commands(runner_command(place.path), server_command())
+    commands = Commands(runner_command(place.path), server_command(), heads=head_setting())
     return Runner(place, clock, commands, partial(LocalBackend, place.path, limits.lock_goes), limits)
 
 

@@ -27,9 +27,8 @@ NOT_BUILT_YET = frozenset(
         "http.spawn", "http.status", "http.results", "http.list", "http.cancel", "http.pull",
         "sse.watch",
         # head agents in sandboxes, and what they authenticate with
-        "cli.spawn.use-env-jwt", "cli.spawn.cloud-workspace", "cli.results.use-env-jwt",
-        "head.instructions", "head.environment", "pattern.leader-worker",
-        "env.CMUX_IS_ORCHESTRATION_HEAD", "env.CMUX_TASK_RUN_JWT",
+        "cli.spawn.use-env-jwt", "cli.results.use-env-jwt",
+        "pattern.leader-worker", "env.CMUX_TASK_RUN_JWT",
     }
 )  # fmt: skip
 

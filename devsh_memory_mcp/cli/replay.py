@@ -17,7 +17,8 @@ from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain import summary
 from devsh_memory_mcp.domain.chronicle import sentence, task_of
 from devsh_memory_mcp.domain.instants import instant_text
-from devsh_memory_mcp.domain.state import Message, State
+from devsh_memory_mcp.domain.letters import Message
+from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.reading import waiting_then
 from devsh_memory_mcp.store.playback import Playback, read_playback
 from devsh_memory_mcp.store.views import documents

@@ -20,7 +20,7 @@ from devsh_memory_mcp.cli.output import called, document, facts, line_of, warn, 
 from devsh_memory_mcp.cli.session import session_of
 from devsh_memory_mcp.domain.answers import SpawnAnswer, TaskRecord
 from devsh_memory_mcp.domain.requests import SpawnRequest
-from devsh_memory_mcp.errors import InvalidRequest, NotAvailable, UnknownDependency
+from devsh_memory_mcp.errors import InvalidRequest, UnknownDependency
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 PATIENCE = timedelta(seconds=2)
@@ -49,20 +49,13 @@ def _demand_id(flag: str, found: str) -> None:
         raise click.UsageError(f"{flag} has no id{eaten}: the variable after it is empty, so the spawn before it failed.")
 
 
-def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature
-    if value:
-        raise NotAvailable(
-            "This release cannot run a head agent in a workspace of its own (--cloud-workspace).",
-            next_step="Be the head yourself: your shell, or Claude Code with the devsh-memory-mcp server, can spawn and coordinate agents.",
-        )
-
-
 @command(
     "spawn",
     'devsh orchestrate spawn --agent shell/bash "make test"',
     'devsh orchestrate spawn --agent shell/bash --name docs --timeout 10m "make html"',
     'devsh orchestrate spawn --agent shell/bash --depends-on docs "make publish"',
     'devsh orchestrate spawn --resume ns7abc12345 "The review says: …"',
+    'devsh orchestrate spawn --cloud-workspace --agent claude/opus-4.6 "Coordinate …"',
     "devsh orchestrate spawn --agent shell/bash - < script.sh",
     use_env_jwt_shown=True,
     short_help="Hand a task to a new agent.",
@@ -141,7 +134,18 @@ def _refuse_head(_context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option("--idempotency-key", metavar="KEY", help="Repeating with the same key answers with the same task.")
 @click.option("--prompt-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Read the prompt from a file.")
-@click.option("--cloud-workspace", "--head", is_flag=True, expose_value=False, callback=_refuse_head, help="Not in this release.")
+@click.option(
+    "--cloud-workspace",
+    "--head",
+    "cloud_workspace",
+    is_flag=True,
+    help="Spawn a head: an agent that leads an orchestration of its own and spawns agents there.",
+)
+@click.option(
+    "--on-head-exit",
+    type=click.Choice(["keep", "cancel"]),
+    help="What becomes of a head's agents when it ends (default: they go on, and end with one that is cancelled).",
+)
 @click.pass_context
 def spawn(
     context: click.Context,
@@ -211,4 +215,6 @@ def _show(answer: SpawnAnswer, record: TaskRecord, *, by_name: bool) -> None:
     click.echo(change(line_of(record), datetime.now(UTC)))
     facts([("agent", record.agent_name), ("branch", record.branch and record.branch + base_text(record)), ("in", record.repo)])
     warn(answer.warnings)
+    if record.leads:
+        facts([("leads", record.leads)])
     click.echo(f"  {click.style('follow   ', dim=True)} devsh orchestrate status {called(record, by_name=by_name)} --watch")

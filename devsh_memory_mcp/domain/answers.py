@@ -60,7 +60,8 @@ class TaskRecord(Answer):
     `verified` is whether the work passed `verify`, null where nothing was verified. `activeMs` is how long its agent itself ran.
     `cancelledDependency` is the one that ended the task by having been cancelled. `activity` says in words what the running agent does,
     `needsInput` what it cannot do without help; `failure` is the class of an agent's failure. `costUsd` of a `costBasis` subscription
-    is the list price, which is not billed. `allowedNetwork` (on, off, allow:HOST,…) and `mounts` are those of its sandbox, if it has one.
+    is the list price, which is not billed. `allowedNetwork` (on, off, allow:HOST,…) and `mounts` are those of its sandbox,
+    if it has one; `leads` is the orchestration that it leads, if it is a head.
     """
 
     status: StatusName
@@ -115,6 +116,7 @@ class TaskRecord(Answer):
     needs_input: str | None = None
     pr_title: str | None = None
     pr_url: str | None = None
+    leads: str | None = None
     last_activity_at: datetime | None = None
     cancel_requested: bool = False
     run_directory: str | None = None

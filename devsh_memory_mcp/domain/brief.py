@@ -11,8 +11,9 @@ from functools import partial
 
 from devsh_memory_mcp.agents.figures import counted
 from devsh_memory_mcp.domain import summary
+from devsh_memory_mcp.domain.letters import Message
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 
 MAX_TOKENS = 1500

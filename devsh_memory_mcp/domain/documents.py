@@ -10,6 +10,7 @@ from pydantic import Field, PlainSerializer
 
 from devsh_memory_mcp.domain.answers import StatusCounts
 from devsh_memory_mcp.domain.instants import instant_text
+from devsh_memory_mcp.domain.letters import Message
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import (
     CostBasis,
@@ -24,7 +25,7 @@ from devsh_memory_mcp.domain.records import (
     StatusName,
     Traffic,
 )
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.summary import branch_of, cost_basis_of, overall_status, plan_ids, status_counts, verified
 
 BACKEND = "local"

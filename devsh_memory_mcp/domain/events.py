@@ -8,7 +8,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from devsh_memory_mcp.domain.records import HeadStatus, LimitsInForce, MessageType, Reason, Record, StatusName, TaskSpec, Totals
+from devsh_memory_mcp.domain.records import (
+    HeadStatus,
+    Leadership,
+    LimitsInForce,
+    MessageType,
+    OnExit,
+    Reason,
+    Record,
+    StatusName,
+    TaskSpec,
+    Totals,
+)
 
 FORMAT = 1
 
@@ -20,7 +31,10 @@ class Event(Record):
 
 
 class OrchestrationCreated(Event):
-    """The first line of every journal. `project` is a directory, `session` a head's, None for a shell's or shared one."""
+    """The first line of every journal. `project` is a directory, `session` a head's, None for a shell's or shared one.
+
+    With `leadership` the head is a task itself, of another orchestration, and `session` its task run.
+    """
 
     name = "orchestration_created"
     orchestration_id: str
@@ -31,6 +45,7 @@ class OrchestrationCreated(Event):
     description: str = ""
     is_orchestration_head: bool = True
     imported_from: str | None = None
+    leadership: Leadership | None = None
 
 
 class SettingsChanged(Event):
@@ -303,6 +318,23 @@ class PullRequestFailed(Event):
     error_message: str
 
 
+class HeadLeft(Event):
+    """The task that led this orchestration has ended so; `policy` says what becomes of what it left at work."""
+
+    name = "head_left"
+    task_run_id: str
+    status: StatusName
+    policy: OnExit
+
+
+class LeadershipEnded(Event):
+    """A head that had ended, and the orchestration that it led knows: nothing is left to do for it."""
+
+    name = "leadership_ended"
+    orchestration_task_id: str
+    orchestration_id: str
+
+
 class JournalRepaired(Event):
     """The end of a commit that was cut off was moved aside; nobody had been told that it was done."""
 
@@ -324,6 +356,6 @@ ALL: tuple[type[Event], ...] = (
     AttemptStarted, AgentStarted,
     TaskHeld, AgentNeedsInput, NetworkRefused, AttemptEnded, RetryScheduled, ProviderLimited, AgentCompleted, AgentFailed, AgentCancelled,
     CancelRequested, MessageSent, MessageDelivered, MessageFailed, LateReport, CheckoutRemoved, PullRequestOpened,
-    PullRequestFailed, JournalRepaired, ForeignLines,
+    PullRequestFailed, HeadLeft, LeadershipEnded, JournalRepaired, ForeignLines,
 )  # fmt: skip
 BY_NAME: dict[str, type[Event]] = {event.name: event for event in ALL}

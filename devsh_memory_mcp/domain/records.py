@@ -27,6 +27,7 @@ Failure = Literal["auth", "rate_limit", "overload", "refusal", "context", "permi
 SandboxMode = Literal["auto", "required", "none"]
 Network = Annotated[str, Field(max_length=4096, pattern=r"^(on|off|allow:.+)$")]
 HeadStatus = Literal["running", "completed", "failed"]
+OnExit = Literal["keep", "cancel"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
@@ -93,13 +94,33 @@ class LimitsInForce(Record):
     disk: int | None = None
 
 
+class Leadership(Record):
+    """What a head that is itself a task leads, and within what bounds: all of it was settled when it was spawned.
+
+    `project` is the directory that its spawner stood in, `repository` the head's own code, on which its agents work as well, and
+    `environment` what its launch and its settings had of its spawner. `credentials` are by the program that takes them. Where it
+    `is_walled`, no agent of its has less of a wall: neither another network than `network` nor more of the machine than `mounts`.
+    """
+
+    orchestration_id: str
+    project: str
+    repository: Repository | None = None
+    environment: dict[str, str] = {}
+    credentials: dict[str, tuple[Credential, ...]] = {}
+    depth: int = 1
+    is_walled: bool = False
+    network: Network = "on"
+    mounts: tuple[Mount, ...] = ()
+    on_exit: OnExit | None = None
+
+
 class TaskSpec(Record):
     """What was asked for, with all that depends on the caller resolved.
 
     `resume` is the orchestrationTaskId of the task continued, `depth` 1 for what a head spawned and one more for each agent between,
     `verify` the command that its agent's success has to pass, `keep_days` how long its output is kept, `allow` the repository's own
     rules for what needs no asking, where the caller trusts it, `hide` the MCP servers of his that the agent would see if nobody kept
-    them from it.
+    them from it. One that `leads` is a head.
     """
 
     prompt: str
@@ -134,6 +155,7 @@ class TaskSpec(Record):
     memory: int | None = None
     cpus: float | None = None
     disk: int | None = None
+    leads: Leadership | None = None
 
 
 class MergeConflict(Record):

@@ -14,6 +14,7 @@ from devsh_memory_mcp.domain.records import (
     Billing,
     MessageType,
     Network,
+    OnExit,
     Permissions,
     Priority,
     Request,
@@ -84,7 +85,8 @@ class SpawnRequest(Request):
 
     `resume` is an ended task whose session and work this one continues. What is None is left to the settings. `mounts` are absolute paths
     that an agent in a sandbox sees, with `:rw` behind them those that it may write. `memory` and `disk` are in
-    bytes, or a text like 4G.
+    bytes, or a text like 4G. With `cloud_workspace` the agent is a head, which leads an orchestration of its own; `on_head_exit` says
+    what becomes of the agents that it leaves at work.
     """
 
     prompt: Annotated[str, Field(min_length=1)]
@@ -116,6 +118,8 @@ class SpawnRequest(Request):
     cpus: Cpus | None = None
     disk: Bytes | None = None
     max_concurrent: Places | None = None
+    cloud_workspace: bool = False
+    on_head_exit: OnExit | None = None
     idempotency_key: Key | None = None
 
 

@@ -101,7 +101,9 @@ def has_work(state: State, now: datetime) -> bool:
     A login can be another one at any time, and nobody says so.
     """
     found = assess(state, now)
-    return bool(live_count(state) or found.ready or found.doomed or found.wake_at or state.unopened or waits_for_login(state))
+    return bool(
+        live_count(state) or found.ready or found.doomed or found.wake_at or state.unopened or state.leaving or waits_for_login(state)
+    )
 
 
 def waits_for_login(state: State) -> bool:

@@ -14,7 +14,7 @@ from devsh_memory_mcp.domain.instants import parse_instant
 from devsh_memory_mcp.domain.letters import Answered, Message
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.quota import Limited, noted
-from devsh_memory_mcp.domain.records import DEFAULT_PLACES, HeadStatus, Reason, TaskSpec, Totals
+from devsh_memory_mcp.domain.records import DEFAULT_PLACES, HeadStatus, Leadership, Reason, StatusName, TaskSpec, Totals
 from devsh_memory_mcp.domain.status import Status, Trigger, advance
 from devsh_memory_mcp.errors import NotFound
 
@@ -86,6 +86,8 @@ class State:
     head_message: str | None = None
     description: str = ""
     is_head: bool = True
+    leadership: Leadership | None = None  # of the head whose task run is the session
+    head_left: StatusName | None = None  # how that one ended
     paused: bool = False
     max_concurrent: int = DEFAULT_PLACES
     is_max_concurrent_asked: bool = False
@@ -96,6 +98,7 @@ class State:
     unfinished: dict[str, Task] = field(default_factory=dict)
     unread: dict[int, Message] = field(default_factory=dict)
     unopened: dict[str, Task] = field(default_factory=dict)  # completed, and their pull requests are still to be opened
+    leaving: dict[str, Task] = field(default_factory=dict)  # ended heads whose end those that they led are still to be told of
     due: dict[int, Message] = field(default_factory=dict)  # for agents, and to all; those to one agent until it has them
     limits: dict[str, Limited] = field(default_factory=dict)  # of providers, by account
     unknown: dict[str, object] = field(default_factory=dict)
@@ -115,6 +118,7 @@ class State:
             messages=messages,
             unfinished={name: tasks[name] for name in self.unfinished},
             unopened={name: tasks[name] for name in self.unopened},
+            leaving={name: tasks[name] for name in self.leaving},
             unread={name: messages[name] for name in self.unread},
             due={name: messages[name] for name in self.due},
             answered={key: replace(a, orchestration_task_ids=list(a.orchestration_task_ids)) for key, a in self.answered.items()},
@@ -157,13 +161,12 @@ class State:
 
 def _created(state: State, _seq: int, at: datetime, event: events.OrchestrationCreated) -> None:
     state.orchestration_id, state.created_at, state.format = event.orchestration_id, at, event.format
-    state.project, state.session = event.project, event.session
-    state.head_agent, state.description, state.is_head = event.head_agent, event.description, event.is_orchestration_head
+    state.project, state.session, state.description = event.project, event.session, event.description
+    state.head_agent, state.is_head, state.leadership = event.head_agent, event.is_orchestration_head, event.leadership
 
 
 def _settings(state: State, _seq: int, _at: datetime, event: events.SettingsChanged) -> None:
-    state.max_concurrent = event.max_concurrent
-    state.is_max_concurrent_asked = event.source == "request"
+    state.max_concurrent, state.is_max_concurrent_asked = event.max_concurrent, event.source == "request"
 
 
 def _runner(state: State, _seq: int, _at: datetime, event: events.RunnerStarted) -> None:
@@ -206,8 +209,7 @@ def _pushed(state: State, _seq: int, _at: datetime, event: events.HeadReported) 
 
 def _edited(state: State, _seq: int, _at: datetime, event: events.PlanEdited) -> None:
     state.edits.update(event.kept.split(", "))
-    state.unknown = dict(event.unknown)
-    state.unknown_of_tasks = dict(event.unknown_of_tasks)
+    state.unknown, state.unknown_of_tasks = dict(event.unknown), dict(event.unknown_of_tasks)
     state.paused = state.paused if event.paused is None else event.paused
 
 
@@ -253,8 +255,7 @@ def _attempt_ended(state: State, seq: int, _at: datetime, event: events.AttemptE
     task.live_attempt, task.last_report, task.changed = 0, max(task.last_report, event.n), seq
     task.reason, task.error_message = event.reason, event.error_message
     task.totals, task.needs_input = event.totals, event.totals.needs_input
-    if event.n:
-        task.reported |= {event.attempt}
+    task.reported |= {event.attempt} if event.n else set()
     if event.totals.salvage_ref:
         task.salvage_refs[event.attempt] = event.totals.salvage_ref
 
@@ -278,6 +279,8 @@ def _end(state: State, seq: int, at: datetime, task_id: str, trigger: Trigger) -
     task.status = advance(task.status, trigger)
     task.completed_at, task.live_attempt, task.held, task.changed = at, 0, False, seq
     state.unfinished.pop(task_id, None)
+    if task.spec.leads is not None:
+        state.leaving[task_id] = task
     return task
 
 
@@ -358,6 +361,13 @@ def _pull_request(state: State, seq: int, _at: datetime, event: events.PullReque
             task.pr_error = event.error_message
 
 
+def _head_ended(state: State, _seq: int, _at: datetime, event: events.HeadLeft | events.LeadershipEnded) -> None:
+    if isinstance(event, events.HeadLeft):
+        state.head_left = event.status
+    else:
+        state.leaving.pop(event.orchestration_task_id, None)
+
+
 _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = {
     events.OrchestrationCreated: _created,
     events.SettingsChanged: _settings,
@@ -385,4 +395,6 @@ _FOLDS: dict[type[events.Event], Callable[[State, int, datetime, Any], None]] = 
     events.CheckoutRemoved: _checkout_removed,
     events.PullRequestOpened: _pull_request,
     events.PullRequestFailed: _pull_request,
+    events.HeadLeft: _head_ended,
+    events.LeadershipEnded: _head_ended,
 }

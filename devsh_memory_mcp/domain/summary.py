@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from devsh_memory_mcp.domain import answers
+from devsh_memory_mcp.domain.letters import Message
 from devsh_memory_mcp.domain.lineage import base_of, cancelled_dependency
 from devsh_memory_mcp.domain.records import CostBasis
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 
 CUT = 200
@@ -155,6 +156,7 @@ def task_record(state: State, task: Task, waiting_for: str | None = None, **live
         failure=totals.failure,
         pr_title=task.spec.pr_title,
         pr_url=task.pr_url,
+        leads=task.spec.leads.orchestration_id if task.spec.leads else None,
         cancel_requested=bool(task.cancel_requested),
         result_truncated=task.result_truncated,
         warnings=warnings_of(task),

@@ -15,6 +15,8 @@ from devsh_memory_mcp.engine import endings
 from devsh_memory_mcp.engine.briefing import Setting, make_run
 from devsh_memory_mcp.engine.desk import TOLD, Attempt, Desk, hold, tell_reports
 from devsh_memory_mcp.engine.desks import Desks
+from devsh_memory_mcp.engine.heads import Heads
+from devsh_memory_mcp.engine.leading import created_by
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.refusals import Refusals
 from devsh_memory_mcp.engine.vault import Vault
@@ -32,8 +34,18 @@ class Attempts:
     """What is done with each attempt; `wake` turns the runner's loop, which decides."""
 
     def __init__(
-        self, desks: Desks, backend: Backend, clock: Clock, setting: Setting, *, vault: Vault, refusals: Refusals, limits: Limits
+        self,
+        desks: Desks,
+        backend: Backend,
+        clock: Clock,
+        setting: Setting,
+        *,
+        vault: Vault,
+        refusals: Refusals,
+        limits: Limits,
+        heads: Heads | None = None,
     ) -> None:
+        self._heads = heads
         self._desks = desks
         self._backend = backend
         self._clock = clock
@@ -61,7 +73,11 @@ class Attempts:
             is_launched=known is not None,
             is_inherited=is_inherited,
             credential=task.spec.credential,
+            leads=created_by(task),
+            token=self._heads.secrets(state, task) if self._heads else {},
         )
+        if self._heads is not None:
+            self._heads.begin(attempt)
         desk.pinned.add(task.orchestration_task_id)
         self._desks.add(desk, attempt)
         self._desks.begin(desk, self._launch, desk, attempt)
@@ -98,6 +114,8 @@ class Attempts:
             return Start.ALIVE  # its agent has removed the report, and maybe the lock: it must not be started twice
         if not self._vault.has(attempt.credential) and not is_reported:
             await self._hold(desk, attempt)
+        if attempt.leads is not None and self._heads is not None and not attempt.is_ending:
+            await self._heads.prepare(attempt.leads, again=self._limits.again)
         if attempt.run.checkout is not None and not attempt.is_ending:
             await self._desks.await_turn(attempt)
         if attempt.is_ending:  # cancelled while it stood in line
@@ -112,7 +130,7 @@ class Attempts:
         tries = 0
         while True:
             try:
-                return await self._backend.start(attempt.directory, attempt.run, self._vault.of(attempt.credential))
+                return await self._backend.start(attempt.directory, attempt.run, {**self._vault.of(attempt.credential), **attempt.token})
             except OSError as error:
                 message = f"The attempt could not be started: {error.strerror or error}."
                 tries += error.errno not in _PASSES
@@ -281,6 +299,8 @@ class Attempts:
         for escalation in attempt.escalations:
             escalation.cancel()
         self._desks.drop(desk, attempt)
+        if self._heads is not None:
+            self._heads.end(attempt)
         desk.wake()
 
     async def _learn(self, desk: Desk, attempt: Attempt, outcome: Outcome) -> None:

@@ -9,17 +9,30 @@ from pathlib import Path
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.agents.figures import counted
+from devsh_memory_mcp.domain.letters import Message
 from devsh_memory_mcp.domain.lineage import base_of, dependencies, followed, sources
 from devsh_memory_mcp.domain.names import session_id as session_id_of
 from devsh_memory_mcp.domain.records import TaskSpec
-from devsh_memory_mcp.domain.state import Message, State, Task
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.domain.summary import cut
 from devsh_memory_mcp.engine.bounds import limits_of
+from devsh_memory_mcp.engine.instructions import FILE as INSTRUCTIONS
 from devsh_memory_mcp.shim.confinement import Confinement, Mount
-from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Identity, Merge, Run
+from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Head, Identity, Merge, Run
+from devsh_memory_mcp.store.root import ORCHESTRATIONS
 
 _RESULT_LENGTH = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSetting:
+    """What heads are told beside: at which socket their API answers, how their MCP server is started, of what their `devsh` is made."""
+
+    api: str = ""
+    server_command: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,7 @@ class Setting:
     socket: str
     runner_command: tuple[str, ...]
     server_command: tuple[str, ...]
+    heads: HeadSetting = HeadSetting()
 
 
 def make_run(state: State, task: Task, setting: Setting) -> Run:
@@ -63,10 +77,19 @@ def make_run(state: State, task: Task, setting: Setting) -> Run:
         allow=spec.allow,
         hide=spec.hide,
         cost_basis=spec.credential.cost_basis if spec.credential else "unknown",
-        server_command=() if is_script else setting.server_command,
+        server_command=() if is_script else setting.heads.server_command if spec.leads else setting.server_command,
         sandbox=_confinement(spec),
         limits=limits_of(spec),
+        head=_head(spec, setting),
     )
+
+
+def _head(spec: TaskSpec, setting: Setting) -> Head | None:
+    led = spec.leads
+    if led is None:
+        return None
+    directory = setting.root / ORCHESTRATIONS / led.orchestration_id
+    return Head(led.orchestration_id, str(directory), setting.heads.api, setting.heads.code, setting.heads.packages)
 
 
 def _confinement(spec: TaskSpec) -> Confinement | None:
@@ -89,7 +112,7 @@ def _identity(state: State, task: Task, root: Path) -> dict[str, str]:
     known = {
         "CMUX_ORCHESTRATION_ID": state.orchestration_id,
         "CMUX_TASK_RUN_ID": task.task_run_id,
-        "CMUX_HEAD_AGENT": task.spec.head_agent or state.head_agent,
+        "CMUX_HEAD_AGENT": task.spec.agent_name if task.spec.leads else task.spec.head_agent or state.head_agent,
         "CMUX_PARENT_TASK_RUN_ID": _parent_run(state, task),
         "DEVSH_MEMORY_DIR": str(root),
     }
@@ -98,7 +121,7 @@ def _identity(state: State, task: Task, root: Path) -> dict[str, str]:
 
 def _parent_run(state: State, task: Task) -> str:
     parent = state.tasks.get(task.spec.parent or "")
-    return parent.task_run_id if parent else ""
+    return parent.task_run_id if parent else (state.session or "") if state.leadership else ""
 
 
 def checkout_of(state: State, task: Task) -> Checkout | None:
@@ -140,7 +163,16 @@ def _preamble(state: State, task: Task) -> str | None:
         begun = f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
         parts.insert(0, "\n".join([begun, *(["It had been told:", *told] if told else [])]))
     earlier = ["Results of earlier tasks:", *parts, *mentioned] if parts or mentioned else []
-    return "\n\n".join([*_change_of_place(task), *earlier]) or None
+    return "\n\n".join([*_change_of_place(task), *_head_word(task), *earlier]) or None
+
+
+def _head_word(task: Task) -> list[str]:
+    led = task.spec.leads
+    if led is None or not find_adapter(task.spec.agent_name).takes_messages:
+        return []
+    where = f"$DEVSH_MEMORY_DIR/{'orchestration' if led.is_walled else f'{ORCHESTRATIONS}/{led.orchestration_id}'}/{INSTRUCTIONS}"
+    again = " It has work already, of an earlier attempt of yours: begin with `devsh orchestrate list`." if task.attempt > 1 else ""
+    return [f"You are the head of orchestration {led.orchestration_id}: you coordinate agents of your own. How: {where}.{again}"]
 
 
 def _change_of_place(task: Task) -> list[str]:

@@ -5,9 +5,10 @@ from itertools import accumulate
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.domain.answers import MessageRecord
 from devsh_memory_mcp.domain.events import MessageDelivered, MessageSent
+from devsh_memory_mcp.domain.letters import Answered, Message
 from devsh_memory_mcp.domain.names import EVERYONE, HEAD
 from devsh_memory_mcp.domain.requests import MessageRequest
-from devsh_memory_mcp.domain.state import Answered, Message, State, Task
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine.admission import fingerprint
 from devsh_memory_mcp.engine.resumption import has_session
 from devsh_memory_mcp.errors import Conflict, IdempotencyConflict, NotFound

@@ -35,20 +35,26 @@ def find_credential(provider: Provider, environment: Mapping[str, str], billing:
 
     With `billing` the first of them that is paid so; InvalidRequest where there is none.
     """
-    stored_variables(environment)  # raises where it cannot be used: nobody runs on another login than he believes
-    own = {None, *(name for name, _ in provider.variables)}  # opencode's keys are those of its models' providers
-    found = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
-    logins = [login for login in found if login.variable in own]
-    login = next((login for login in logins if billing in (None, login.cost_basis)), None)
-    if login is None and billing is not None:
+    found = next((one for one in credentials_of(provider, environment) if billing in (None, one.cost_basis)), None)
+    if found is None and billing is not None:
         what = "a subscription" if billing == "subscription" else "a key"
         raise InvalidRequest(
             f"No login of {provider.program} was found that {what} pays for.",
             next_step=f"devsh auth {provider.program} --billing {billing}",
         )
-    if login is None:
-        return None
-    return Credential(variable=login.variable, fingerprint=login.value and fingerprint(login.value), cost_basis=login.cost_basis)
+    return found
+
+
+def credentials_of(provider: Provider, environment: Mapping[str, str]) -> tuple[Credential, ...]:
+    """All that it could use there, the one first that it would; SettingsInvalid."""
+    stored_variables(environment)  # raises where it cannot be used: nobody runs on another login than he believes
+    own = {None, *(name for name, _ in provider.variables)}  # opencode's keys are those of its models' providers
+    found = next((agent.logins for agent in find_agents(environment) if agent.name == provider.program), ())
+    return tuple(
+        Credential(variable=login.variable, fingerprint=login.value and fingerprint(login.value), cost_basis=login.cost_basis)
+        for login in found
+        if login.variable in own
+    )
 
 
 def trusted_rules(provider: Provider, repository: Repository | None, environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Every commit goes through `decide_as_runner`: it is decided on a state in which 
 was stopped, replaced and resumed does no harm.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,15 @@ from anyio.abc import TaskGroup
 
 from devsh_memory_mcp.agents.catalogue import find_adapter
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.domain.events import AgentNeedsInput, AgentStarted, AttemptStarted, NetworkRefused, RunnerStarted, TaskHeld
+from devsh_memory_mcp.domain.events import (
+    AgentNeedsInput,
+    AgentStarted,
+    AttemptStarted,
+    NetworkRefused,
+    OrchestrationCreated,
+    RunnerStarted,
+    TaskHeld,
+)
 from devsh_memory_mcp.domain.events import Event as JournalEvent
 from devsh_memory_mcp.domain.records import Credential
 from devsh_memory_mcp.domain.state import State, Task
@@ -46,6 +54,7 @@ class Attempt:
     `is_launched` from the moment at which there may be a shim, `is_launching` while it holds one of the turns at making checkouts.
     `is_starting` while one is being launched, `is_awaited` while its lock is waited for; `has_gone` once its shim was said to have ended.
     `is_unwanted` once it was to be cancelled; `unreadable` is how often its reports could not be read.
+    `leads` is what it is to lead, if it is a head, and `token` the variable of its token, where it has one.
     `launches` is how often this runner has started one, since a process may die before it is a shim. `is_inherited` where an earlier
     runner may have started one.
     """
@@ -70,6 +79,8 @@ class Attempt:
     escalations: list[CancelScope] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
     credential: Credential | None = None
+    leads: OrchestrationCreated | None = None
+    token: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_busy(self) -> bool:
@@ -103,6 +114,7 @@ class Desk:
     opening: set[str] = field(default_factory=set)  # the tasks whose pull requests are being opened
     views_due: Event = field(default_factory=Event)
     views_seq: int = -1
+    has_views: Event = field(default_factory=Event)  # they were written once
     trouble: str = ""  # why the last commit could not be made
     is_tended: bool = False  # somebody decides what is due there
     look_at: datetime | None = None  # when time alone changes that

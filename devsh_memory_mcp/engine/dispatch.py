@@ -21,6 +21,7 @@ from devsh_memory_mcp.engine.attempts import Attempts
 from devsh_memory_mcp.engine.desk import Desk, hold_back, letters_due, start_attempts
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.garbage import forget_base
+from devsh_memory_mcp.engine.heads import Heads
 from devsh_memory_mcp.engine.limits import Limits
 from devsh_memory_mcp.engine.pull_request import open_pull_request
 from devsh_memory_mcp.engine.refusals import Refusals
@@ -46,7 +47,9 @@ class Dispatcher:
         refusals: Refusals,
         limits: Limits,
         changed: Callable[[str], Awaitable[None]],
+        heads: Heads | None = None,
     ) -> None:
+        self._heads = heads
         self._root = root
         self._desks = desks
         self._attempts = attempts
@@ -62,6 +65,11 @@ class Dispatcher:
     def log(self, text: str) -> None:
         """A line into the runner's log."""
         self._desks.log(text)
+
+    def show(self, orchestration_id: str) -> None:
+        """Its views are new: a head that leads it is shown them."""
+        if self._heads is not None:
+            self._heads.ring(orchestration_id)
 
     def wake(self, orchestration_id: str) -> None:
         """Something has changed there."""
@@ -137,6 +145,10 @@ class Dispatcher:
             desk.opening.add(task_id)
             opening = partial(open_pull_request, desk, task_id, seconds=self._limits.pull_request, again=self._limits.again)
             self._desks.begin(desk, opening)
+        if self._heads is not None:
+            for task_id in state.leaving.keys() - desk.opening:
+                desk.opening.add(task_id)
+                self._desks.begin(desk, partial(self._heads.settle, desk, task_id, again=self._limits.again))
         desk.views_due.set()
         await self._changed(desk.orchestration_id)
 

@@ -157,6 +157,18 @@ def cancel(state: State, task: Task, *, cascade: bool) -> tuple[tuple[Event, ...
     return tuple(events), ids
 
 
+def cancel_all(state: State, why: str) -> tuple[Event, ...]:
+    """The events that end every unfinished task; what runs is over when its tree is gone."""
+    events: list[Event] = []
+    for task in state.unfinished.values():
+        only = {"orchestration_task_id": task.orchestration_task_id}
+        if not task.live_attempt:
+            events += (AgentCancelled(**only, error_message=why), *_undeliverable(state, task))
+        elif not task.cancel_requested:
+            events.append(CancelRequested(**only))
+    return tuple(events)
+
+
 def _descendants(state: State, task: Task) -> list[Task]:
     found: dict[str, Task] = {}
     queue = [task]

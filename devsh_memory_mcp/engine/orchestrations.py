@@ -6,6 +6,7 @@ clients that name no session, share the project's and begin a new one when all i
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from anyio import to_thread
 
@@ -13,12 +14,13 @@ from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain.events import OrchestrationCreated, SettingsChanged
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.engine.instructions import open_led
 from devsh_memory_mcp.engine.link import RunnerLink
 from devsh_memory_mcp.engine.preparation import Preparation
 from devsh_memory_mcp.engine.rehearsal import Spawning, rehearse
 from devsh_memory_mcp.engine.service import LocalOrchestration
 from devsh_memory_mcp.engine.site import Site
-from devsh_memory_mcp.errors import InvalidId, NotFound
+from devsh_memory_mcp.errors import InvalidId, NotAllowed, NotFound
 from devsh_memory_mcp.ports import Clock, Decision
 from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
@@ -92,6 +94,10 @@ class LocalOrchestrations:
 
     async def named(self, orchestration_id: str) -> LocalOrchestration:
         """The one with that id."""
+        if self._caller.scope not in (None, orchestration_id):
+            raise NotFound(
+                f"You lead {self._caller.scope} and reach no other orchestration.", next_step="Leave the orchestration's id out."
+            )
         return self._opened(await to_thread.run_sync(self._root.get, orchestration_id))
 
     async def holding(self, any_id: str) -> LocalOrchestration:
@@ -118,6 +124,8 @@ class LocalOrchestrations:
 
     async def begin(self, description: str = "", *, max_concurrent: int | None = None) -> LocalOrchestration:
         """A new one, which becomes the current one."""
+        if self._caller.scope is not None:
+            raise NotAllowed(f"You lead {self._caller.scope} and begin no other orchestration.", next_step="Go on in it.")
         self._session = await to_thread.run_sync(self._begin, description)
         orchestration = self._opened(self._session)
         if max_concurrent is not None:
@@ -129,7 +137,7 @@ class LocalOrchestrations:
         if found.orchestration_id not in self._open:
             journal = FileJournal(found.directory, self._clock)
             site = Site(found.orchestration_id, found.directory, journal, self._link, self._clock)
-            self._open[found.orchestration_id] = LocalOrchestration(site, self._root.path, self._caller)
+            self._open[found.orchestration_id] = LocalOrchestration(site, self._root.path, self._caller, partial(open_led, self._root))
         return self._open[found.orchestration_id]
 
     def _find(self) -> Found | None:

@@ -2,27 +2,44 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from anyio import to_thread
 
 from devsh_memory_mcp.agents.adapter import Adapter
-from devsh_memory_mcp.agents.catalogue import find_adapter
+from devsh_memory_mcp.agents.catalogue import PROVIDERS, find_adapter
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.domain.names import ALPHABET, FALLBACK_BRANCH_PREFIX, HEAD, branch_name, checked_id, new_task_id, new_task_run_id
-from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Billing, Repository, TaskSpec
+from devsh_memory_mcp.domain.names import (
+    ALPHABET,
+    FALLBACK_BRANCH_PREFIX,
+    HEAD,
+    branch_name,
+    checked_id,
+    new_orchestration_id,
+    new_task_id,
+    new_task_run_id,
+)
+from devsh_memory_mcp.domain.records import MAX_PROMPT_BYTES, Billing, Credential, Leadership, OnExit, Repository, TaskSpec
 from devsh_memory_mcp.domain.requests import BatchRequest, BatchTask, SpawnRequest
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.admission import Prepared, check_name, in_order
 from devsh_memory_mcp.engine.bounds import limit_warnings
-from devsh_memory_mcp.engine.confinement import confine, login_warnings, usual
-from devsh_memory_mcp.engine.credentials import check_program, checked_permissions, find_credential, find_standing, permission_warnings
+from devsh_memory_mcp.engine.confinement import Confined, confine, login_warnings, usual
+from devsh_memory_mcp.engine.credentials import (
+    check_program,
+    checked_permissions,
+    credentials_of,
+    find_credential,
+    find_standing,
+    permission_warnings,
+)
+from devsh_memory_mcp.engine.leading import bounded, caller_in, credential_in, demand_leave, demand_room, least, recorded
 from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
-from devsh_memory_mcp.settings import Settings, load_settings
+from devsh_memory_mcp.settings import Settings, load_settings, settings_in
 from devsh_memory_mcp.store.scrubber import without_secrets_in_names
 
 Preparing = tuple[tuple[Prepared, ...], tuple[str, ...]]
@@ -40,6 +57,11 @@ class Preparation:
 
     caller: Caller
     mirrors: Path
+    leadership: Leadership | None = None
+
+    def within(self, state: State) -> "Preparation":
+        """The same in that orchestration, where it may be a head's own that leads others' work."""
+        return replace(self, caller=caller_in(self.caller, state), leadership=state.leadership)
 
     async def settings(self) -> Settings:
         """What holds in the caller's project now; SettingsInvalid."""
@@ -78,16 +100,14 @@ class Preparation:
         settings_of: SettingsOf,
     ) -> tuple[Prepared, tuple[str, ...]]:
         _check(request)
-        if name is not None:
-            check_name(state, name)
         here = await to_thread.run_sync(settings_of, self.caller.settings_place)
-        self._check_depth(here)
+        request = self._allowed(state, request, name, here)
         old = resumed_task(state, request)
         agent_name = request.agent_name or (old.spec.agent_name if old else here.default_agent)
         adapter = find_adapter(agent_name)
         handed_on = self.caller.handed_on()
         billing = _billing(request, here, adapter)
-        credential = find_credential(adapter.provider, self.caller.environment, billing) if adapter.provider else None
+        credential = self._credential(adapter, billing)
         check_program(_keeping(adapter, agent_name, request), agent_name, self.caller.environment)
         task_id = new_task_id(choose)
         if old is not None:
@@ -100,7 +120,7 @@ class Preparation:
         permissions = checked_permissions(adapter, agent_name, request.permissions, self.caller.environment, is_walled=confined.stands)
         there = await to_thread.run_sync(settings_of, repository.work_tree) if repository else None
         standing = find_standing(state, adapter, repository, self.caller.environment, credential)
-        spec = _asked_for(request, agent_name, here, there).model_copy(
+        spec = _asked_for(request, agent_name, here, there, is_led=self.leadership is not None).model_copy(
             update={
                 "repository": repository,
                 "open_pr": _opens_pull_request(request, repository, there),
@@ -111,6 +131,7 @@ class Preparation:
                 "head_agent": self.caller.head_agent,
                 "parent": _parent(state, self.caller),
                 "depth": self.caller.depth + 1,
+                "leads": self._leadership(repository, confined, request.on_head_exit) if request.cloud_workspace else None,
                 **confined.fields(),
             }
         )
@@ -119,6 +140,40 @@ class Preparation:
         walls = (*confined.warnings, *login_warnings(confined, agent_name, adapter, standing.credential), *bounds)
         told = (*warnings, *standing.warnings, *allowed, *walls, *here.warnings, *(there.warnings if there else ()))
         return Prepared(task_id, new_task_run_id(choose), name, spec, request.depends_on), tuple(dict.fromkeys(told))
+
+    def _credential(self, adapter: Adapter, billing: Billing | None) -> Credential | None:
+        if adapter.provider is None:
+            return None
+        led = self.leadership
+        found = credential_in(led, adapter.provider, billing) if led is not None else None
+        return found if led is not None else find_credential(adapter.provider, self.caller.environment, billing)
+
+    def _leadership(self, repository: Repository | None, confined: Confined, on_exit: OnExit | None) -> Leadership:
+        """What a head that is spawned now leads, and its agents' bounds."""
+        environment = self.caller.environment
+        there = {provider.program: credentials_of(provider, environment) for provider in PROVIDERS}
+        return Leadership(
+            orchestration_id=new_orchestration_id(choose),
+            project=self.caller.project,
+            repository=repository.model_copy(update={"follows": None, "continues": False, "uncommitted": 0}) if repository else None,
+            environment=recorded(self.caller.handed_on(), settings_in(environment)),
+            credentials=self.leadership.credentials if self.leadership else {name: found for name, found in there.items() if found},
+            depth=self.caller.depth + 1,
+            is_walled=confined.stands,
+            network=confined.network,
+            mounts=confined.mounts,
+            on_exit=on_exit,
+        )
+
+    def _allowed(self, state: State, request: SpawnRequest, name: str | None, settings: Settings) -> SpawnRequest:
+        """The request as this caller may make it, for a task of that name. InvalidId, TooDeep, NotAllowed."""
+        if name is not None:
+            check_name(state, name)
+        self._check_depth(settings)
+        demand_room(request, self.caller.depth, settings)
+        if self.leadership is not None or not self.caller.is_shell:
+            demand_leave(settings)
+        return request if self.leadership is None else bounded(request, self.leadership)
 
     def _check_depth(self, settings: Settings) -> None:
         if self.caller.depth >= settings.max_depth:
@@ -153,15 +208,18 @@ class Preparation:
         return branch_name(prefix, without_secrets_in_names(request.prompt, self.caller.environment), task_id)
 
 
-def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Settings | None) -> TaskSpec:
-    """What the request says itself, and the settings where it says nothing: the caller's project's, and the repository's."""
+def _asked_for(request: SpawnRequest, agent_name: str, here: Settings, there: Settings | None, *, is_led: bool) -> TaskSpec:
+    """What the request says itself, and the settings where it says nothing: the caller's project's, and the repository's.
+
+    Where it `is_led` by a head that is a task, what the settings say of time is the most.
+    """
     return TaskSpec(
         prompt=request.prompt,
         agent_name=agent_name,
         priority=request.priority,
         on_dependency_failure=request.on_dependency_failure,
         retries=request.retries,
-        timeout_ms=request.timeout_ms or here.timeout_ms,
+        timeout_ms=least(request.timeout_ms, here.timeout_ms) if is_led else request.timeout_ms or here.timeout_ms,
         setup=request.setup if request.setup is not None or there is None else there.setup,
         verify=(request.verify if request.verify is not None or there is None else there.verify) or None,
         stall_timeout_ms=request.stall_timeout_ms,
@@ -208,7 +266,7 @@ def _inherited(state: State, depends_on: tuple[str, ...]) -> tuple[Repository | 
         task = state.find_task(name)
         if task is not None and task.spec.repository is not None:
             return task.spec.repository, task.orchestration_task_id
-    return None, None
+    return (state.leadership.repository if state.leadership else None), None
 
 
 def _check(request: SpawnRequest) -> None:

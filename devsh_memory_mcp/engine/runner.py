@@ -10,6 +10,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +20,15 @@ from anyio import to_thread
 from anyio.abc import SocketListener, TaskGroup
 
 from devsh_memory_mcp.domain.schedule import has_work
+from devsh_memory_mcp.engine.api_server import listening_at
+from devsh_memory_mcp.engine.api_server import serve as serve_api
 from devsh_memory_mcp.engine.attempts import Attempts
-from devsh_memory_mcp.engine.briefing import Setting
+from devsh_memory_mcp.engine.briefing import HeadSetting, Setting
 from devsh_memory_mcp.engine.desk import Desk, Fenced
 from devsh_memory_mcp.engine.desks import Desks
 from devsh_memory_mcp.engine.dispatch import Dispatcher
 from devsh_memory_mcp.engine.doorkeeper import Doorkeeper
+from devsh_memory_mcp.engine.heads import Heads, Mint
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.refusals import Refusals
@@ -33,7 +37,7 @@ from devsh_memory_mcp.engine.upkeep import collect_garbage, keep_views
 from devsh_memory_mcp.engine.vault import Vault
 from devsh_memory_mcp.errors import DevshError
 from devsh_memory_mcp.ports import Backend, Clock
-from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE, socket_path
+from devsh_memory_mcp.shim.doorbell import RUNNER_LOCK_FILE, api_path, socket_path
 from devsh_memory_mcp.store.bookkeeping import exact_bookkeeping
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import Found, MemoryRoot
@@ -44,10 +48,12 @@ _LONGEST_PAUSE = 60.0  # seconds
 
 
 class Commands(NamedTuple):
-    """How another runner of this root is started, and our MCP server for an agent."""
+    """How another runner of this root is started, our MCP server for an agent, and the API for heads, who are told `heads`."""
 
     runner: tuple[str, ...]
     server: tuple[str, ...]
+    api: tuple[str, ...] = ()
+    heads: HeadSetting = HeadSetting()
 
 
 MakeBackend = Callable[[TaskGroup, Callable[[str], None]], Backend]  # the second is told of the directory of each shim that has ended
@@ -56,8 +62,18 @@ MakeBackend = Callable[[TaskGroup, Callable[[str], None]], Backend]  # the secon
 class Runner:
     """Serves one memory root until nothing is left to do."""
 
-    def __init__(self, root: MemoryRoot, clock: Clock, commands: Commands, make_backend: MakeBackend, limits: Limits = USUAL) -> None:
+    def __init__(
+        self,
+        root: MemoryRoot,
+        clock: Clock,
+        commands: Commands,
+        make_backend: MakeBackend,
+        limits: Limits = USUAL,
+        *,
+        mint: Mint | None = None,
+    ) -> None:
         self._root = root
+        self._mint = mint
         self._clock = clock
         self._commands = commands
         self._vault = Vault(clock)
@@ -70,6 +86,7 @@ class Runner:
         self._repeats = Repeats()
         self._tasks: TaskGroup
         self._desks: Desks
+        self._heads: Heads
         self._attempts: Attempts
         self._dispatcher: Dispatcher
 
@@ -92,8 +109,15 @@ class Runner:
     async def _serve_once(self, ready_fd: int | None) -> None:
         self._id = f"rn_{secrets.token_hex(6)}"
         address = socket_path(str(self._root.path))
-        async with _listening(address) as (listener, inode), anyio.create_task_group() as self._tasks:
-            keeper = self._furnish(address)
+        api = api_path(str(self._root.path))
+        async with (
+            listening_at(api) as api_listener,
+            _listening(address) as (listener, inode),
+            anyio.create_task_group() as self._tasks,
+        ):
+            keeper = self._furnish(address, api)
+            if self._commands.api:
+                self._tasks.start_soon(serve_api, self._heads, api_listener, self._commands.api, self._log)
             if ready_fd is not None:
                 with suppress(BrokenPipeError):  # who started it was killed; others find it
                     os.write(ready_fd, b"\n")
@@ -106,13 +130,17 @@ class Runner:
             self._tasks.cancel_scope.cancel()
         self._abandoned = self._desks.abandoned
 
-    def _furnish(self, address: str) -> Doorkeeper:
+    def _furnish(self, address: str, api: str) -> Doorkeeper:
         """Makes what one stay at the socket needs."""
         self._desks = Desks(self._log, again=self._limits.again)
         backend = self._make_backend(self._tasks, self._hear_exit)
-        setting = Setting(self._root.path, address, self._commands.runner, self._commands.server)
+        told = replace(self._commands.heads, api=api)
+        setting = Setting(self._root.path, address, self._commands.runner, self._commands.server, told)
         vault, refusals = self._vault, self._refusals
-        self._attempts = Attempts(self._desks, backend, self._clock, setting, vault=vault, refusals=refusals, limits=self._limits)
+        self._heads = Heads(self._root, self._desks, self._clock, self._hear_of, self._mint)
+        self._attempts = Attempts(
+            self._desks, backend, self._clock, setting, vault=vault, refusals=refusals, limits=self._limits, heads=self._heads
+        )
         keeper = Doorkeeper(self._desks, self._attempts, self._hear_of, take_leave=self._take_leave, borrow=self._borrow)
         self._dispatcher = Dispatcher(
             self._root.path,
@@ -123,6 +151,7 @@ class Runner:
             refusals=refusals,
             limits=self._limits,
             changed=keeper.tell_followers,
+            heads=self._heads,
         )
         return keeper
 

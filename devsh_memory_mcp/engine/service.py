@@ -9,6 +9,7 @@ from anyio import to_thread
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain import aftermath, answers, exchange, requests, summary
 from devsh_memory_mcp.domain.documents import plan_document
+from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.lineage import base_of
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
@@ -17,6 +18,7 @@ from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, branches, endings, radar, reading, work
 from devsh_memory_mcp.engine.confinement import expected
 from devsh_memory_mcp.engine.correspondence import decide_message, does_interrupt, fitting, letters_for, mark_read
+from devsh_memory_mcp.engine.leading import created_by, least
 from devsh_memory_mcp.engine.output import output_of, printed_by
 from devsh_memory_mcp.engine.preparation import Preparation, Preparing, choose
 from devsh_memory_mcp.engine.pushing import decide_push, mirror_answer, push_answer
@@ -33,11 +35,12 @@ CANCEL_PATIENCE = 5.0  # seconds
 class LocalOrchestration:
     """See `ports.Orchestration` for what each call does and raises."""
 
-    def __init__(self, site: Site, root: Path, caller: Caller) -> None:
+    def __init__(self, site: Site, root: Path, caller: Caller, open_led: Callable[[OrchestrationCreated], object]) -> None:
         self.site = site
         self._journal = site.journal
         self._caller = caller
         self._preparation = Preparation(caller, root / "mirrors")
+        self._open_led = open_led
         self._handed_out: set[int] = set()  # of messages, to this caller, and not confirmed yet
         self._needs: dict[str, str] = {}  # what tasks need, as far as this caller was told; by task run
         self._pulled = 0
@@ -92,14 +95,14 @@ class LocalOrchestration:
     async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
         """Admits one task."""
         ids, warnings = await self._admit(
-            request, request.idempotency_key, request.max_concurrent, lambda state: self._preparation.one(state, request)
+            request, request.idempotency_key, request.max_concurrent, lambda preparation, state: preparation.one(state, request)
         )
         return self._spawned(await self._journal.read(), ids[0], warnings)
 
     async def spawn_batch(self, request: requests.BatchRequest) -> answers.BatchAnswer:
         """Admits several tasks in one commit."""
         ids, warnings = await self._admit(
-            request, request.idempotency_key, request.max_concurrent, lambda state: self._preparation.batch(state, request)
+            request, request.idempotency_key, request.max_concurrent, lambda preparation, state: preparation.batch(state, request)
         )
         state = await self._journal.read()
         return answers.BatchAnswer(
@@ -115,7 +118,7 @@ class LocalOrchestration:
         request: requests.SpawnRequest | requests.BatchRequest,
         key: str | None,
         max_concurrent: int | None,
-        prepare: Callable[[State], Awaitable[Preparing]],
+        prepare: Callable[[Preparation, State], Awaitable[Preparing]],
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The ids, in order, and the warnings; a repeat of a request that was answered before costs nothing more."""
         fingerprint = admission.fingerprint(request)
@@ -123,18 +126,29 @@ class LocalOrchestration:
         known = admission.find_repeat(state, key, fingerprint)
         if known is not None:
             return known, ()
-        settings = await self._preparation.settings()
+        preparation = self._preparation.within(state)
+        settings = await preparation.settings()
+        if state.leadership is not None:
+            max_concurrent = least(max_concurrent, settings.max_concurrent)
         is_head = self._caller.is_head  # an agent has its own environment, and no say in how many run
         bounds = admission.Bounds(settings.max_concurrent if is_head else None, settings.max_tasks)
         ready, self._rehearsed = self._rehearsed, None
-        prepared, warnings = ready.prepared if ready and ready.request is request and not state.tasks else await prepare(state)
+        prepared, warnings = ready.prepared if ready and ready.request is request and not state.tasks else await prepare(preparation, state)
         committed = await self._journal.transact(
             lambda state, now: admission.admit(
                 state, now, prepared, key=key, request=fingerprint, max_concurrent=max_concurrent, bounds=bounds
             )
         )
-        trouble = await self.site.link.ring(self.orchestration_id)
+        trouble = await self.site.link.ring(self.orchestration_id) or await self._begin_led(committed.value)
         return committed.value, (*warnings, *filter(None, (self._stray(), trouble)))
+
+    async def _begin_led(self, task_ids: tuple[str, ...]) -> str | None:
+        """The orchestrations that heads among the tasks are to lead are there when they are named in the answer."""
+        state = await self._journal.read()
+        for created in filter(None, (created_by(state.tasks[name]) for name in task_ids)):
+            await to_thread.run_sync(self._open_led, created)
+            await self.site.link.ring(created.orchestration_id)
+        return None
 
     def _stray(self) -> str | None:
         run = self._caller.unknown_run
@@ -149,7 +163,7 @@ class LocalOrchestration:
             task_run_id=task.task_run_id,
             agent_name=task.spec.agent_name,
             status=task.status.value,
-            orchestration_id=state.orchestration_id,
+            orchestration_id=task.spec.leads.orchestration_id if task.spec.leads else state.orchestration_id,
             repo=repository.name if repository else None,
             base_branch=base.branch,
             base_commit=base.commit,

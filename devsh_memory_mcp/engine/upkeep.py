@@ -48,12 +48,15 @@ async def keep_views(desk: Desk, dispatcher: Dispatcher, clock: Clock) -> None:
 async def _write_views(desk: Desk, dispatcher: Dispatcher, clock: Clock) -> None:
     state = (await desk.journal.read()).copy()
     if state.seq == desk.views_seq and exact_bookkeeping(desk.directory) is not None:
+        desk.has_views.set()
         return  # and nobody else has written into them
     offset, waiting = desk.journal.offset, reading.waiting(state, desk.directory, clock.now())
     edit = await to_thread.run_sync(desk.views.write, state, offset, waiting)
     if edit is not None:
         await _take_in(desk, edit)
     desk.views_seq = state.seq  # not before: a runner does not leave while an edit waits
+    desk.has_views.set()
+    dispatcher.show(state.orchestration_id)
     dispatcher.wake(state.orchestration_id)
 
 

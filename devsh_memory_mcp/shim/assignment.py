@@ -7,7 +7,7 @@ from devsh_memory_mcp.agents.plain import session_word
 from devsh_memory_mcp.errors import InvalidId
 from devsh_memory_mcp.shim import rundir
 from devsh_memory_mcp.shim.mcp_socket import bridge_command
-from devsh_memory_mcp.shim.rundir import Run
+from devsh_memory_mcp.shim.rundir import TOKEN_VARIABLE, Run
 
 
 def assignment_of(run: Run, directory: str, environment: typing.Mapping[str, str], inside: str | None = None) -> Assignment:
@@ -53,7 +53,11 @@ class Shown(typing.NamedTuple):
 def shown_to(
     environment: typing.Mapping[str, str], secrets: typing.Mapping[str, str], instead: typing.Mapping[str, str], *, is_walled: bool
 ) -> Shown:
-    """The secrets themselves where the agent is not in a sandbox; there, nothing of them but what stands for them `instead`."""
+    """The secrets themselves where the agent is not in a sandbox; there, nothing of them but what stands for them `instead`.
+
+    Its token is the agent's own in any case.
+    """
     login = instead if is_walled else secrets
     known = {**environment, **instead} if is_walled else environment
-    return Shown(login, known, tuple(name for name in secrets if name in login))
+    credentials = tuple(name for name in secrets if name in login and name != TOKEN_VARIABLE)
+    return Shown({**login, **({TOKEN_VARIABLE: secrets[TOKEN_VARIABLE]} if TOKEN_VARIABLE in secrets else {})}, known, credentials)

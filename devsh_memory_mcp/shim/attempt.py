@@ -18,9 +18,10 @@ from devsh_memory_mcp.shim.cause import why_ended
 from devsh_memory_mcp.shim.cell import Cell, make_cell
 from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.conversation import Conversation
-from devsh_memory_mcp.shim.ending import PATIENCE, End, Ended, Facts, Unverified
+from devsh_memory_mcp.shim.ending import PATIENCE, End, Ended, Facts, Unverified, tell
 from devsh_memory_mcp.shim.git import Git, marker
 from devsh_memory_mcp.shim.history import Bundler
+from devsh_memory_mcp.shim.leading import Leading
 from devsh_memory_mcp.shim.limits import Cage
 from devsh_memory_mcp.shim.output import Relief, Stream
 from devsh_memory_mcp.shim.patience import Patience
@@ -61,6 +62,7 @@ class Attempt:
         self._streams: tuple[Stream, Stream] | None = None
         self._cell: Cell | None = None
         self._passage: Passage | None = None  # of the command that runs now, or is about to
+        self._leading: Leading | None = None  # of an agent that is a head
         self._traffic: Traffic | None = None
         self._isolation = GUARD
         self._cage = Cage(run.limits, marker(run), self._reports)
@@ -180,7 +182,10 @@ class Attempt:
         out = Stream(f"{directory}/{rundir.STDOUT_FILE}", run.output_limit, self._conversation.hear if talk else None)
         error = Stream(f"{directory}/{rundir.STDERR_FILE}", run.output_limit)
         self._streams = out, error
-        environment = {**self._environment, **command.environment, **shown.login}
+        if run.head is not None:
+            self._leading = Leading(self._place, run, run.head, cell.inside if cell else None)
+        led = self._leading.environment if self._leading else {}
+        environment = {**self._environment, **command.environment, **shown.login, **led}
         task = Task(command.argv, environment, self._workspace, out, error, command.stdin, is_spoken_to=talk is not None)
         self._allowance.begin()
         self._agent = wall = self._stand(task, cell)
@@ -238,7 +243,9 @@ class Attempt:
             self._end_passage()
 
     def _end_passage(self) -> None:
-        passage, self._passage = self._passage, None
+        passage, leading, self._passage, self._leading = self._passage, self._leading, None, None
+        if leading is not None:
+            leading.end()
         if passage is not None:
             self._traffic = added(self._traffic, passage.end())
 
@@ -294,6 +301,8 @@ class Attempt:
         return self._allowance.why_ended() if self._cause == DISK else why_ended(self._cause, self._run)
 
     def _read_inbox(self) -> None:
+        if self._leading is not None:
+            self._leading.renew()
         try:
             letters = self._inbox.take()
         except OSError as error:  # nobody rings twice for what is in it
@@ -382,18 +391,7 @@ class Attempt:
 
         The reserve is kept for the outcome, unless that one needs it told before: both have room in it.
         """
-        until = time.monotonic() + patience
-        while True:
-            try:
-                self._reports.add(kind, facts=told.facts(), relief=patience > 0)
-            except OSError as error:
-                self._place.door.note(f"not in the report ({error}): {kind}")
-                if time.monotonic() >= until:
-                    return str(error)
-                told = told.shortened() if isinstance(told, Ended) else told
-                self._loop.wait(lambda: False, time.monotonic() + _AGAIN)
-            else:
-                return None
+        return tell(self._reports, self._place, kind, told, patience)
 
 
 def _failure(why: str) -> Verdict:

@@ -9,7 +9,7 @@ import os
 import typing
 
 from devsh_memory_mcp.errors import NoSandbox
-from devsh_memory_mcp.shim import belongings, borrowing, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
+from devsh_memory_mcp.shim import belongings, borrowing, leading, mcp_socket, mountpoint, ownership, probe, rundir, sandbox
 from devsh_memory_mcp.shim.confinement import Confinement
 from devsh_memory_mcp.shim.enclosure import Walls, enclosed, isolation_by
 from devsh_memory_mcp.shim.probe import Missing
@@ -45,20 +45,28 @@ class Cell:
         place = mcp_socket.place_in(directory)
         self.is_beside = not isinstance(walls, Bubblewrap)  # it has neither a file system nor a network of its own, but rules for ours
         if isinstance(walls, Bubblewrap):
-            self._home, self._tmp, self.server = self._users_home, "/tmp", mcp_socket.INSIDE
+            self._home, self._tmp, self.server, self._memory = self._users_home, "/tmp", mcp_socket.INSIDE, leading.MEMORY
             self._user = stranger(run.task_run_id) if walls.setpriv else None
         else:
             self._home, self._tmp, self.server, self._user = f"{self._private}/home", f"{self._private}/tmp", place, None
+            self._memory = leading.memory_in(directory)
 
     @property
     def isolation(self) -> str:
         """As outcomes call it."""
         return isolation_by(self._walls)
 
+    @property
+    def inside(self) -> leading.Inside:
+        """Where a head finds what it leads with."""
+        return leading.Inside(self.server, self._memory, self._user)
+
     def furnish(self) -> tuple[str, ...]:
         """Makes the private directories and hands over what is the agent's, before anything of his runs; warnings. OSError, DevshError."""
         for name in ("home", "tmp", "etc"):
             os.makedirs(f"{self._private}/{name}", exist_ok=True)
+        if self._run.head is not None:
+            leading.furnish(self._directory, self._user)
         for bind in (*self._binds(), *self._mounts(needed=False)):
             if bind.target.startswith(f"{self._home}/"):  # made by bubblewrap they would be root's
                 os.makedirs(os.path.dirname(f"{self._private}/home{bind.target.removeprefix(self._home)}"), exist_ok=True)
@@ -118,8 +126,8 @@ class Cell:
         """With real paths, which are what rules are about."""
         binds = tuple(bind._replace(source=self._real(bind.source)) for bind in layout.binds)
         hidden = tuple(os.path.realpath(path) for path in (self._users_home, self._run.memory_root))
-        socket = self._real(mcp_socket.socket_in(self.server))
-        return layout._replace(binds=binds, port=port, sockets=(socket,) if os.path.exists(socket) else (), hidden=hidden)
+        sockets = (self._real(path) for path in (mcp_socket.socket_in(self.server), leading.api_in(self.server)))
+        return layout._replace(binds=binds, port=port, sockets=tuple(filter(os.path.exists, sockets)), hidden=hidden)
 
     def _real(self, path: str) -> str:
         """What is below the run's directory is not followed: it may be the agent's link."""
@@ -144,7 +152,7 @@ class Cell:
 
     def _binds(self) -> tuple[Bind, ...]:
         own = [f"{self._directory}/{name}" for name in (rundir.PROMPT_FILE, rundir.BRIEFING_FILE)]
-        return (*self._lasting, *(Bind(path, path) for path in own if os.path.exists(path)), *self._server())
+        return (*self._lasting, *(Bind(path, path) for path in own if os.path.exists(path)), *self._server(), *self._of_head())
 
     def _server(self) -> tuple[Bind, ...]:
         """What leads to our MCP server, with the interpreter that its bridge needs."""
@@ -152,6 +160,12 @@ class Cell:
         if not os.path.isdir(place):
             return ()
         return (Bind(place, self.server), *_of_program(mcp_socket.bridge_command()[0], {}, self._users_home))
+
+    def _of_head(self) -> typing.Iterator[Bind]:
+        """The memory root of one that leads, and our own code, of which its `devsh` is made."""
+        if self._run.head is not None:
+            yield Bind(leading.memory_in(self._directory), self._memory, writable=True)
+            yield from (Bind(path, path) for path in self._run.head.code if os.path.exists(path))
 
     @functools.cached_property
     def _toolchains(self) -> Toolchains:

@@ -44,13 +44,22 @@ class NoRunner(Exception):
 
 def socket_path(root: str) -> str:
     """The control socket of the memory root; short, since an address is at most 104 bytes, whatever the root's path."""
+    return f"{_name(root)}.sock"
+
+
+def api_path(root: str) -> str:
+    """The socket beside it at which heads in sandboxes, led there by their shims, reach the API."""
+    return f"{_name(root)}.api"
+
+
+def _name(root: str) -> str:
     status = os.stat(root)
     try:
         directory = runtime_directory()
     except NotPrivate as error:
         raise NoRunner(str(error)) from None
     name = hashlib.sha256(f"{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:16]
-    return f"{directory}/{name}.sock"
+    return f"{directory}/{name}"
 
 
 def ensure_runner(root: str, command: tuple[str, ...], hello: dict[str, object], patience: float = ANSWER_WITHIN) -> socket.socket:

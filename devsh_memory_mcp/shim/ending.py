@@ -12,8 +12,9 @@ from devsh_memory_mcp.shim.bounds import InForce
 from devsh_memory_mcp.shim.confinement import GUARD
 from devsh_memory_mcp.shim.loop import Loop
 from devsh_memory_mcp.shim.output import Relief
+from devsh_memory_mcp.shim.place import Place
 from devsh_memory_mcp.shim.process import CommandFailed
-from devsh_memory_mcp.shim.report import now
+from devsh_memory_mcp.shim.report import Reports, now
 from devsh_memory_mcp.shim.rundir import Outcome, Report, Run, Traffic
 from devsh_memory_mcp.shim.saving import Saved, Saving
 from devsh_memory_mcp.shim.shape import Shape, from_json, to_json
@@ -21,6 +22,7 @@ from devsh_memory_mcp.shim.workspace import Prepared
 
 CAUSES = frozenset({"exit", "timeout", "stalled", "cancelled", "lost", "setup", "spawn", "verify", "oom", "disk"})
 PATIENCE = 60.0  # seconds for a full disk to get some room again
+_AGAIN = 1.0  # seconds until it is tried once more
 _PAUSE = 1.0
 _TRIES = 3
 _LITTLE = 1 << 20
@@ -226,3 +228,19 @@ def _shortened(outcome: Outcome) -> Outcome:
 def _free_bytes(path: str) -> int:
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
+
+
+def tell(reports: Reports, place: Place, kind: str, told: Ended | Unverified, patience: float) -> str | None:
+    """Reports what an agent has come to, shortened where the disk takes no more; why it could not be told in `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            reports.add(kind, facts=told.facts(), relief=patience > 0)
+        except OSError as error:
+            place.door.note(f"not in the report ({error}): {kind}")
+            if time.monotonic() >= until:
+                return str(error)
+            told = told.shortened() if isinstance(told, Ended) else told
+            place.loop.wait(lambda: False, time.monotonic() + _AGAIN)
+        else:
+            return None

@@ -9,7 +9,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import sys
 import time
 import typing
@@ -18,6 +17,7 @@ from devsh_memory_mcp.shim import bridge
 from devsh_memory_mcp.shim.bounds import lowered
 from devsh_memory_mcp.shim.guard import OOM_SCORE
 from devsh_memory_mcp.shim.loop import Loop
+from devsh_memory_mcp.shim.relay import listen_in
 from devsh_memory_mcp.shim.rundir import SANDBOX_DIRECTORY
 
 INSIDE = "/run/devsh"  # where the agent finds it, if it can be shown at another place than its own
@@ -55,7 +55,7 @@ class McpSocket:
         os.makedirs(directory, exist_ok=True)
         with open(bridge.__file__, "rb") as source, open(f"{directory}/{_BRIDGE}", "wb") as target:
             shutil.copyfileobj(source, target)
-        self._listener = _listen(directory)
+        self._listener = listen_in(directory, _SOCKET)
         loop.read(self._listener.fileno(), self._accept)
 
     def end(self) -> None:
@@ -101,22 +101,3 @@ def _bound(command: typing.Sequence[str]) -> list[str]:
     """The command under its bounds, before its first word: it is no part of what the agent's limits count."""
     data, _ = lowered(resource.RLIMIT_DATA, _DATA)
     return ["/bin/sh", "-c", f'ulimit -d {data // 1024}; echo {OOM_SCORE.decode()} >/proc/self/oom_score_adj; exec "$@"', "sh", *command]
-
-
-def _listen(directory: str) -> socket.socket:
-    """A socket in there which anybody may use who gets to see it; made from within, since addresses are shorter than directories' names."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.chdir(directory)
-        listener.setblocking(False)
-        listener.bind(_SOCKET)
-        os.chmod(_SOCKET, 0o666)
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.fchdir(before)
-        os.close(before)
-    return listener

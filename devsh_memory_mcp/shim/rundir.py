@@ -48,6 +48,7 @@ MOST_BYTES = 16 * 1024 * 1024  # of a file, or of a stream at a time
 
 RUN_MARKER = "DEVSH_RUN"  # in the environment of every process below a shim: `<taskRunId>.<attempt>`
 ISOLATION_VARIABLE = "DEVSH_ISOLATION"  # in the environment of whatever is in a sandbox: which one
+TOKEN_VARIABLE = "CMUX_TASK_RUN_JWT"  # what an agent shows a server; it stands in no file
 RUN_ROOT = "DEVSH_RUN_ROOT"  # in the agent's environment: the memory root that its shim sees to a runner of
 
 
@@ -94,6 +95,19 @@ class AgentSession(typing.NamedTuple):
     cost_usd: float = 0.0
 
 
+class Head(typing.NamedTuple):
+    """What is put before an agent that leads an orchestration: `directory` is that one's, `api` the socket at which its runner answers.
+
+    `code` are the paths in which `devsh` is found, and `packages` those that it is imported from.
+    """
+
+    orchestration_id: str
+    directory: str
+    api: str
+    code: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
 class Run(typing.NamedTuple):
     """run.json: all that the shim of one attempt needs to know. Durations are seconds, sizes bytes.
 
@@ -133,6 +147,7 @@ class Run(typing.NamedTuple):
     server_command: tuple[str, ...] = ()
     sandbox: Confinement | None = None
     limits: Limits | None = None
+    head: Head | None = None
 
 
 class Process(typing.NamedTuple):

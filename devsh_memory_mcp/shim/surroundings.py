@@ -9,13 +9,14 @@ from devsh_memory_mcp.shim.rundir import Run
 def agent_environment(run: Run, workspace: str) -> dict[str, str]:
     """The recorded allow-list, the run's names, the user's identity for commits, and the marker by which it is found again."""
     names = {
-        "CMUX_ORCHESTRATION_ID": run.orchestration_id,
+        "CMUX_ORCHESTRATION_ID": run.orchestration_id if run.head is None else run.head.orchestration_id,
         "CMUX_TASK_RUN_ID": run.task_run_id,
         "CMUX_AGENT_NAME": run.agent_name,
         "PWD": workspace,
         "PORT": str(port_of(run.task_run_id)),
         rundir.RUN_MARKER: git.marker(run),
         rundir.RUN_ROOT: run.memory_root,
+        **({} if run.head is None else {"CMUX_IS_ORCHESTRATION_HEAD": "1"}),
     }
     return {**run.environment, **(git.identity(run.checkout) if run.checkout else {}), **names}
 

@@ -78,12 +78,19 @@ class MemoryRoot:
         with self.locked():
             return self.begin_locked(created or OrchestrationCreated.model_validate({"orchestration_id": self.new_id(), **fields}))
 
-    def begin_locked(self, created: OrchestrationCreated) -> Found:
+    def begin_led(self, created: OrchestrationCreated) -> Found:
+        """The one that a head leads who is a task, made where it is not there; the symlink stays with its spawner's."""
+        with self.locked():
+            found = _first(self.path / ORCHESTRATIONS / checked_id(created.orchestration_id, "orchestration id"))
+            return found or self.begin_locked(created, is_newest=False)
+
+    def begin_locked(self, created: OrchestrationCreated, *, is_newest: bool = True) -> Found:
         """The same for who holds the lock already, having looked whether there is one."""
         directory = self.path / ORCHESTRATIONS / checked_id(created.orchestration_id, "orchestration id")
         now = self._clock.now()
         create(directory, created, now)
-        self.point_to(directory)
+        if is_newest:
+            self.point_to(directory)
         for place in (self.path, self.path.parent):  # whoever made the names in them may have been killed before they were durable
             with suppress(PermissionError):
                 sync_directory(str(place))

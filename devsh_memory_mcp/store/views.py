@@ -164,7 +164,7 @@ class Views:
     def _keep_books(self, state: State, offset: int, files: dict[str, Written], *, is_last: bool) -> None:
         """Says on disk that the views are exact; not before an edit is in the journal, and so in the views, as well."""
         inode = os.stat(self._directory / JOURNAL_FILE).st_ino
-        idle = all(task.held for task in state.unfinished.values()) and not state.unopened
+        idle = all(task.held for task in state.unfinished.values()) and not state.unopened and not state.leaving
         books = Bookkeeping(state.seq, offset, inode, idle, files)
         if is_last and books != read_bookkeeping(self._directory):  # and not what we wrote: somebody may have taken it away
             path = self._directory / VIEWS_FILE

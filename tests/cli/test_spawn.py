@@ -22,7 +22,7 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
     more = (
         "--retries 2 --timeout 1h30m --setup make --include-dirty --keep --on-dependency-failure run --max-concurrent 3 --idempotency-key k"
         " --permissions bypass --billing api --verify check --stall-timeout 5m --max-turns 30 --max-cost-usd 2.50"
-        " --sandbox required --network off --mount /a --mount /b:rw --memory 1.5G --cpus 0.5 --disk 10G"
+        " --sandbox required --network off --mount /a --mount /b:rw --memory 1.5G --cpus 0.5 --disk 10G --head --on-head-exit cancel"
     )
     assert devsh("orchestrate", "spawn", *words.split(), *more.split(), "--resume", "ns1", "--open-pr", "do it").code == 0
     assert orchestration.requests[0].model_dump() == {
@@ -55,6 +55,8 @@ def test_every_flag_reaches_the_request(devsh, orchestration):
         "cpus": 0.5,
         "disk": 10 << 30,
         "max_concurrent": 3,
+        "cloud_workspace": True,
+        "on_head_exit": "cancel",
         "idempotency_key": "k",
     }
 
@@ -87,8 +89,6 @@ def test_spawn_returns_at_once_when_it_is_known_why_the_task_cannot_start(devsh,
         ([], "The prompt is missing"),
         (["  "], "The prompt is empty"),
         (["--priority", "11", "x"], "0<=x<=10"),
-        (["--cloud-workspace", "x"], "--cloud-workspace"),
-        (["--head", "x"], "--cloud-workspace"),
         (["--timeout", "0", "x"], "more than nothing"),
         (["--disk", "much", "x"], "'much' is no size: write 512M, 4G, 1.5G"),
         (["--disk", "1M", "x"], "less than 16M"),

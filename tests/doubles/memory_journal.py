@@ -62,4 +62,4 @@ class MemoryJournal:
 def orchestration_over(journal: MemoryJournal, directory: Path, caller: Caller) -> LocalOrchestration:
     journal.tell(OrchestrationCreated(orchestration_id="orch_1"))
     site = Site("orch_1", directory, journal, journal, LoopClock())  # type: ignore[arg-type]
-    return LocalOrchestration(site, directory, caller)
+    return LocalOrchestration(site, directory, caller, lambda _created: None)

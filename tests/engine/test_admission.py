@@ -120,6 +120,6 @@ def test_a_batch_that_cannot_be_ordered_is_refused(tasks: tuple[BatchTask, ...],
 
 
 def test_a_task_of_a_batch_has_what_a_single_one_has() -> None:
-    alone = {"name", "resume", "max_concurrent", "idempotency_key"}
+    alone = {"name", "resume", "max_concurrent", "cloud_workspace", "on_head_exit", "idempotency_key"}
     assert set(BatchTask.model_fields) - {"id"} == set(SpawnRequest.model_fields) - alone
-    assert alone - {"name", "resume"} == set(BatchRequest.model_fields) - {"tasks", "defaults"}
+    assert alone - {"name", "resume", "cloud_workspace", "on_head_exit"} == set(BatchRequest.model_fields) - {"tasks", "defaults"}

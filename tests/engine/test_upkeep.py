@@ -33,6 +33,9 @@ class Told:
     def wake(self, _orchestration_id: str) -> None:
         self.has_woken.set()
 
+    def show(self, _orchestration_id: str) -> None:
+        """Nobody leads it."""
+
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:

@@ -144,9 +144,3 @@ git diff --stat HEAD...origin/\$branch"
     assert ran.code == 0, ran.err
     assert terminal.run("devsh orchestrate wait").code == 0
     assert "x.txt" in terminal.tasks()[0]["result"]
-
-
-def test_head_agents_in_workspaces_of_their_own_are_refused_in_words(terminal):
-    ran = terminal.run('devsh orchestrate spawn --cloud-workspace --agent claude/opus-4.6 "Coordinate feature implementation"')
-    assert (ran.code, ran.out) == (2, "")
-    assert "--cloud-workspace" in ran.err

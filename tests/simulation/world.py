@@ -211,7 +211,7 @@ class World:
         """An orchestration as one caller has it."""
         site = Site(NAME, self.directory, self._journal, self, LoopClock())  # type: ignore[arg-type]
         caller = Caller(self._caller.directory, self._caller.environment, identity, is_shell=is_shell)
-        return LocalOrchestration(site, self.root, caller)
+        return LocalOrchestration(site, self.root, caller, lambda _created: None)
 
     def shim_of(self, task_run_id: str, attempt: int) -> Shim | None:
         return self.backend.shims.get(f"{self.directory}/runs/{task_run_id}/{attempt}")
