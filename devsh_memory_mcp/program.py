@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from devsh_memory_mcp.config import BASE_URLS, TOKEN_VARIABLE, VERSION, Caller, identity_of, memory_root
 from devsh_memory_mcp.domain.names import HEAD
-from devsh_memory_mcp.errors import DevshError, Unauthenticated
+from devsh_memory_mcp.errors import DevshError, MemoryRootUnusable, Unauthenticated
 
 Open = Callable[[Caller], AbstractAsyncContextManager[Any]]
 
@@ -83,9 +83,17 @@ def _dialled(given: argparse.Namespace) -> Open:
 
         address = address_of(given.remote, caller.environment)
         assert address is not None
-        return open_remote(address, _token(given, caller), caller, _named(given, caller))
+        return open_remote(address, _token(given, caller), caller, _named(given, caller), mirror=_mirror(given, caller))
 
     return dialled
+
+
+def _mirror(given: argparse.Namespace, caller: Caller) -> Path | None:
+    """The memory root of this machine, into which a pull brings the server's files; None where there is none, as in a sandbox."""
+    try:
+        return memory_root(given.dir, caller.environment)
+    except MemoryRootUnusable:
+        return None
 
 
 def _named(given: argparse.Namespace, caller: Caller) -> str | None:

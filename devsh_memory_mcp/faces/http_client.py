@@ -2,33 +2,32 @@
 
 from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import anyio
 import httpx2
 
 from devsh_memory_mcp.config import Caller
-from devsh_memory_mcp.domain import answers, requests
+from devsh_memory_mcp.domain import answers, exchange, requests
 from devsh_memory_mcp.domain.records import Request
-from devsh_memory_mcp.errors import Unreachable
 from devsh_memory_mcp.faces.http_address import Address
+from devsh_memory_mcp.faces.http_listening import Waiting, listen, reader_of
 from devsh_memory_mcp.faces.http_wire import NONE, PATIENCE, Parameters, Wire, open_wire
+from devsh_memory_mcp.faces.mirroring import mirrored
 from devsh_memory_mcp.faces.operations import BY_NAME, STREAM_BY_NAME
 from devsh_memory_mcp.ports import Change, Printed, Progress
-
-WAIT_SLICE = 20_000  # ms: one request of a wait, so that a connection that died unnoticed is noticed
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+from devsh_memory_mcp.store.mirror import Mirror
 
 
 class RemoteOrchestration:
     """See `ports.Orchestration` for what each call does and raises; all of them raise Unreachable too."""
 
-    def __init__(self, wire: Wire, orchestration_id: str) -> None:
+    def __init__(self, wire: Wire, orchestration_id: str, root: Path | None = None) -> None:
         self._wire = wire
         self._id = orchestration_id
+        self._mirror = None if root is None else Mirror(root, orchestration_id)
 
     @property
     def orchestration_id(self) -> str:
@@ -39,6 +38,11 @@ class RemoteOrchestration:
     def directory(self) -> Path | None:
         """Its files are the server's."""
         return None
+
+    @property
+    def plan_path(self) -> Path | None:
+        """Where the copy of its PLAN.json is."""
+        return self._mirror.plan_path if self._mirror else None
 
     async def _ask(self, name: str, any_id: str = "", parameters: Parameters = NONE, *, lasts: float = 0.0) -> Any:
         return await self._wire.ask(BY_NAME[name], any_id, {**parameters, "orchestrationId": self._id}, lasts=lasts)
@@ -79,20 +83,17 @@ class RemoteOrchestration:
         return answer
 
     async def wait(self, request: requests.WaitRequest, progress: Progress | None = None) -> answers.WaitAnswer:
-        """Until the condition holds, in slices."""
-        began = anyio.current_time()
-        while True:
-            spent = int((anyio.current_time() - began) * 1000)
-            left = max(0, request.timeout - spent)
-            slice_ = min(left, WAIT_SLICE)
-            sent = request.model_copy(update={"timeout": slice_})
-            answer: answers.WaitAnswer = await self._ask("wait", parameters=_whole(sent), lasts=slice_ / 1000)
-            spent = int((anyio.current_time() - began) * 1000)
-            if not answer.timed_out or spent >= request.timeout:
-                return answer.model_copy(update={"wait_duration": spent})
-            if progress is not None:
-                ended = sum(1 for row in answer.tasks if row.completed_at is not None)
-                await progress(spent / 1000, request.timeout / 1000, f"{ended}/{len(answer.tasks)} done after {spent // 1000} s")
+        """Until the condition holds; what may end it is told by the stream."""
+
+        async def ask(timeout: int) -> answers.WaitAnswer:
+            sent = _whole(request.model_copy(update={"timeout": timeout}))
+            answer: answers.WaitAnswer = await self._ask("wait", parameters=sent, lasts=timeout / 1000)
+            return answer
+
+        if request.timeout == 0:
+            return await ask(0)
+        heard = listen(self._wire, self._id, await self.position())
+        return await Waiting(request, ask, reader_of(is_shell=self._wire.is_shell)).run(heard, progress)
 
     async def message(self, request: requests.MessageRequest) -> answers.MessageAnswer:
         """Sends it."""
@@ -134,6 +135,16 @@ class RemoteOrchestration:
     async def pull(self, *, full: bool = False) -> answers.PullAnswer:
         """What changed."""
         answer: answers.PullAnswer = await self._ask("pull", parameters={"full": full})
+        return answer if self._mirror is None else await mirrored(self._mirror, self, answer)
+
+    async def push(self, request: exchange.PushRequest) -> exchange.PushAnswer:
+        """What its head decided."""
+        answer: exchange.PushAnswer = await self._ask("push", parameters=_sent(request))
+        return answer
+
+    async def mirror(self, after: int) -> exchange.MirrorAnswer:
+        """Its files."""
+        answer: exchange.MirrorAnswer = await self._ask("mirror", parameters={"after": after})
         return answer
 
     async def brief(self) -> str:
@@ -156,17 +167,9 @@ class RemoteOrchestration:
 
     async def changes(self, after: int) -> AsyncIterator[Change]:
         """Every event behind `after`; where the connection breaks, it goes on behind the last that arrived."""
-        seq, pause = after, _FIRST_PAUSE
-        while True:
-            try:
-                async for found in self._wire.lines(STREAM_BY_NAME["changes"], self._id, {"after": seq}):
-                    seq, pause = found.seq, _FIRST_PAUSE
-                    yield Change(found.seq, found.event, found.task)
-            except Unreachable:
-                if pause >= _LONGEST_PAUSE:
-                    raise
-            await anyio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        async with aclosing(listen(self._wire, self._id, after)) as heard:  # type: ignore[type-var]
+            async for each in heard:
+                yield each.change
 
     async def output(self, any_id: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[str]:
         """As people read it."""
@@ -184,9 +187,10 @@ class RemoteOrchestration:
 class RemoteOrchestrations:
     """See `ports.Orchestrations`."""
 
-    def __init__(self, wire: Wire, named: str | None) -> None:
+    def __init__(self, wire: Wire, named: str | None, root: Path | None = None) -> None:
         self._wire = wire
         self._named = named
+        self._root = root
 
     async def current(
         self, *, create: bool = False, request: requests.SpawnRequest | requests.BatchRequest | None = None
@@ -223,7 +227,7 @@ class RemoteOrchestrations:
         return self._known(await self._wire.ask(BY_NAME["begin"], parameters=wanted))
 
     def _known(self, found: Any) -> RemoteOrchestration:
-        return RemoteOrchestration(self._wire, found.orchestration_id)
+        return RemoteOrchestration(self._wire, found.orchestration_id, self._root)
 
 
 @asynccontextmanager
@@ -235,10 +239,14 @@ async def open_remote(
     *,
     patience: float = PATIENCE,
     transport: httpx2.AsyncBaseTransport | None = None,
+    mirror: Path | None = None,
 ) -> AsyncIterator[RemoteOrchestrations]:
-    """The orchestrations that the token opens at a server; `orchestration_id` settles which one is current."""
+    """The orchestrations that the token opens at a server; `orchestration_id` settles which one is current.
+
+    `mirror` is the memory root of this machine into which a pull brings their files.
+    """
     async with open_wire(address, token, caller, patience=patience, transport=transport) as wire:
-        yield RemoteOrchestrations(wire, orchestration_id)
+        yield RemoteOrchestrations(wire, orchestration_id, mirror)
 
 
 def _sent(request: Request) -> dict[str, object]:

@@ -253,7 +253,7 @@ class EventStream(Response):
             if is_over and feed.is_told(cursor):
                 return
         if feed.failure is not None:
-            yield frames.encoded(frames.failed(_told(feed.failure)))
+            yield frames.encoded(_told(feed.failure))
 
     async def _begin(self, feed: Feed) -> Cursor | None:
         """Where the client was; None where it says nothing, or something of another journal."""
@@ -263,5 +263,7 @@ class EventStream(Response):
         return cursor if cursor is not None and feed.knows(cursor) else None
 
 
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, DevshError) else "The journal cannot be read; the server's log has the reason."
+def _told(error: Exception) -> frames.Frame:
+    if isinstance(error, DevshError):
+        return frames.failed(error.code, str(error))
+    return frames.failed("unavailable", "The journal cannot be read; the server's log has the reason.")

@@ -172,9 +172,9 @@ def replay_complete(count: int) -> Frame:
     return Frame("replay_complete", {"eventsReplayed": count})
 
 
-def failed(message: str) -> Frame:
+def failed(code: str, message: str) -> Frame:
     """The stream cannot go on."""
-    return Frame("error", {"message": message})
+    return Frame("error", {"code": code, "message": message})
 
 
 def millis(at: datetime | None) -> int | None:
@@ -236,10 +236,11 @@ def _in_types(step: Step) -> Iterator[Frame]:
 
 
 def _in_changes(step: Step) -> Iterator[Frame]:
-    """One frame for each event of the journal, with all that `ports.Change` has."""
-    detail = step.event.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"spec": {"environment"}})
-    told: Data = {"seq": step.seq, "at": instant_text(step.at), "event": getattr(step.event, "event", step.event.name)}
-    yield Frame("change", told | {"cause": detail, "task": _plain(step.task) if step.task else None})
+    """One frame for each event of the journal, as `ports.Change` has it, and of a message whose it is."""
+    event = step.event
+    told: Data = {"seq": step.seq, "at": instant_text(step.at), "event": getattr(event, "event", event.name)}
+    post: Data = {"from": event.sender, "to": event.to} if isinstance(event, events.MessageSent) else {}
+    yield Frame("change", told | post | {"task": _plain(step.task) if step.task else None})
 
 
 def _ends(step: Step) -> Iterator[Frame]:

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from devsh_memory_mcp.domain.answers import TaskRow
 from devsh_memory_mcp.domain.records import Record, Request
 from devsh_memory_mcp.domain.requests import BatchRequest, CorrelationId, MessageId, MessageRequest, Places, SpawnRequest
 
@@ -45,8 +44,8 @@ class OutputParameters(Request):
     last: Count | None = None
 
 
-class ChangesParameters(Request):
-    """Behind which event."""
+class MirrorParameters(Request):
+    """Behind which event of the journal."""
 
     after: MessageId | Annotated[int, Field(ge=0, le=0)] = 0
 
@@ -117,14 +116,6 @@ class Piece(Record):
 
     is_error: bool
     content: str
-
-
-class Changed(Record):
-    """One event: which it is, and what is true of its task now."""
-
-    seq: int
-    event: str
-    task: TaskRow | None = None
 
 
 class Health(Record):

@@ -39,7 +39,8 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 class Wire:
     """A connection to one server, for one caller. Opened with `open_wire`."""
 
-    def __init__(self, client: httpx2.AsyncClient, address: Address, patience: float) -> None:
+    def __init__(self, client: httpx2.AsyncClient, address: Address, patience: float, *, is_shell: bool = False) -> None:
+        self.is_shell = is_shell
         self._client = client
         self.address = address
         self._patience = patience
@@ -58,17 +59,23 @@ class Wire:
 
     async def lines(self, stream: Stream, any_id: str, parameters: Parameters = NONE) -> AsyncIterator[Any]:
         """The pieces of a stream, once; Unreachable where it breaks off."""
+        async with self.opened(stream.path, any_id, parameters) as response:
+            async for line in response.aiter_lines():
+                if line:
+                    yield _piece(stream, line)
+
+    @asynccontextmanager
+    async def opened(self, path: str, any_id: str, parameters: Parameters = NONE) -> AsyncIterator[httpx2.Response]:
+        """An answer that goes on, tried once; what the server refused is raised, and Unreachable where it breaks off."""
         sent = {name: value for name, value in parameters.items() if value is not None}
-        request = self._client.build_request("GET", self._url(stream.path, any_id), params=_query(sent), timeout=SILENT_FOR)
+        request = self._client.build_request("GET", self._url(path, any_id), params=_query(sent), timeout=SILENT_FOR)
         try:
             response = await self._client.send(request, stream=True)
             try:
                 if response.status_code != 200:
                     await response.aread()
                     _document(response, self.address)
-                async for line in response.aiter_lines():
-                    if line:
-                        yield _piece(stream, line)
+                yield response
             finally:
                 await response.aclose()
         except httpx2.TransportError as error:
@@ -114,7 +121,7 @@ async def open_wire(
     async with httpx2.AsyncClient(
         transport=transport, headers=_headers(token, caller), follow_redirects=False, trust_env=address.socket is None
     ) as client:
-        yield Wire(client, address, patience)
+        yield Wire(client, address, patience, is_shell=caller.is_shell)
 
 
 def _headers(token: str, caller: Caller) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from devsh_memory_mcp.domain import answers, requests
+from devsh_memory_mcp.domain import answers, exchange, requests
 from devsh_memory_mcp.errors import NotFound
 from devsh_memory_mcp.faces import http_shapes as shapes
 from devsh_memory_mcp.faces.tokens import Role
@@ -272,10 +272,14 @@ async def printed(call: Call) -> AsyncIterator[BaseModel]:
         yield shapes.Piece(is_error=piece.is_error, content=b64encode(piece.content).decode())
 
 
-async def changes(call: Call) -> AsyncIterator[BaseModel]:
-    """Every event from there on."""
-    async for change in (await call.meant()).changes(call.given.after):
-        yield shapes.Changed(seq=change.seq, event=change.event, task=change.task)
+async def push(call: Call) -> BaseModel:
+    """What its head decided."""
+    return await (await call.current()).push(call.given)
+
+
+async def mirror(call: Call) -> BaseModel:
+    """Its files."""
+    return await (await call.current()).mirror(call.given.after)
 
 
 _AGENT = {"agent": "agentName"}
@@ -300,6 +304,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "pull", "GET", "/api/orchestration/pull", "What changed since this client's last pull.",
         shapes.PullParameters, answers.PullAnswer, pull, repeats="memory",
+    ),
+    Operation(
+        "push", "POST", "/api/orchestration/push", "What a head decided: how far it is, and what came of tasks that it did itself.",
+        exchange.PushRequest, exchange.PushAnswer, push, HEADS, repeats="memory",
+    ),
+    Operation(
+        "mirror", "GET", "/api/orchestration/mirror", "The files of an orchestration, and the next lines of its journal.",
+        shapes.MirrorParameters, exchange.MirrorAnswer, mirror,
     ),
     Operation(
         "message", "POST", f"{_API}/message", "Sends a message to a task, to `head` or to everyone (`*`).",
@@ -345,7 +357,6 @@ OPERATIONS: tuple[Operation, ...] = (
 STREAMS: tuple[Stream, ...] = (
     Stream("output", f"{_API}/output/{{id}}", "What an agent printed, in whole lines.", shapes.OutputParameters, shapes.Line, output),
     Stream("printed", f"{_API}/printed/{{id}}", "The bytes that it printed.", shapes.OutputParameters, shapes.Piece, printed),
-    Stream("changes", f"{_API}/changes/{{id}}", "Every event behind `after`.", shapes.ChangesParameters, shapes.Changed, changes),
 )
 
 BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in OPERATIONS}
