@@ -16,7 +16,6 @@ import click
 
 from devsh_memory_mcp.cli.output import write_json
 from devsh_memory_mcp.cli.session import Session
-from devsh_memory_mcp.faces.http_events import live_events
 from devsh_memory_mcp.faces.http_mcp import mcp_over_http
 from devsh_memory_mcp.faces.http_server import build_app
 from devsh_memory_mcp.faces.serving import serve, tcp_socket, unix_socket
@@ -38,7 +37,7 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
     """Serves until a signal comes; the exit code. `transport` is the one that is shown for MCP."""
     logging.basicConfig(level=logging.WARNING, format="devsh serve: %(levelname)s: %(message)s")
     root, environment = session.root, session.surroundings.environment
-    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http, live_events])
+    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http])
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         urls: list[str] = []

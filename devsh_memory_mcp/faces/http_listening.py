@@ -102,10 +102,16 @@ class Waiting:
 
     async def run(self, heard: AsyncIterator[Heard], progress: Progress | None = None) -> WaitAnswer:
         """The answer. `heard` begins before the first question, so that nothing falls between."""
+        answer: WaitAnswer | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen, heard)
-            answer = await self._until_over(progress)
+            try:
+                answer = await self._until_over(progress)
+            except Exception as error:  # noqa: BLE001  raised below, not out of a group
+                self._failure = error
             tasks.cancel_scope.cancel()
+        if answer is None:
+            raise self._failure or Unreachable()
         return answer.model_copy(update={"wait_duration": self._spent()})
 
     async def _until_over(self, progress: Progress | None) -> WaitAnswer:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.errors import DevshError, InvalidRequest, NotFound, Unavailable
+from devsh_memory_mcp.faces.http_events import live_events
 from devsh_memory_mcp.faces.http_faults import fault_of, response_of, unexpected
 from devsh_memory_mcp.faces.http_front import Addition, Front
 from devsh_memory_mcp.faces.http_lines import lines
@@ -30,7 +31,7 @@ from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Call, Operati
 def build_app(key: bytes, hosting: Hosting, now: Callable[[], datetime], plugs: Sequence[Callable[[Front], Addition]] = ()) -> Starlette:
     """The app. `plugs` are what others add: routes and mounts, which come first, and what has to run while the app does."""
     front = Front(key, now)
-    additions = [plug(front) for plug in plugs]
+    additions = [plug(front) for plug in (live_events, *plugs)]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

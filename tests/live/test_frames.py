@@ -1,5 +1,6 @@
 """What a journal says as frames: every change and every end is told, once, whatever a client had before."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -127,18 +128,18 @@ def test_messages_and_what_an_agent_needs_are_told() -> None:
     assert (needed.name, needed.data["action"]) == ("approval_required", "may I")
 
 
-def test_our_own_client_is_told_every_event_without_the_callers_environment() -> None:
+def test_our_own_client_is_told_every_event_in_one_small_frame() -> None:
     journal = Chronicled()
     journal.spawn(1)
+    journal.happen(events.MessageSent(sender="head", to="*", type="request", message="x" * 10_000))
     journal.happen(events.RunnerStarted(runner_id="r", pid=1, version="1"))
     seen = told(journal, Dialect.CHANGES)
-    assert [(frame.id, frame.data["event"]) for frame in seen] == [
-        ("1", "orchestration_created"),
-        ("2", "agent_spawned"),
-        ("3", "runner_started"),
-    ]
-    assert "environment" not in seen[1].data["cause"]["spec"]
+    names = ["orchestration_created", "agent_spawned", "message_sent", "runner_started"]
+    assert [(frame.id, frame.data["event"]) for frame in seen] == [(str(number), name) for number, name in enumerate(names, 1)]
     assert seen[1].data["task"]["status"] == "pending"
+    assert (seen[2].data["from"], seen[2].data["to"]) == ("head", "*")
+    assert all(len(json.dumps(frame.data)) < 2000 for frame in seen)
+    assert "environment" not in json.dumps([frame.data for dialect in Dialect for frame in told(journal, dialect)])
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.", "1.2.3", "9" * 16, "١", "1 "])

@@ -1,0 +1,243 @@
+"""Live events of a real server: killed under its clients, left by them, followed by ours. Nothing is missed, doubled or left behind."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import Process
+from doubles.listener import frames_of
+
+from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
+from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.faces.http_address import parse_address
+from devsh_memory_mcp.faces.http_client import open_remote
+from devsh_memory_mcp.faces.http_frames import Dialect, Fold, rendered
+from devsh_memory_mcp.ports import Change, Orchestration, Orchestrations
+from devsh_memory_mcp.store.line import scan
+from tests.engine.house import House, ended, house, shell
+
+__all__ = ["house"]
+
+CLIENTS = 100
+DEVSH = [sys.executable, "-c", "import sys; from devsh_memory_mcp.cli import main; sys.exit(main())"]
+NO_EVENTS = ("connected", "heartbeat", "replay_complete")
+
+
+class Server:
+    """A process of `devsh serve` on one memory root, which can be killed and begun again at the same address."""
+
+    def __init__(self, house: House) -> None:
+        self.environment = {**os.environ, "DEVSH_MEMORY_DIR": str(house.root)}
+        self.directory, self.port = house.directory, 0
+        self.up = anyio.Event()
+        self.process: Process | None = None
+        self.token = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def begin(self) -> None:
+        command = [*DEVSH, "serve", "--port", str(self.port), "--json"]
+        self.process = await anyio.open_process(command, env=self.environment, cwd=self.directory, stderr=None)
+        assert self.process.stdout is not None
+        line = await self.process.stdout.receive()
+        self.port = int(json.loads(line)["urls"][0].rpartition(":")[2])
+        self.up.set()
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.up = anyio.Event()
+        self.process.kill()
+        await self.process.aclose()
+
+    async def end(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert await self.process.wait() == 0
+        await self.process.aclose()
+
+    def descriptors(self) -> int:
+        assert self.process is not None
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @asynccontextmanager
+    async def remote(self, house: House, *, mirror: Path | None = None, **fields: object) -> AsyncIterator[Orchestrations]:
+        async with open_remote(parse_address(self.url), self.token, house.caller(**fields), mirror=mirror) as remote:
+            yield remote
+
+
+@pytest.fixture
+async def server(house: House) -> AsyncIterator[Server]:
+    with anyio.fail_after(100):
+        made = Server(house)
+        await made.begin()
+        token = await anyio.run_process([*DEVSH, "token"], env=made.environment, cwd=made.directory)
+        made.token = token.stdout.decode().strip()
+        yield made
+        await made.end()
+
+
+async def follow(server: Server, client: httpx2.AsyncClient, orchestration_id: str, told: list[str], last: str) -> None:
+    """What a client of a stream does: it connects again behind the last id that it had, until it has the one that is the last."""
+    headers = {"Authorization": f"Bearer {server.token}", "Last-Event-ID": told[-1] if told else "0"}
+    while last not in told[-1:]:
+        await server.up.wait()
+        try:
+            async with client.stream("GET", f"{server.url}/api/orchestrate/events/{orchestration_id}", headers=headers) as response:
+                assert response.status_code == 200
+                async for event in httpx2.EventSource(response):
+                    if event.event not in NO_EVENTS:
+                        told.append(event.id)
+                        headers["Last-Event-ID"] = event.id
+                    if event.id == last:
+                        return
+        except httpx2.TransportError:
+            await anyio.lowlevel.checkpoint()
+
+
+def told_in_full(orchestration: Orchestration) -> list[str | None]:
+    """The ids of all frames that the journal gives."""
+    assert orchestration.directory is not None
+    fold, content = Fold(), (orchestration.directory / "EVENTS.jsonl").read_bytes()
+    steps = [fold.take(Change(entry.seq, "", None, entry.event, entry.timestamp)) for entry in scan(content, 0).entries]
+    return [frame.id for frame in frames_of(b"".join(rendered(step, Dialect.STATUS) for step in steps))]
+
+
+async def test_a_server_that_is_killed_under_a_hundred_clients_costs_none_of_them_an_event(house: House, server: Server) -> None:
+    limits = httpx2.Limits(max_connections=None)
+    async with house.opened() as orchestration, httpx2.AsyncClient(limits=limits, timeout=60) as client:
+        heard: list[list[str]] = [[] for _ in range(CLIENTS)]
+        first = await orchestration.message(MessageRequest(to="head", message="first"))
+
+        async def all_have(mark: str) -> None:
+            async with anyio.create_task_group() as following:
+                for told in heard:
+                    following.start_soon(follow, server, client, orchestration.orchestration_id, told, mark)
+
+        await all_have(str(first.message_id))
+        spawned = [await orchestration.spawn(shell(f"echo {number}")) for number in range(3)]
+        last = anyio.Event()
+
+        async def write() -> None:
+            while not last.is_set():
+                await orchestration.message(MessageRequest(to="head", message="and on"))
+
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(write)
+            for _ in range(2):
+                before = min(len(told) for told in heard)
+                with anyio.CancelScope() as some:
+                    async with anyio.create_task_group() as following:
+                        for told in heard:
+                            following.start_soon(follow, server, client, orchestration.orchestration_id, told, "never")
+                        while min(len(told) for told in heard) < before + 5:
+                            await anyio.lowlevel.checkpoint()
+                        await server.kill()
+                        await server.begin()
+                        while min(len(told) for told in heard) < before + 20:
+                            await anyio.lowlevel.checkpoint()
+                        some.cancel()
+            last.set()
+        await ended(orchestration, *(each.orchestration_task_id for each in spawned))
+        end = await orchestration.message(MessageRequest(to="head", message="last"))
+        await all_have(str(end.message_id))
+        expected = told_in_full(orchestration)
+        expected = expected[: expected.index(str(end.message_id)) + 1]
+        assert all(told == expected for told in heard)
+
+
+async def test_clients_that_vanish_leave_nothing_in_the_server(house: House, server: Server) -> None:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with house.opened() as orchestration, httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=None)) as client:
+        await orchestration.message(MessageRequest(to="head", message="first"))
+        path = f"{server.url}/api/orchestrate/events/{orchestration.orchestration_id}"
+        await client.get(f"{server.url}/api/orchestrate/list", headers=headers)
+        before = server.descriptors()
+
+        async def come_and_go() -> None:
+            async with client.stream("GET", path, headers=headers) as response:
+                async for event in httpx2.EventSource(response):
+                    assert event.event == "connected"
+                    return
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(come_and_go)
+        await client.aclose()
+        async with httpx2.AsyncClient(headers={**headers, "Connection": "close"}) as asking:
+            while server.descriptors() > before + 4:  # its link and journal stay open while its owner's room does
+                assert (await asking.get(f"{server.url}/health")).status_code == 200
+
+
+@pytest.mark.promise("sse.watch")
+async def test_our_client_waits_and_follows_across_a_restart(house: House, server: Server) -> None:
+    gate = house.gate()
+    async with server.remote(house) as remote:
+        orchestration = await remote.current(create=True)
+        spawned = await orchestration.spawn(shell(gate.pass_through))
+        task, seen = spawned.orchestration_task_id, []
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                async for change in orchestration.changes(0):
+                    seen.append(change.seq)
+                    if change.event == "agent_completed":
+                        assert change.task is not None
+                        assert change.task.status == "completed"
+                        return
+
+            tasks.start_soon(watch)
+            tasks.start_soon(ended, orchestration, task)
+            while len(seen) < 3:
+                await anyio.lowlevel.checkpoint()
+            await server.kill()
+            await server.begin()
+            gate.open()
+        assert seen == list(range(1, len(seen) + 1))
+        answer = await orchestration.wait(WaitRequest(ids=(task,)))
+        assert (answer.finished, answer.timed_out, answer.status) == (True, False, "completed")
+
+
+async def test_a_wait_at_a_server_ends_with_its_time_with_mail_or_with_a_word_of_what_is_wrong(house: House, server: Server) -> None:
+    gate = house.gate()
+    async with server.remote(house) as remote:
+        orchestration = await remote.current(create=True)
+        task = (await orchestration.spawn(shell(gate.pass_through))).orchestration_task_id
+        answer = await orchestration.wait(WaitRequest(ids=(task,), timeout=200))
+        assert (answer.finished, answer.timed_out) == (False, True)
+        assert answer.wait_duration >= 200
+        lines: list[str] = []
+
+        async def progress(_done: float, _total: float, line: str) -> None:
+            lines.append(line)
+            await orchestration.message(MessageRequest(to="head", message="look"))
+
+        answer = await orchestration.wait(WaitRequest(ids=(task,), timeout=60_000), progress)
+        assert (answer.finished, answer.timed_out, answer.unread_messages) == (False, False, 1)
+        assert lines[0].startswith("0/1 done")
+        with pytest.raises(NotFound):
+            await orchestration.wait(WaitRequest(ids=("nobody",)))
+        gate.open()
+        await ended(orchestration, task)
+
+
+async def test_a_pull_from_a_server_brings_its_files_here(house: House, server: Server, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    async with server.remote(house, mirror=here) as remote:
+        orchestration = await remote.current(create=True)
+        task = (await orchestration.spawn(shell("echo hi"))).orchestration_task_id
+        await ended(orchestration, task)
+        answer = await orchestration.pull()
+        assert answer.synced
+        assert answer.plan_path is not None
+        plan = json.loads(Path(answer.plan_path).read_bytes())
+        assert [found["status"] for found in plan["tasks"]] == ["completed"]
+        assert {path.name for path in (here / "orchestration").iterdir()} >= {"PLAN.json", "AGENTS.json", "MAILBOX.json", "EVENTS.jsonl"}
