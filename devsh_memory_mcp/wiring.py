@@ -17,14 +17,17 @@ import devsh_memory_mcp
 from devsh_memory_mcp.backends.local import LocalBackend
 from devsh_memory_mcp.config import VERSION, Caller, memory_root
 from devsh_memory_mcp.domain.schedule import has_work
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import garbage
 from devsh_memory_mcp.engine.briefing import HeadSetting
 from devsh_memory_mcp.engine.credentials import lendable
+from devsh_memory_mcp.engine.heads import Mint
 from devsh_memory_mcp.engine.limits import USUAL, Limits
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognised
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
+from devsh_memory_mcp.faces.claims import TEAM, Claims, mint
 from devsh_memory_mcp.faces.http_rooms import Hosting
 from devsh_memory_mcp.ports import Clock, Orchestrations
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, NoRunner, ensure_runner
@@ -35,9 +38,11 @@ from devsh_memory_mcp.store.fsck import check_directory as check_one
 from devsh_memory_mcp.store.guests import LOBBY, guest_environment, guest_root, owner_of
 from devsh_memory_mcp.store.journal import JOURNAL_FILE, FileJournal, fold_file
 from devsh_memory_mcp.store.root import MemoryRoot
+from devsh_memory_mcp.store.server_key import server_key
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.runner import main; sys.exit(main(sys.argv[1:]))"
 
+_API_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.api import main; sys.exit(main(sys.argv[1:]))"
 _SERVER_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.__main__ import main; sys.exit(main())"
 
 
@@ -66,6 +71,32 @@ def server_command() -> tuple[str, ...]:
     """How our MCP server is started for an agent, from an installation as from a checkout."""
     package = str(Path(devsh_memory_mcp.__file__).parent.parent)
     return sys.executable, "-I", "-c", _SERVER_BOOT, package, "--worker"
+
+
+def api_command(root: Path) -> tuple[str, ...]:
+    """How the process is started that answers heads in sandboxes."""
+    package = str(Path(devsh_memory_mcp.__file__).parent.parent)
+    return sys.executable, "-I", "-c", _API_BOOT, package, str(root)
+
+
+def minting(root: Path, clock: Clock, environment: Mapping[str, str]) -> Mint:
+    """How an attempt gets its token, with the key that this user's servers know. It raises what reading that raises."""
+
+    def mint_for(state: State, task: Task, life: timedelta) -> str:
+        led, now = task.spec.leads, clock.now()
+        claims = Claims(
+            task_run_id=task.task_run_id,
+            team_id=TEAM,
+            user_id=owner_of(root),
+            orchestration_id=led.orchestration_id if led else state.orchestration_id,
+            role="head" if led else "worker",
+            iat=now,
+            exp=now + life,
+            attempt=task.attempt,
+        )
+        return mint(server_key(environment), claims)
+
+    return mint_for
 
 
 def head_setting() -> HeadSetting:
@@ -127,8 +158,9 @@ def run_runner(root: str, ready_fd: int | None = None) -> None:
 
 def make_runner(place: MemoryRoot, clock: Clock, limits: Limits = USUAL) -> Runner:
     """A runner that starts its agents on this machine."""
-    commands = Commands(runner_command(place.path), server_command(), heads=head_setting())
-    return Runner(place, clock, commands, partial(LocalBackend, place.path, limits.lock_goes), limits)
+    commands = Commands(runner_command(place.path), server_command(), api_command(place.path), head_setting())
+    backend = partial(LocalBackend, place.path, limits.lock_goes)
+    return Runner(place, clock, commands, backend, limits, mint=minting(place.path, clock, os.environ))
 
 
 def check(root: Path, orchestration_id: str | None, *, repair: bool = False) -> list[Finding]:

@@ -25,9 +25,6 @@ NOT_BUILT_YET = frozenset(
     {
         # faces over the network
         "http.spawn", "http.status", "http.results", "http.list", "http.cancel", "http.pull",
-        # head agents in sandboxes, and what they authenticate with
-        "cli.spawn.use-env-jwt", "cli.results.use-env-jwt",
-        "pattern.leader-worker", "env.CMUX_TASK_RUN_JWT",
     }
 )  # fmt: skip
 

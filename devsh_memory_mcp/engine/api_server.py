@@ -72,6 +72,7 @@ async def _run(heads: Heads, listener: socket.socket, command: tuple[str, ...]) 
         start_new_session=True,
     )
     ended: list[int] = []
+    is_over = False
     try:
         async with anyio.create_task_group() as tasks:
 
@@ -82,9 +83,11 @@ async def _run(heads: Heads, listener: socket.socket, command: tuple[str, ...]) 
             tasks.start_soon(await_end)
             await heads.unwanted.wait()
             tasks.cancel_scope.cancel()
+        is_over = True
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end(process)
+        if not is_over and process.returncode is None:  # the runner leaves, and waits for nobody
+            process.terminate()
+    await _end(process)
     return ended[0] if ended else None
 
 

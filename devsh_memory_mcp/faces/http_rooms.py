@@ -19,7 +19,7 @@ from devsh_memory_mcp.config import Caller, Remote
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.errors import DevshError, NotAllowed, NotFound, Unauthenticated, Unavailable
-from devsh_memory_mcp.faces.tokens import TEAM, Claims
+from devsh_memory_mcp.faces.claims import TEAM, Claims
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 IDLE = 60.0  # seconds that a room stays open with nobody in it

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from devsh_memory_mcp.domain import answers, exchange, requests
 from devsh_memory_mcp.errors import NotFound
 from devsh_memory_mcp.faces import http_shapes as shapes
-from devsh_memory_mcp.faces.tokens import Role
+from devsh_memory_mcp.faces.claims import Role
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
 
 Method = Literal["GET", "POST"]

@@ -1,68 +1,22 @@
-"""Who speaks to a server: the claims of a token, how one is made, and the only way to believe one.
+"""Who speaks to a server: the only way to believe a token.
 
 A token is a JWT, signed with HS256 and nothing else. On the wire its claims are those that existing clients know (`taskRunId`, `teamId`,
 `userId`, `iat`, `exp`) with ours beside them (`orchestrationId`, `role`, `attempt`). No error here repeats a part of a token.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from typing import get_args
 
 import jwt
 
-from devsh_memory_mcp.config import OPERATOR
 from devsh_memory_mcp.errors import Unauthenticated
+from devsh_memory_mcp.faces.claims import ALGORITHM, MIN_KEY, NOBODY, TEAM, Claims, Role, mint
 
-Role = Literal["user", "head", "worker"]
+__all__ = ["LONGEST", "MIN_KEY", "NOBODY", "TEAM", "Claims", "Role", "mint", "verify"]
 
-ALGORITHM = "HS256"
-TEAM = "local"
-NOBODY = "-"  # what stands in a claim that has to be there, and has nothing to say
 LONGEST = 4096  # characters of a token that is looked at
-MIN_KEY = 32  # bytes: what HS256 needs
 _SKEW = timedelta(seconds=5)  # between two machines' clocks
 _DEMANDED = ("taskRunId", "teamId", "userId", "iat", "exp")
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token says of whoever shows it.
-
-    A `user` is the head of all that belongs to `user_id`; a `head` leads `orchestration_id`; a `worker` is the agent of `task_run_id`,
-    who reads and writes messages there. A token made elsewhere with the same key may name no orchestration and no role: it is a worker's.
-    `attempt` is the only one of its task run for which it is good, where it says one. `task_run_id` is NOBODY for a user.
-    """
-
-    task_run_id: str
-    team_id: str
-    user_id: str
-    orchestration_id: str | None
-    role: Role
-    iat: datetime
-    exp: datetime
-    attempt: int | None = None
-
-    @property
-    def is_guest(self) -> bool:
-        """Whether he is somebody else than the server's own user."""
-        return self.user_id != OPERATOR
-
-
-def mint(key: bytes, claims: Claims) -> str:
-    """A token that says so. ValueError for a key of fewer than MIN_KEY bytes."""
-    if len(key) < MIN_KEY:
-        raise ValueError(f"a signing key has at least {MIN_KEY} bytes")
-    wire: dict[str, object] = {
-        "taskRunId": claims.task_run_id,
-        "teamId": claims.team_id,
-        "userId": claims.user_id,
-        "iat": int(claims.iat.timestamp()),
-        "exp": int(claims.exp.timestamp()),
-        "role": claims.role,
-    }
-    wire |= {"orchestrationId": claims.orchestration_id} if claims.orchestration_id else {}
-    wire |= {"attempt": claims.attempt} if claims.attempt is not None else {}
-    return jwt.encode(wire, key, algorithm=ALGORITHM)
 
 
 def verify(key: bytes, token: str, now: datetime) -> Claims:

@@ -29,7 +29,7 @@ def is_runner(words: str) -> bool:
 def follows_runner(words: str) -> bool:
     """The fork server, and what is warm for MCP sessions: they end with their runner."""
     is_fork_server = "shim.forkserver" in words and not words.startswith("devsh-shim: ")  # it has another name until it is up
-    return is_fork_server or "devsh_memory_mcp.warm" in words
+    return is_fork_server or "devsh_memory_mcp.warm" in words or "devsh_memory_mcp.api" in words
 
 
 def await_end(pid: int, seconds: float) -> bool:

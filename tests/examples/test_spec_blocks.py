@@ -3,11 +3,14 @@
 Only agents and prompts are others: shell scripts that do in a moment what the prompts ask for.
 """
 
+import json
 import re
 import shutil
 import subprocess
 
 import pytest
+
+from tests.doubles.walls import needs_sandbox
 
 pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="these blocks use jq, which is not installed here")
 
@@ -144,3 +147,33 @@ git diff --stat HEAD...origin/\$branch"
     assert ran.code == 0, ran.err
     assert terminal.run("devsh orchestrate wait").code == 0
     assert "x.txt" in terminal.tasks()[0]["result"]
+
+
+@needs_sandbox
+@pytest.mark.promise("pattern.leader-worker", "cli.spawn.cloud-workspace", "cli.spawn.use-env-jwt", "cli.results.use-env-jwt")
+@pytest.mark.parametrize("sandbox", ["required", "none"])
+def test_leader_and_workers(terminal, tmp_path, sandbox):
+    """The head's block, as printed but for its agents; `$TASK_ID`, which nothing there sets, is no id and means all of its tasks."""
+    inside = tmp_path / "inside.sh"
+    inside.write_text(f"""
+# Spawn workers for specific tasks
+devsh orchestrate spawn --use-env-jwt --agent shell/bash "{WRITE.format("role")}"
+devsh orchestrate spawn --use-env-jwt --agent shell/bash "{WRITE.format("middleware")}"
+devsh orchestrate spawn --use-env-jwt --agent shell/sh "{WRITE.format("tests")}"
+# Monitor all tasks
+devsh orchestrate status $TASK_ID --watch
+# Collect results
+devsh orchestrate results $CMUX_ORCHESTRATION_ID --use-env-jwt
+""")
+    block = rf"""
+devsh orchestrate spawn --cloud-workspace --agent shell/bash --sandbox {sandbox} --json \
+"$(cat {inside})"
+"""
+    ran = terminal.run(block)
+    assert ran.code == 0, ran.err
+    head = json.loads(ran.out)
+    assert terminal.run(f"devsh orchestrate wait {head['orchestrationTaskId']}").code == 0, terminal.tasks()
+    for each in ("role", "middleware", "tests"):
+        assert f"{each}.txt" in terminal.json(f"devsh orchestrate status {head['orchestrationTaskId']}")["result"]
+    results = terminal.json(f"devsh orchestrate results {head['orchestrationId']}")
+    assert (results["status"], results["totalTasks"]) == ("completed", 3)
