@@ -27,6 +27,7 @@ from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations, recognised
 from devsh_memory_mcp.engine.preparation import choose
 from devsh_memory_mcp.engine.runner import Commands, Runner
+from devsh_memory_mcp.engine.sites import Sites
 from devsh_memory_mcp.faces.claims import TEAM, Claims, mint
 from devsh_memory_mcp.faces.http_rooms import Hosting
 from devsh_memory_mcp.ports import Clock, Orchestrations
@@ -118,29 +119,50 @@ async def open_orchestrations(
     A runner that is silent for `patience` seconds is replaced.
     """
     place = MemoryRoot(root, SystemClock(), choose, caller.environment)
-    caller = await to_thread.run_sync(recognised, place, caller)
-    async with open_link(root, runner_command(root), lent=lendable(caller.environment), patience=patience) as link:
-        orchestrations = LocalOrchestrations(place, link, caller, SystemClock(), orchestration_id)
-        try:
-            yield orchestrations
-        finally:
-            with anyio.CancelScope(shield=True):
-                await orchestrations.aclose()
+    async with (
+        open_link(root, runner_command(root), lent=lendable(caller.environment), patience=patience) as link,
+        _open_with(Sites(link, SystemClock()), place, caller, orchestration_id) as orchestrations,
+    ):
+        yield orchestrations
 
 
 def hosting(root: Path, environment: Mapping[str, str]) -> Hosting:
     """What a server of this memory root gives its callers; a guest has a memory root and a home of his own, below ours."""
     lobby = root / LOBBY
     make_directory(lobby)
+    shared: list[Sites] = []
 
     def home_of(guest: str | None) -> Mapping[str, str]:
         return environment if guest is None else guest_environment(environment, guest)
 
     def opened(caller: Caller, orchestration_id: str | None) -> AbstractAsyncContextManager[Orchestrations]:
         guest = caller.remote.guest if caller.remote else None
-        return open_orchestrations(root if guest is None else guest_root(root, guest), caller, orchestration_id)
+        if guest is not None:
+            return open_orchestrations(guest_root(root, guest), caller, orchestration_id)
+        return _open_with(shared[0], place, caller, orchestration_id)
 
-    return Hosting(owner=owner_of(root), directory=lobby, environment=home_of, open=opened)
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with open_link(root, runner_command(root), lent=lendable(environment)) as link:
+            shared.append(Sites(link, SystemClock()))
+            try:
+                yield
+            finally:
+                shared.clear()
+
+    place = MemoryRoot(root, SystemClock(), choose, environment)
+    return Hosting(owner=owner_of(root), directory=lobby, environment=home_of, open=opened, lifespan=lifespan)
+
+
+@asynccontextmanager
+async def _open_with(sites: Sites, place: MemoryRoot, caller: Caller, orchestration_id: str | None) -> AsyncIterator[Orchestrations]:
+    caller = await to_thread.run_sync(recognised, place, caller)
+    orchestrations = LocalOrchestrations(place, sites, caller, SystemClock(), orchestration_id)
+    try:
+        yield orchestrations
+    finally:
+        with anyio.CancelScope(shield=True):
+            await orchestrations.aclose()
 
 
 def recognise(root: Path, caller: Caller) -> Caller:

@@ -16,8 +16,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
+from devsh_memory_mcp.alongside import alongside
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.shim.doorbell import ANSWER_WITHIN, FORMAT, NoRunner, ensure_runner, socket_path
 
 TICK = 1.0

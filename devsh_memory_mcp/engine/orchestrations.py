@@ -15,14 +15,12 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated, SettingsChanged
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.engine.instructions import open_led
-from devsh_memory_mcp.engine.link import RunnerLink
 from devsh_memory_mcp.engine.preparation import Preparation
 from devsh_memory_mcp.engine.rehearsal import Spawning, rehearse
 from devsh_memory_mcp.engine.service import LocalOrchestration
-from devsh_memory_mcp.engine.site import Site
+from devsh_memory_mcp.engine.sites import Sites
 from devsh_memory_mcp.errors import InvalidId, NotAllowed, NotFound
 from devsh_memory_mcp.ports import Clock, Decision
-from devsh_memory_mcp.store.journal import FileJournal
 from devsh_memory_mcp.store.reader import JOURNAL_FILE, fold_file
 from devsh_memory_mcp.store.root import MIRRORS, Found, MemoryRoot
 
@@ -60,11 +58,11 @@ def _depth(root: MemoryRoot, run: str) -> int:
 
 
 class LocalOrchestrations:
-    """See `ports.Orchestrations`. Journals are opened once and closed with `aclose`."""
+    """See `ports.Orchestrations`. What was opened is given back with `aclose`."""
 
-    def __init__(self, root: MemoryRoot, link: RunnerLink, caller: Caller, clock: Clock, named: str | None = None) -> None:
+    def __init__(self, root: MemoryRoot, sites: Sites, caller: Caller, clock: Clock, named: str | None = None) -> None:
         self._root = root
-        self._link = link
+        self._sites = sites
         self._caller = caller
         self._clock = clock
         self._named = named
@@ -72,9 +70,9 @@ class LocalOrchestrations:
         self._open: dict[str, LocalOrchestration] = {}
 
     async def aclose(self) -> None:
-        """Closes every journal."""
+        """Gives every journal back."""
         for orchestration in self._open.values():
-            await orchestration.aclose()
+            await self._sites.give_back(orchestration.site)
 
     async def current(self, *, create: bool = False, request: Spawning | None = None) -> LocalOrchestration:
         """The caller's own. A session stays on the orchestration that it opened."""
@@ -102,14 +100,18 @@ class LocalOrchestrations:
 
     async def holding(self, any_id: str) -> LocalOrchestration:
         """The one that has the task; the caller's current one is looked at first."""
-        found = self._session or await to_thread.run_sync(self._find)
         if self._named is not None:
             return await self.named(self._named)
+        if (known := self._sites.find(any_id)) is not None and known.directory.exists():
+            return self._opened(known)
+        found = self._session or await to_thread.run_sync(self._find)
         if found is not None and (await self._opened(found).state()).find_task(any_id) is not None:
+            self._sites.remember(any_id, found)
             return self._opened(found)
         elsewhere = await to_thread.run_sync(self._root.find_task, any_id)
         if elsewhere is None:
             raise NotFound(f"No task has the id {any_id[:80]!r}.")
+        self._sites.remember(any_id, elsewhere)
         return self._opened(elsewhere)
 
     async def active(self, *, everything: bool = False) -> list[LocalOrchestration]:
@@ -135,8 +137,7 @@ class LocalOrchestrations:
 
     def _opened(self, found: Found) -> LocalOrchestration:
         if found.orchestration_id not in self._open:
-            journal = FileJournal(found.directory, self._clock)
-            site = Site(found.orchestration_id, found.directory, journal, self._link, self._clock)
+            site = self._sites.take(found)
             self._open[found.orchestration_id] = LocalOrchestration(site, self._root.path, self._caller, partial(open_led, self._root))
         return self._open[found.orchestration_id]
 

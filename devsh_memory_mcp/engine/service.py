@@ -65,10 +65,6 @@ class LocalOrchestration:
         """The request for which this was begun has been prepared already."""
         self._rehearsed = rehearsed
 
-    async def aclose(self) -> None:
-        """Commits what is queued and closes the journal."""
-        await self._journal.aclose()
-
     async def state(self) -> State:
         """The state as the journal has it now, of a damaged one what can be read of it."""
         return await self._journal.read()

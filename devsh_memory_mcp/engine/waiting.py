@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from devsh_memory_mcp.alongside import alongside
 from devsh_memory_mcp.domain import answers, summary
 from devsh_memory_mcp.domain.letters import Message
 from devsh_memory_mcp.domain.requests import WaitRequest
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import reading
-from devsh_memory_mcp.engine.alongside import alongside
 from devsh_memory_mcp.engine.correspondence import letters_for
 from devsh_memory_mcp.engine.site import Site
 from devsh_memory_mcp.ports import Change, Progress

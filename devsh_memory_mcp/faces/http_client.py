@@ -175,7 +175,7 @@ class RemoteOrchestration:
         """As people read it."""
         stream = STREAM_BY_NAME["output"]
         async for piece in self._wire.lines(stream, any_id, {"orchestrationId": self._id, "follow": follow, "last": last}):
-            yield piece.line
+            yield piece.text
 
     async def printed(self, any_id: str, *, follow: bool = False) -> AsyncIterator[Printed]:
         """Byte by byte."""

@@ -6,7 +6,7 @@ that matters when they close: what was told and not confirmed is told again.
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,12 +34,14 @@ class Hosting:
     """What a server gives its callers: an empty directory to stand in, an environment, and the way to open what is theirs.
 
     `owner` is the user whose memory root it is; everybody else is a guest. `environment` is asked with the guest's name or None.
+    `lifespan` is what has to be open while anything of it is.
     """
 
     owner: str
     directory: Path
     environment: Callable[[str | None], Mapping[str, str]]
     open: Callable[[Caller, str | None], AbstractAsyncContextManager[Orchestrations]]
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class Rooms:
 @asynccontextmanager
 async def rooms(hosting: Hosting) -> AsyncIterator[Rooms]:
     """Rooms, closed at the end with everything in them."""
-    async with anyio.create_task_group() as tasks:
+    async with hosting.lifespan(), anyio.create_task_group() as tasks:
         try:
             yield Rooms(hosting, tasks)
         finally:

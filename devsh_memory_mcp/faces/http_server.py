@@ -24,7 +24,7 @@ from devsh_memory_mcp.faces.http_lines import lines
 from devsh_memory_mcp.faces.http_parameters import parsed
 from devsh_memory_mcp.faces.http_rooms import Hosting, Room
 from devsh_memory_mcp.faces.http_shapes import Health
-from devsh_memory_mcp.faces.http_visitors import REPEAT
+from devsh_memory_mcp.faces.http_words import REPEAT
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Call, Operation
 
 

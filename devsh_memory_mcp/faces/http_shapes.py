@@ -105,10 +105,10 @@ class Position(Record):
     seq: int
 
 
-class Line(Record):
-    """A whole line of an agent's output, as people read it."""
+class Lines(Record):
+    """Whole lines of an agent's output, as people read it."""
 
-    line: str
+    text: str
 
 
 class Piece(Record):

@@ -8,11 +8,9 @@ from starlette.datastructures import Headers
 
 from devsh_memory_mcp.errors import InvalidRequest, Unauthenticated
 from devsh_memory_mcp.faces.http_rooms import Visitor
+from devsh_memory_mcp.faces.http_words import AGENT, CLIENT, PROJECT, SESSION, SHELL
 from devsh_memory_mcp.faces.tokens import Claims, verify
 
-# What a client of ours says of itself.
-CLIENT, SESSION, PROJECT, AGENT, SHELL = "x-devsh-client", "x-devsh-session", "x-devsh-project", "x-devsh-agent", "x-devsh-shell"
-REPEAT = "idempotency-key"
 LONGEST = 1000
 
 _BEARER = "bearer "

@@ -262,8 +262,8 @@ def _known(orchestration: Orchestration) -> shapes.Known:
 
 async def output(call: Call) -> AsyncIterator[BaseModel]:
     """As people read it."""
-    async for line in (await call.holding()).output(call.any_id, follow=call.given.follow, last=call.given.last):
-        yield shapes.Line(line=line)
+    async for text in (await call.holding()).output(call.any_id, follow=call.given.follow, last=call.given.last):
+        yield shapes.Lines(text=text)
 
 
 async def printed(call: Call) -> AsyncIterator[BaseModel]:
@@ -355,7 +355,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )  # fmt: skip
 
 STREAMS: tuple[Stream, ...] = (
-    Stream("output", f"{_API}/output/{{id}}", "What an agent printed, in whole lines.", shapes.OutputParameters, shapes.Line, output),
+    Stream("output", f"{_API}/output/{{id}}", "What an agent printed, in whole lines.", shapes.OutputParameters, shapes.Lines, output),
     Stream("printed", f"{_API}/printed/{{id}}", "The bytes that it printed.", shapes.OutputParameters, shapes.Piece, printed),
 )
 

@@ -8,13 +8,14 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
+from devsh_memory_mcp.alongside import alongside
 from devsh_memory_mcp.errors import Unavailable
 from devsh_memory_mcp.faces.http_connection import OwnProtocol
 
@@ -26,18 +27,21 @@ MOST_HEADERS = 32 * 1024  # bytes of a request's line and headers
 class _Server(uvicorn.Server):
     """Without signal handlers, since who serves has his own; it tells when it has begun."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._tell = started
+        self.begun = anyio.Event()
+        self.failure: Unavailable | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._tell()
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise Unavailable("The server could not begin; its log has the reason.") from None
+        self.begun.set()
 
 
 def tcp_socket(host: str, port: int) -> socket.socket:
@@ -88,17 +92,17 @@ def _clear(path: Path) -> None:
     raise FileExistsError(17, "another server listens there")
 
 
-async def serve(
+@contextlib.asynccontextmanager
+async def served(
     app: ASGIApp,
     sockets: Sequence[socket.socket],
     *,
-    started: Callable[[], None] = lambda: None,
     leaving: Callable[[], None] = lambda: None,
     tls: tuple[str, str] | None = None,
-) -> int:
-    """Serves until SIGTERM or SIGINT comes, whose number is answered.
+) -> AsyncIterator[uvicorn.Server]:
+    """The app answers at these sockets while the context lasts; they are closed with it. Unavailable where it cannot begin.
 
-    `started` is called when clients are answered, `leaving` when the end has come and clients are still connected.
+    `leaving` is called when the end has come and clients are still connected.
     """
     certificate, key = tls or (None, None)
     config = uvicorn.Config(
@@ -115,18 +119,50 @@ async def serve(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
-    server = _Server(config, started)
-    caught = 0
-    async with anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            tasks.start_soon(_until_served, server, list(sockets), tasks.cancel_scope)
-            async for number in signals:
-                server.force_exit = bool(caught)  # the second time nobody is waited for
-                caught, server.should_exit = int(number), True
-                leaving()
-    return caught
+    server = _Server(config)
+    over = anyio.Event()
+
+    async def run() -> None:
+        try:
+            await server.serve(sockets=list(sockets))
+        except Unavailable as error:
+            server.failure = error
+            server.begun.set()
+        finally:
+            over.set()
+
+    async with alongside() as tasks:
+        tasks.start_soon(run)
+        await server.begun.wait()
+        if server.failure is not None:
+            raise server.failure
+        try:
+            yield server
+        finally:
+            leaving()
+            server.should_exit = True
+            with anyio.CancelScope(shield=True):  # whoever is being answered is let go first, for so long as that may take
+                await over.wait()
 
 
-async def _until_served(server: uvicorn.Server, sockets: list[socket.socket], scope: anyio.CancelScope) -> None:
-    await server.serve(sockets=sockets)
-    scope.cancel()
+async def serve(
+    app: ASGIApp,
+    sockets: Sequence[socket.socket],
+    *,
+    started: Callable[[], None] = lambda: None,
+    leaving: Callable[[], None] = lambda: None,
+    tls: tuple[str, str] | None = None,
+) -> int:
+    """Serves until SIGTERM or SIGINT comes, whose number is answered; `started` is called when clients are answered."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with alongside() as tasks, served(app, sockets, leaving=leaving, tls=tls) as server:
+            started()
+            caught = await anext(aiter(signals))
+            tasks.start_soon(_hurry, signals, server)
+    return int(caught)
+
+
+async def _hurry(signals: AsyncIterator[signal.Signals], server: uvicorn.Server) -> None:
+    """Whoever asks a second time does not want anybody to be waited for."""
+    async for _ in signals:
+        server.force_exit = True

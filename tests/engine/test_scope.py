@@ -10,6 +10,7 @@ from devsh_memory_mcp.engine.garbage import Collected
 from devsh_memory_mcp.engine.link import open_link
 from devsh_memory_mcp.engine.orchestrations import LocalOrchestrations
 from devsh_memory_mcp.engine.preparation import choose
+from devsh_memory_mcp.engine.sites import Sites
 from devsh_memory_mcp.errors import Conflict, InvalidId, NotFound, RepositoryUnusable, UnknownAgent, UnknownDependency
 from devsh_memory_mcp.store.root import MemoryRoot
 from devsh_memory_mcp.wiring import collect_garbage, open_orchestrations, runner_command
@@ -81,7 +82,7 @@ async def test_a_shell_begins_anew_when_all_tasks_have_been_over_for_an_hour(hou
         clock = StoppedClock(over + later)
         place = MemoryRoot(house.root, clock, choose, {})
         async with open_link(house.root, runner_command(house.root), lent={}) as link:
-            orchestrations = LocalOrchestrations(place, link, house.caller(), clock)
+            orchestrations = LocalOrchestrations(place, Sites(link, clock), house.caller(), clock)
             found.append((await orchestrations.current(create=True)).orchestration_id)
             await orchestrations.aclose()
     assert (found[0], found[1] == found[0]) == (orchestration.orchestration_id, False)
