@@ -37,7 +37,8 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
     """Serves until a signal comes; the exit code. `transport` is the one that is shown for MCP."""
     logging.basicConfig(level=logging.WARNING, format="devsh serve: %(levelname)s: %(message)s")
     root, environment = session.root, session.surroundings.environment
-    app = build_app(server_key(environment), hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http])
+    key, names = server_key(environment), _names(listening)
+    app = build_app(key, hosting(root, environment), lambda: datetime.now(UTC), [mcp_over_http], names)
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         urls: list[str] = []
@@ -55,6 +56,10 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
     if not as_json:
         click.echo("\nended; agents go on", err=True)
     return 0 if caught else 1
+
+
+def _names(listening: Listening) -> tuple[str, ...]:
+    return (*listening.hosts, *((listening.host,) if listening.host else ()))
 
 
 def _url(made: socket.socket, scheme: str) -> str:

@@ -101,7 +101,10 @@ class LocalOrchestrations:
     async def holding(self, any_id: str) -> LocalOrchestration:
         """The one that has the task; the caller's current one is looked at first."""
         if self._named is not None:
-            return await self.named(self._named)
+            only = await self.named(self._named)
+            if (await only.state()).find_task(any_id) is None and not await only.is_damaged():
+                raise NotFound(f"No task of {only.orchestration_id} has the id {any_id[:80]!r}.")
+            return only
         if (known := self._sites.find(any_id)) is not None and known.directory.exists():
             return self._opened(known)
         found = self._session or await to_thread.run_sync(self._find)

@@ -1,5 +1,6 @@
 """What every route of a server needs: who calls, and his room. Routes that others add to the app get one of these."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from devsh_memory_mcp.errors import NotAllowed
+from devsh_memory_mcp.faces.http_metrics import Counts
+from devsh_memory_mcp.faces.http_pace import Pace
 from devsh_memory_mcp.faces.http_rooms import Hosting, Room, Rooms, Visitor, rooms
 from devsh_memory_mcp.faces.http_visitors import claims_of, visitor_of
 from devsh_memory_mcp.faces.tokens import Claims, Role
@@ -28,11 +31,14 @@ class Addition:
 
 
 class Front:
-    """What every route needs: the key, the clock, and the rooms, which are there while the app runs."""
+    """What every route needs: the key, the clocks, and the rooms, which are there while the app runs."""
 
-    def __init__(self, key: bytes, now: Callable[[], datetime]) -> None:
+    def __init__(self, key: bytes, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic) -> None:
         self._key = key
+        self._pace = Pace(clock)
         self.now = now
+        self.clock = clock
+        self.counts = Counts()
         self._rooms: Rooms | None = None
         self._leaving: list[Callable[[], None]] = []
 
@@ -58,8 +64,9 @@ class Front:
             yield
 
     def claims(self, request: Request, roles: frozenset[Role] | None = None) -> Claims:
-        """Who calls. Unauthenticated; NotAllowed where it is not for his role."""
+        """Who calls. Unauthenticated; NotAllowed where it is not for his role; TooManyRequests."""
         claims = claims_of(request.headers, self._key, self.now)
+        self._pace.count((claims.user_id, claims.role, claims.orchestration_id, claims.task_run_id))
         if roles is not None and claims.role not in roles:
             raise NotAllowed(f"That is not for a {claims.role}'s token.")
         return claims

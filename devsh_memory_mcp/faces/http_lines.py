@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from devsh_memory_mcp.errors import DevshError
+from devsh_memory_mcp.errors import DevshError, NotFound
 from devsh_memory_mcp.faces.http_faults import fault_of
 from devsh_memory_mcp.faces.http_front import Front
 from devsh_memory_mcp.faces.http_parameters import parsed
@@ -39,6 +39,7 @@ def lines(front: Front, stream: Stream) -> Callable[[Request], Awaitable[Respons
 
         return _Lines(front, stream, front.visitor(request, claims), call)
 
+    endpoint.__name__ = stream.name
     return endpoint
 
 
@@ -72,6 +73,8 @@ class _Lines(Response):
             try:
                 async for piece in self._stream.run(call):
                     await arriving.send(piece.model_dump_json(by_alias=True).encode() + b"\n")
+            except NotFound as error:
+                self._failure = await self._front.rooms.missing(self._visitor.claims, call.any_id) or error
             except DevshError as error:
                 self._failure = error
 

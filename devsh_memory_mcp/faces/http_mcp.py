@@ -27,7 +27,8 @@ from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.errors import NotFound, Unavailable
 from devsh_memory_mcp.faces.http_front import Addition, Front
 from devsh_memory_mcp.faces.http_rooms import Visitor
-from devsh_memory_mcp.faces.http_visitors import AGENT, token_of
+from devsh_memory_mcp.faces.http_visitors import token_of
+from devsh_memory_mcp.faces.http_words import AGENT
 from devsh_memory_mcp.faces.mcp_replay import Replay
 from devsh_memory_mcp.faces.mcp_server import build_server
 from devsh_memory_mcp.faces.mcp_session import Open

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from devsh_memory_mcp.domain.requests import fault_in_words, faults_of
 from devsh_memory_mcp.errors import InvalidRequest, TooLarge
 
-MAX_BODY = 4 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
 ORCHESTRATION = "orchestrationId"
 
 Model = TypeVar("Model", bound=BaseModel)

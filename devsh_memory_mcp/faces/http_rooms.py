@@ -272,7 +272,7 @@ class Scoped:
         return await self._inner.named(orchestration_id)
 
     async def holding(self, any_id: str) -> Orchestration:
-        """The one, which says itself whether it has the task."""
+        """The one; NotFound where it has no such task."""
         return await self._inner.holding(any_id)
 
     async def active(self, *, everything: bool = False) -> Sequence[Orchestration]:

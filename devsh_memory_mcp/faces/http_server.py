@@ -3,33 +3,49 @@
 Others add routes and mounts of their own to the app; `Front` is what those need of it: who calls, and his room.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 
 import anyio
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from devsh_memory_mcp.config import VERSION
-from devsh_memory_mcp.errors import DevshError, InvalidRequest, NotFound, Unavailable
+from devsh_memory_mcp.errors import DevshError, InvalidRequest, JournalDamaged, NotFound, Unavailable
 from devsh_memory_mcp.faces.http_events import live_events
-from devsh_memory_mcp.faces.http_faults import fault_of, response_of, unexpected
+from devsh_memory_mcp.faces.http_faults import fault_of, response_of
 from devsh_memory_mcp.faces.http_front import Addition, Front
+from devsh_memory_mcp.faces.http_guard import Guard
 from devsh_memory_mcp.faces.http_lines import lines
+from devsh_memory_mcp.faces.http_metrics import CONTENT_TYPE, Rim, exposition
+from devsh_memory_mcp.faces.http_openapi import openapi, page
 from devsh_memory_mcp.faces.http_parameters import parsed
 from devsh_memory_mcp.faces.http_rooms import Hosting, Room
 from devsh_memory_mcp.faces.http_shapes import Health
 from devsh_memory_mcp.faces.http_words import REPEAT
-from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Call, Operation
+from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, USERS, Call, Operation
+
+MOST_COUNTED = 100  # orchestrations, of which the metrics count the tasks
 
 
-def build_app(key: bytes, hosting: Hosting, now: Callable[[], datetime], plugs: Sequence[Callable[[Front], Addition]] = ()) -> Starlette:
-    """The app. `plugs` are what others add: routes and mounts, which come first, and what has to run while the app does."""
+def build_app(
+    key: bytes,
+    hosting: Hosting,
+    now: Callable[[], datetime],
+    plugs: Sequence[Callable[[Front], Addition]] = (),
+    hosts: Sequence[str] = (),
+) -> Starlette:
+    """The app. `plugs` are what others add: routes and mounts, which come first, and what has to run while the app does.
+
+    `hosts` are the names under which it may be asked, beside this machine's own.
+    """
     front = Front(key, now)
     additions = [plug(front) for plug in (live_events, *plugs)]
 
@@ -42,12 +58,18 @@ def build_app(key: bytes, hosting: Hosting, now: Callable[[], datetime], plugs: 
 
     routes: list[BaseRoute] = [
         *(route for addition in additions for route in addition.routes),
+        Route("/", _page),
         Route("/health", _health),
+        Route("/openapi.json", _openapi),
+        Route("/metrics", _metrics(front)),
         *(Route(each.path, _operation(front, each), methods=[each.method], name=each.name) for each in OPERATIONS),
         *(Route(each.path, lines(front, each), methods=[each.method], name=each.name) for each in STREAMS),
     ]
     app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={DevshError: _refused, HTTPException: _unknown, Exception: _broken}
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Rim, front.counts, front.clock), Middleware(Guard, hosts)],
+        exception_handlers={DevshError: _refused, HTTPException: _unknown},
     )
     app.state.leave = front.leave  # for who serves it, when it is told to end
     return app
@@ -70,8 +92,25 @@ async def _unknown(request: Request, error: Exception) -> Response:
     return response_of(NotFound(f"There is nothing at {request.url.path[:200]}.", next_step="/openapi.json shows what there is."))
 
 
-async def _broken(_request: Request, error: Exception) -> Response:
-    return unexpected(error)
+async def _page(_request: Request) -> Response:
+    return HTMLResponse(page(), headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+
+async def _openapi(_request: Request) -> Response:
+    return JSONResponse(openapi())
+
+
+def _metrics(front: Front) -> Callable[[Request], Awaitable[Response]]:
+    async def metrics(request: Request) -> Response:
+        claims = front.claims(request, USERS)
+        async with front.enter(request, claims) as room:
+            tasks: Counter[str] = Counter()
+            for orchestration in (await room.orchestrations.active(everything=True))[:MOST_COUNTED]:
+                with suppress(JournalDamaged):
+                    tasks.update((await orchestration.summary()).status.model_dump(exclude={"total"}))
+        return PlainTextResponse(exposition(front.counts, len(front.rooms), tasks), media_type=CONTENT_TYPE)
+
+    return metrics
 
 
 def _json(answer: BaseModel, status: int = 200, beside: Mapping[str, object] | None = None) -> Response:
@@ -93,6 +132,7 @@ def _operation(front: Front, operation: Operation) -> Callable[[Request], Awaita
                 raise await front.rooms.missing(claims, any_id or asked.orchestration_id or "") or error from None
         return _json(_warned(answer, asked.ignored), operation.status, operation.beside(answer))
 
+    endpoint.__name__ = operation.name  # by which it is counted
     return endpoint
 
 

@@ -52,7 +52,9 @@ class Call:
         return await self.orchestrations.current()
 
     async def meant(self) -> Orchestration:
-        """The one that the path's id names: its own, or a task's."""
+        """The one that is named, else what the path's id names: its own, or a task's."""
+        if self.orchestration_id is not None:
+            return await self.orchestrations.named(self.orchestration_id)
         if self.any_id.startswith("orch_"):
             return await self.orchestrations.named(self.any_id)
         try:

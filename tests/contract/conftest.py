@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from devsh_memory_mcp.config import OPERATOR
+from devsh_memory_mcp.config import OPERATOR, Caller
 from devsh_memory_mcp.faces.http_address import parse_address
 from devsh_memory_mcp.faces.http_client import open_remote
 from devsh_memory_mcp.faces.http_server import build_app
@@ -55,9 +55,16 @@ class Place:
             async with open_orchestrations(self.house.root, caller, orchestration_id) as here:
                 yield here
             return
-        async with self.served() as (address, transport):
-            async with open_remote(parse_address(address), shown, caller, orchestration_id, transport=transport) as remote:
-                yield remote
+        async with self.remote(shown, caller, orchestration_id) as remote:
+            yield remote
+
+    @asynccontextmanager
+    async def remote(self, shown: str, caller: Caller, orchestration_id: str | None = None) -> AsyncIterator[Orchestrations]:
+        async with (
+            self.served() as (address, transport),
+            open_remote(parse_address(address), shown, caller, orchestration_id, transport=transport) as remote,
+        ):
+            yield remote
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[tuple[str, InProcess | None]]:
