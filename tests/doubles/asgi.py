@@ -65,5 +65,5 @@ class InProcess(httpx2.AsyncBaseTransport):
         return {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method, "scheme": "http",
             "headers": [(name.lower(), value) for name, value in request.headers.raw], "raw_path": path, "query_string": query,
-            "path": httpx2.URL(f"http://x{path.decode()}").path, "root_path": "", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+            "path": request.url.path, "root_path": "", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
         }  # fmt: skip
