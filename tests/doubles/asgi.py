@@ -56,7 +56,12 @@ class InProcess(httpx2.AsyncBaseTransport):
                 await self._app(self._scope(request), receive, send)
 
         self._tasks.start_soon(run)
-        await started.wait()
+        try:
+            await started.wait()
+        except BaseException:
+            gone.set()
+            pieces.close()
+            raise
         return httpx2.Response(begun["status"], headers=begun["headers"], stream=Body(pieces, gone))
 
     @staticmethod
