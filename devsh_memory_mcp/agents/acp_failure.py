@@ -36,7 +36,10 @@ _SHOWN = 5
 
 
 class Course(typing.NamedTuple):
-    """What a conversation came to. `error` is what a request failed with, `stop_reason` how the last turn ended where one did."""
+    """What a conversation came to. `error` is what a request failed with, `stop_reason` how the last turn ended where one did.
+
+    `spent` is how often its model has answered, where it was ended for that.
+    """
 
     program: str
     error: Document | None
@@ -44,10 +47,13 @@ class Course(typing.NamedTuple):
     has_spoken: bool
     denied: typing.Sequence[str]
     worked: int  # tool calls that were not refused
+    spent: int | None = None
 
 
 def classify(course: Course, ending: Ending) -> tuple[str | None, str | None]:
     """The class of the failure and why in words; two None for a success. How its process ended counts only where it gave no answer."""
+    if course.spent is not None:
+        return "turns", f"{course.program}: its model has answered {course.spent} times, as often as it may."
     if course.error is not None:
         said = words_of(course.error)
         return _class(course.error, said), f"{course.program}: {said[:2000] or 'it refused a request'}"

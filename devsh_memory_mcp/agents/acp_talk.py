@@ -8,6 +8,7 @@ that can only be about it.
 
 import typing
 
+from devsh_memory_mcp.agents.acp_answers import Answers
 from devsh_memory_mcp.agents.acp_failure import Course, classify, describe_denials, login_advice
 from devsh_memory_mcp.agents.acp_manner import Manner
 from devsh_memory_mcp.agents.acp_session import CLIENT, VERSION, answer, decision, may, notification, prompt, request, session_parameters
@@ -50,6 +51,8 @@ class AcpTalk:
         self._refused: set[str] = set()
         self._denied: list[str] = []
         self._warnings: list[str] = []
+        self._answers = Answers(manner.belongs)
+        self._is_spent = False  # its model has answered as often as it may
         self._usage = Usage(assignment.session.cost_usd if assignment.session else 0.0)
         self._hearing: dict[str, typing.Callable[[Document], Facts]] = {
             "agent_message_chunk": self._spoke,
@@ -97,10 +100,20 @@ class AcpTalk:
         """The prompt that brings a message, where it can be taken; with `interrupt` the turn is ended first."""
         self._waiting[message_id] = text
         if interrupt and self._state == "working":
-            self._state = "stopping"
-            self._owed += notification("session/cancel", {"sessionId": self._session})
+            self._stop()
         self._proceed()
         return self.owed()
+
+    def _stop(self) -> None:
+        self._state = "stopping"
+        self._owed += notification("session/cancel", {"sessionId": self._session})
+
+    def _keep_turns(self, *, goes_on: bool) -> None:
+        """Ends it where its model has answered as often as it may, and would be asked once more."""
+        most, count = self._assignment.max_turns, self._answers.count
+        if most is not None and self._state == "working" and (count > most or (goes_on and count == most)):
+            self._is_spent = True
+            self._stop()
 
     def _proceed(self) -> None:
         """Prompts with what waits, as far as it can be taken now."""
@@ -179,11 +192,13 @@ class AcpTalk:
         self._usage.add(self._manner.usage(result))
         self._note_models(result)
         if self._state == "stopping":
-            self._state = "stopping" if self._handed else "idle"
+            self._state = "stopping" if self._handed else "over" if self._is_spent else "idle"
+            self._answers.turn()
             return facts
         self._stop_reason, self._error = text(result, "stopReason") or self._stop_reason, error or self._error
         if not self._handed:
             self._state = "over" if self._error is not None else "idle"
+            self._answers.turn()
         return (*facts, *self._figures())
 
     def _note_models(self, result: Document) -> None:
@@ -223,6 +238,8 @@ class AcpTalk:
         facts = self._finish_block() if block != self._block else []
         self._block = block
         self._words.append(spoken(update))
+        self._answers.speak()
+        self._keep_turns(goes_on=False)
         return facts
 
     def _finish_block(self) -> list[Fact]:
@@ -242,8 +259,12 @@ class AcpTalk:
         call = self._calls[call_id] = known | {name: value for name, value in update.items() if value not in (None, "", [], {})}
         if text(call, "kind") == "execute":
             self._commands.add(call_id)
-        if text(call, "status") in _OVER and call_id not in self._refused:
-            self._worked.add(call_id)
+        if not known:
+            self._answers.call(call_id)
+            self._keep_turns(goes_on=True)
+        if text(call, "status") in _OVER:
+            self._answers.settle(call_id)
+            self._worked |= {call_id} - self._refused
         if text(update, "status") not in _OVER and activity(call) != before:
             facts.append(Fact("activity", {"words": activity(call)}))
         return facts
@@ -261,12 +282,13 @@ class AcpTalk:
     def verdict(self, ending: Ending) -> Verdict:
         """Success needs a last turn that came to its end, in which something was said or done, and not every tool call refused."""
         course = Course(self._manner.program, self._error, self._stop_reason, bool(self._answer), self._denied, len(self._worked))
+        course = course._replace(spent=self._assignment.max_turns if self._is_spent else None)
         failure, why = classify(course, ending)
         cost = self._usage.cost_usd
         needs = describe_denials(self._denied) if self._denied else None
         return Verdict(
             succeeded=failure is None,
-            result=self._answer if self._stop_reason == "end_turn" and self._error is None else None,
+            result=self._answer if self._stop_reason == "end_turn" and self._error is None and not self._is_spent else None,
             error_message=why,
             failure=failure,
             usage=self._usage.tokens(),

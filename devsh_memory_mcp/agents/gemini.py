@@ -21,10 +21,12 @@ PROVIDER = Provider(
     login_file="oauth_creds.json",
     instructions=("GEMINI.md",),
     many="an API key in GEMINI_API_KEY is for many",
+    limits=("turns",),
 )
 FLOATING = "default"  # whichever model it would take by itself
 _KNOWN = re.compile(r"gemini-\d+(\.\d+)?(-[a-z0-9][a-z0-9.]*)*|auto|pro|flash|flash-lite")
 _DASHED = re.compile(r"(?<=-)(\d)-(\d)(?=-)")
+_LATER = re.compile(r".*_[1-9]\d*")  # the id of a call ends in its place in the model's answer
 _GLUED = re.compile(r"(?:gemini)?[-_ ]?(\d+(?:\.\d+)?-[a-z][a-z0-9.-]*)")
 
 
@@ -36,7 +38,7 @@ class Gemini(Acp):
     def __init__(self, model: str) -> None:
         options = () if model == FLOATING else ("--model", model)
         named = model if _is_exact(model) else None
-        manner = Manner("gemini", PROVIDER.login, model=named, usage=_usage, named=_named)
+        manner = Manner("gemini", PROVIDER.login, model=named, usage=_usage, named=_named, belongs=_is_later)
         super().__init__(("gemini", "--acp", "--allowed-mcp-server-names", SERVER, *options), manner, PROVIDER)
 
     def command(self, assignment: Assignment) -> Command:
@@ -51,6 +53,10 @@ class Gemini(Acp):
 
 def _is_exact(model: str) -> bool:
     return model.startswith("gemini-")
+
+
+def _is_later(call_id: str) -> bool:
+    return _LATER.fullmatch(call_id) is not None
 
 
 def _usage(result: Document) -> dict[str, int]:

@@ -37,6 +37,7 @@ PROVIDER = Provider(
     many="a provider's key in its variable is for many",
     servers_file="opencode/opencode.json",
     instructions=("opencode/AGENTS.md",),
+    limits=("turns",),
     tells_late=("cost",),
 )
 FLOATING = "default"  # whichever model opencode would take by itself

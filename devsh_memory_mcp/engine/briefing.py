@@ -23,6 +23,8 @@ from devsh_memory_mcp.shim.rundir import FORMAT, AgentSession, Checkout, Head, I
 from devsh_memory_mcp.store.root import ORCHESTRATIONS
 
 _RESULT_LENGTH = 4000
+_SAID_LENGTH = 20_000  # characters of one text of an earlier session
+_MOST_TOLD = 5  # sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _confinement(spec: TaskSpec) -> Confinement | None:
 def _session(state: State, task: Task) -> AgentSession:
     """Each attempt's own; where the task goes on from another, with what that one's had said and cost."""
     session_id, old = session_id_of(task.task_run_id, task.attempt), state.tasks.get(task.spec.resume or "")
-    if old is None or old.totals.session_id is None:
+    if old is None or old.totals.session_id is None or not find_adapter(task.spec.agent_name).keeps_sessions:
         return AgentSession(session_id)
     return AgentSession(session_id, old.totals.session_id, old.totals.session_cost_usd or 0.0)
 
@@ -163,7 +165,7 @@ def _preamble(state: State, task: Task) -> str | None:
         begun = f"This is attempt {task.attempt}; the one before ended: {task.error_message or task.reason}. Its work: {refs or 'none'}."
         parts.insert(0, "\n".join([begun, *(["It had been told:", *told] if told else [])]))
     earlier = ["Results of earlier tasks:", *parts, *mentioned] if parts or mentioned else []
-    return "\n\n".join([*_change_of_place(task), *_head_word(task), *earlier]) or None
+    return "\n\n".join([*_before(state, task), *_head_word(task), *earlier]) or None
 
 
 def _head_word(task: Task) -> list[str]:
@@ -175,12 +177,33 @@ def _head_word(task: Task) -> list[str]:
     return [f"You are the head of orchestration {led.orchestration_id}: you coordinate agents of your own. How: {where}.{again}"]
 
 
-def _change_of_place(task: Task) -> list[str]:
-    """An agent that goes on remembers its old directory, in which nothing of what it does now would be found."""
+def _before(state: State, task: Task) -> list[str]:
+    """For one that goes on: that its old directory is not where its work is now and, where its CLI does not remember, what was said."""
     if task.spec.resume is None:
         return []
     where = "a new checkout of your work as you left it" if task.spec.repository else "a new and empty directory"
-    return [f"You go on from your earlier task {task.spec.resume}. Your current directory is {where}; do not use the directory of before."]
+    told = f"You go on from your earlier task {task.spec.resume}. Your current directory is {where}; do not use the directory of before."
+    if find_adapter(task.spec.agent_name).keeps_sessions:
+        return [told]
+    return [f"{told} You remember nothing of it, so here is what was said then.", *_said(state, task)]
+
+
+def _said(state: State, task: Task) -> list[str]:
+    """The conversations of the tasks that this one goes on from, the first of them first; no more of them than a model can use."""
+    told: list[str] = []
+    earlier = state.tasks.get(task.spec.resume or "")
+    while earlier is not None and len(told) < _MOST_TOLD:
+        told.insert(0, _conversation(state, earlier))
+        earlier = state.tasks.get(earlier.spec.resume or "")
+    return told
+
+
+def _conversation(state: State, task: Task) -> str:
+    asked = f"You were asked:\n{cut(task.spec.prompt.strip(), _SAID_LENGTH)}"
+    heard = [f"You were told by {message.sender}:\n{cut(message.text, _SAID_LENGTH)}" for message in _read_before(state, task)]
+    answered = f"You answered:\n{cut(task.result.strip(), _SAID_LENGTH)}" if task.result else ""
+    ended = f"You ended without an answer: {task.error_message or task.reason or task.status.value}"
+    return "\n\n".join((asked, *heard, answered or ended))
 
 
 def _read_before(state: State, task: Task) -> list[Message]:

@@ -33,11 +33,6 @@ def resumed_task(state: State, request: SpawnRequest) -> Task | None:
     if not find_adapter(task.spec.agent_name).takes_messages:
         next_step = "Spawn a task that works on its branch: `--branch`, or `--depends-on` where it has completed."
         raise Conflict(f"{name} was a script of {task.spec.agent_name}, which keeps no session.", next_step=next_step)
-    if not find_adapter(task.spec.agent_name).keeps_sessions:
-        next_step = "Spawn a task that works on its branch (`--branch`) and is told what matters of it."
-        raise Conflict(
-            f"{name} was of {task.spec.agent_name}, whose sessions cannot be gone on with in another checkout.", next_step=next_step
-        )
     if not has_session(task):
         next_step = "Spawn a new task that says what is to be done."
         raise Conflict(f"{name} ended before its agent had a session ({task.reason or task.status.value}).", next_step=next_step)
@@ -59,13 +54,13 @@ def _check(request: SpawnRequest, task: Task) -> None:
 
 async def continued(state: State, task: Task, another: str, environment: Mapping[str, str]) -> tuple[Repository | None, tuple[str, ...]]:
     """The code that the task left, and what the caller should be warned of. `another` is the branch where its own cannot be moved on."""
-    repository, checkout = task.spec.repository, checkout_of(state, task)
+    repository, checkout, told = task.spec.repository, checkout_of(state, task), _without_session(task)
     if repository is None or checkout is None:
-        return None, (f"{task.orchestration_task_id} worked on no repository; its files are not taken along.",)
+        return None, (f"{task.orchestration_task_id} worked on no repository; its files are not taken along.", *told)
     found = await to_thread.run_sync(work.find, task)
     if found is None and task.salvage_refs:
-        told = f"What {task.orchestration_task_id} did is in no ref of {repository.git_directory} any more."
-        raise Conflict(told, next_step="Spawn a new task, without --resume.")
+        lost = f"What {task.orchestration_task_id} did is in no ref of {repository.git_directory} any more."
+        raise Conflict(lost, next_step="Spawn a new task, without --resume.")
     why = await _obstacle(task, found, repository, environment) if task.branch else None
     goes_on = task.branch is not None and why is None
     changed = {
@@ -75,7 +70,16 @@ async def continued(state: State, task: Task, another: str, environment: Mapping
         "follows": None,
         "uncommitted": 0,
     }
-    return repository.model_copy(update=changed), (f"{task.branch} {why}, so the work goes on on a branch of its own.",) if why else ()
+    moved = (f"{task.branch} {why}, so the work goes on on a branch of its own.",) if why else ()
+    return repository.model_copy(update=changed), (*moved, *told)
+
+
+def _without_session(task: Task) -> tuple[str, ...]:
+    """Of an agent whose sessions belong to the checkout in which they began."""
+    if find_adapter(task.spec.agent_name).keeps_sessions:
+        return ()
+    program = task.spec.agent_name.partition("/")[0]
+    return (f"{program} takes no session into another checkout: a new one begins, which is told what was said in that of before.",)
 
 
 async def _obstacle(task: Task, found: work.Work | None, repository: Repository, environment: Mapping[str, str]) -> str | None:

@@ -70,7 +70,8 @@ async def test_one_that_takes_more_turns_than_it_may_is_ended_and_one_that_is_do
         more, enough = [await orchestration.status(each.orchestration_task_id) for each in spawned]
     assert (more.status, more.reason, more.failure, more.attempt) == ("failed", "exit", "turns", 1)
     assert "answered 2 times" in str(more.error_message)
-    assert ((more.usage or {})["turns"], more.tool_calls, more.commands) == (2, 2, 2)
+    assert (more.tool_calls, more.commands) == (2, 2)
+    assert (more.usage or {})["turns"] in (2, 3)  # it may have asked once more before it heard that it is to stop
     assert len(model_api.turns("TASK-A")) <= 3
     assert (enough.status, enough.result, enough.tool_calls) == ("completed", "Done.", 1)
 

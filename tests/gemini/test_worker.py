@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
-from devsh_memory_mcp.errors import Conflict
 from tests.claude.test_worker import Team
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
@@ -36,8 +35,6 @@ async def test_it_edits_commits_and_its_branch_is_there(team: Team, model_api: M
         assert (spawned.permissions, spawned.cost_basis) == ("acceptEdits", "api")
         await ended(orchestration, spawned.orchestration_task_id)
         record = await orchestration.status(spawned.orchestration_task_id)
-        with pytest.raises(Conflict, match="cannot be gone on with"):
-            await orchestration.spawn(SpawnRequest(prompt="go on", resume=spawned.orchestration_task_id))
     assert (record.status, record.result, record.error_message, record.needs_input) == ("completed", "All done.", None, None)
     assert git(repository, "show", f"{record.branch}:made.txt") == "made"
     assert git(repository, "log", "-1", "--format=%s", str(record.branch)) == "made"
@@ -118,3 +115,20 @@ async def test_one_that_may_do_anything_speaks_to_its_head_and_another_model_tha
     assert (record.status, record.result) == ("completed", "Reported.")
     assert "gemini had it done by gemini-2.5-pro, not by gemini-3-pro-preview." in record.warnings
     assert not Path(os.environ["HOME"], "started").exists()
+
+
+async def test_one_that_goes_on_works_on_what_it_left_and_knows_what_was_said(team: Team, model_api: ModelApi, repository: Path) -> None:
+    """Its own session is found from no other directory."""
+    write = Tool("write_file", {"file_path": "one.txt", "content": "one\n"})
+    model_api.route("GO-ON", Turn("", [run("cat one.txt > two.txt")], expect="The word is plover"), Turn("Went on."))
+    model_api.route("TASK-A", Turn("", [write]), Turn("The word is plover."))
+    async with team.opened() as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A: begin", permissions="bypass"))
+        await ended(orchestration, spawned.orchestration_task_id)
+        again = await orchestration.spawn(SpawnRequest(prompt="GO-ON", resume=spawned.orchestration_task_id, permissions="bypass"))
+        await ended(orchestration, again.orchestration_task_id)
+        first, second = [await orchestration.status(each.orchestration_task_id) for each in (spawned, again)]
+    assert (first.status, second.status, second.result) == ("completed", "completed", "Went on."), second.error_message
+    assert [warning for warning in again.warnings if "takes no session into another checkout" in warning]
+    assert second.branch == first.branch
+    assert git(repository, "show", f"{second.branch}:two.txt") == "one"

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from devsh_memory_mcp.domain.requests import MessageRequest, SpawnRequest
-from devsh_memory_mcp.errors import Conflict
 from tests.claude.test_worker import Team, heard
 from tests.doubles.model_api import ModelApi
 from tests.doubles.model_script import Error, Tool, Turn
@@ -112,9 +111,7 @@ async def test_what_was_denied_is_told_and_the_rest_is_done_and_too_many_request
     assert all("runs `npm install left-pad`" in str(record.needs_input) for record in records)
 
 
-async def test_it_speaks_to_its_head_sees_no_server_of_its_users_and_its_session_is_bound_to_its_checkout(
-    team: Team, model_api: ModelApi, configuration: Path
-) -> None:
+async def test_it_speaks_to_its_head_and_sees_no_server_of_its_users(team: Team, model_api: ModelApi, configuration: Path) -> None:
     report = Tool(f"{OURS}_send_message", {"to": "head", "message": "half way", "type": "status"})
     model_api.route("TASK-A", Turn("", [report]), Turn("Reported."))
     async with team.opened(seconds=PATIENCE) as orchestration:
@@ -123,9 +120,28 @@ async def test_it_speaks_to_its_head_sees_no_server_of_its_users_and_its_session
         mail = await orchestration.messages()
         await orchestration.messages(after=mail.cursor)
         answer = await ended(orchestration, spawned.orchestration_task_id)
-        with pytest.raises(Conflict, match="cannot be gone on with"):
-            await orchestration.spawn(SpawnRequest(prompt="go on", resume=spawned.orchestration_task_id))
     assert (answer.status, answer.result) == ("completed", "Reported.")
     assert [(message.sender, message.message) for message in mail.messages] == [(spawned.orchestration_task_id, "half way")]
     assert f"{OURS}_spawn_agent" not in model_api.turns()[0].tools
     assert not (configuration.parents[2] / "started").exists()
+
+
+async def test_one_that_goes_on_works_on_what_it_left_and_knows_what_was_said(team: Team, model_api: ModelApi, repository: Path) -> None:
+    """Its own session would work on in the directory in which it began."""
+    model_api.route("GO-ON", Turn("", [run("cat one.txt > two.txt")], expect="The word is plover"), Turn("Went on."))
+    model_api.route("TASK-A", Turn("", [run("echo one > one.txt")]), Turn("The word is plover."))
+    async with team.opened(seconds=PATIENCE) as orchestration:
+        spawned = await orchestration.spawn(task("TASK-A: begin", permissions="bypass"))
+        await ended(orchestration, spawned.orchestration_task_id)
+        again = await orchestration.spawn(
+            SpawnRequest(prompt="GO-ON", resume=spawned.orchestration_task_id, permissions="bypass"),
+        )
+        await ended(orchestration, again.orchestration_task_id)
+        first, second = [await orchestration.status(each.orchestration_task_id) for each in (spawned, again)]
+    assert (first.status, second.status, second.result) == ("completed", "completed", "Went on."), second.error_message
+    assert [warning for warning in again.warnings if "takes no session into another checkout" in warning]
+    assert second.branch == first.branch
+    assert git(repository, "show", f"{second.branch}:two.txt") == "one"
+    assert second.session_id != first.session_id
+    asked = model_api.turns("GO-ON")[0]
+    assert asked.has("You were asked:\nTASK-A: begin")
