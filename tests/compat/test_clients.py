@@ -12,10 +12,10 @@ import pytest
 from devsh_memory_mcp.config import OPERATOR
 from devsh_memory_mcp.domain.requests import MessageRequest
 from devsh_memory_mcp.faces.http_server import build_app
-from devsh_memory_mcp.faces.serving import tcp_socket
 from devsh_memory_mcp.faces.tokens import NOBODY, TEAM, Claims, Role, mint
 from devsh_memory_mcp.wiring import hosting
 from tests.compat.original import GoCli, McpServer
+from tests.doubles.asgi import InProcess
 from tests.engine.house import House, ended, house, shell
 
 __all__ = ["house"]
@@ -38,8 +38,10 @@ async def client(house: House) -> AsyncIterator[httpx2.AsyncClient]:
 @asynccontextmanager
 async def served(house: House) -> AsyncIterator[httpx2.AsyncClient]:
     app = build_app(KEY, hosting(house.root, dict(os.environ)), lambda: datetime.now(UTC))
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as made:
-        yield made
+    async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
+        async with httpx2.AsyncClient(transport=InProcess(app, tasks), base_url="http://localhost") as made:
+            yield made
+        tasks.cancel_scope.cancel()
 
 
 async def test_its_mcp_server_spawns_watches_pulls_and_cancels(house: House, client: httpx2.AsyncClient) -> None:
@@ -99,8 +101,11 @@ async def test_its_command_line_lists_waits_sends_and_cancels(house: House, clie
     waiting = {found["_id"]: found for found in await cli.get("/api/orchestrate/tasks")}[dependent["orchestrationTaskId"]]
     assert [found["_id"] for found in waiting["dependencyInfo"]["blockedBy"]] == [task]
     assert (await cli.get(f"/api/orchestrate/tasks/{task}"))["prompt"] == gate.pass_through
-    sent = await cli.post("/api/orchestrate/message", taskRunId=spawned["taskRunId"], message="also the tests", messageType="request")
+    sent = await cli.post("/api/orchestrate/message", taskRunId="*", message="also the tests", messageType="request")
     assert (sent["ok"], sent["message"]) == (True, "Message sent to agent")
+    body = {"taskRunId": spawned["taskRunId"], "message": "also the tests", "messageType": "request", "teamSlugOrId": "team"}
+    refused = await client.post("/api/orchestrate/message", headers={"x-cmux-token": token()}, json=body)
+    assert (refused.status_code, "cannot be spoken to" in refused.json()["error"]) == (409, True)
     metrics = await cli.get("/api/orchestrate/metrics")
     assert (metrics["totalTasks"], metrics["tasksByStatus"]["pending"] + metrics["tasksByStatus"]["running"]) == (2, 2)
     cancelled = await cli.post(f"/api/orchestrate/tasks/{task}/cancel", cascade=True)
@@ -125,7 +130,7 @@ async def test_a_worker_is_shown_its_own_mail_and_may_not_push(house: House, cli
     gate = house.gate()
     async with house.opened() as own:
         spawned = await own.spawn(shell(gate.pass_through))
-        await own.message(MessageRequest(to=spawned.orchestration_task_id, message="for you"))
+        await own.message(MessageRequest(to="*", message="for you"))
         await own.message(MessageRequest(to="head", message="not for you"))
         shown = token("worker", spawned.task_run_id, own.orchestration_id)
         mcp = McpServer(client, shown, own.orchestration_id)
@@ -143,3 +148,19 @@ async def test_a_page_of_another_site_may_ask_with_a_token(client: httpx2.AsyncC
     assert "Last-Event-ID" in answer.headers["access-control-allow-headers"]
     answer = await client.get("/api/orchestrate/list", headers={"Origin": "https://app.example", "Authorization": f"Bearer {token()}"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+async def test_it_waits_for_events_as_they_come(house: House) -> None:
+    async with house.opened() as own, served(house) as client, anyio.create_task_group() as tasks:
+        mcp = McpServer(client, token(), own.orchestration_id)
+        told: list[dict[str, object]] = []
+
+        async def wait() -> None:
+            told.append(await mcp.wait_for_events("task_completed"))
+
+        tasks.start_soon(wait)
+        spawned = await mcp.spawn_agent("exit 3", "shell/bash", repo="none")
+        await ended(own, spawned["orchestrationTaskId"])
+        while not told:
+            await anyio.lowlevel.checkpoint()
+        assert (told[0]["taskId"], told[0]["status"]) == (spawned["orchestrationTaskId"], "failed")
