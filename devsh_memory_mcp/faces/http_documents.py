@@ -14,7 +14,6 @@ Document = dict[str, object]
 Shown = answers.TaskRow | answers.TaskRecord
 
 TEAM, USER = "local", "operator"
-NAMELESS_HEADS = frozenset({"cli", "mcp", "http"})  # faces, no agents' names
 _BLOCKED = 50  # characters of a prompt that others wait for
 
 
@@ -91,6 +90,11 @@ def beside_list(answer: answers.ListAnswer) -> Document:
 def beside_cancel(answer: answers.CancelAnswer) -> Document:
     """The same of a cancel."""
     return {"success": answer.ok}
+
+
+def beside_message(_answer: answers.MessageAnswer) -> Document:
+    """The same of a message."""
+    return {"message": "Message sent to agent"}
 
 
 def beside_pull(answer: answers.PullAnswer) -> Document:
@@ -178,20 +182,27 @@ def sync_message(message: answers.MessageRecord, name: str) -> Document:
     )
 
 
-def sync_document(plan: Mapping[str, object], messages: Iterable[answers.MessageRecord], name: str) -> Document:
+def sync_mail(plan: Mapping[str, object]) -> list[Document]:
+    """The unread messages of the head, as PLAN.json has them."""
+    name = _name_of_head(plan)
+    mail = [message for message in _list(plan, "messages") if isinstance(message, dict)]
+    return [message | {"id": str(message["id"]), "to": name} for message in mail]
+
+
+def sync_document(plan: Mapping[str, object], messages: list[Document]) -> Document:
     """What `GET …/sync` answers."""
     return {
         "orchestrationId": plan["orchestrationId"],
         "tasks": sync_tasks(plan),
-        "messages": [sync_message(message, name) for message in messages],
+        "messages": messages,
         "aggregatedStatus": plan["aggregatedStatus"],
     }
 
 
-def name_of_head(plan: Mapping[str, object]) -> str:
+def _name_of_head(plan: Mapping[str, object]) -> str:
     """How a head's own client calls it; `*` where nobody said."""
     name = plan.get("headAgent")
-    return name if isinstance(name, str) and name and name not in NAMELESS_HEADS else "*"
+    return name if isinstance(name, str) and "/" in name else "*"
 
 
 def _list(document: Mapping[str, object], name: str) -> list[object]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from devsh_memory_mcp.config import VERSION
+from devsh_memory_mcp.faces.http_compat import COMPATIBLE
 from devsh_memory_mcp.faces.http_faults import STATUSES
 from devsh_memory_mcp.faces.http_shapes import Fault, Health
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Operation, Stream
@@ -55,7 +56,7 @@ def openapi() -> Json:
 
 
 def _every() -> list[Operation | Stream]:
-    return [*OPERATIONS, *STREAMS]
+    return [*OPERATIONS, *COMPATIBLE, *STREAMS]
 
 
 def _health() -> Json:

@@ -19,6 +19,9 @@ from starlette.routing import BaseRoute, Route
 
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.errors import DevshError, InvalidRequest, JournalDamaged, NotFound, Unavailable
+from devsh_memory_mcp.faces.http_catalogue import catalogue
+from devsh_memory_mcp.faces.http_compat import COMPATIBLE, Documents
+from devsh_memory_mcp.faces.http_cors import Cors
 from devsh_memory_mcp.faces.http_events import live_events
 from devsh_memory_mcp.faces.http_faults import fault_of, response_of
 from devsh_memory_mcp.faces.http_front import Addition, Front
@@ -47,7 +50,7 @@ def build_app(
     `hosts` are the names under which it may be asked, beside this machine's own.
     """
     front = Front(key, now)
-    additions = [plug(front) for plug in (live_events, *plugs)]
+    additions = [plug(front) for plug in (live_events, catalogue, *plugs)]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -62,13 +65,13 @@ def build_app(
         Route("/health", _health),
         Route("/openapi.json", _openapi),
         Route("/metrics", _metrics(front)),
-        *(Route(each.path, _operation(front, each), methods=[each.method], name=each.name) for each in OPERATIONS),
+        *(Route(each.path, _operation(front, each), methods=[each.method], name=each.name) for each in (*OPERATIONS, *COMPATIBLE)),
         *(Route(each.path, lines(front, each), methods=[each.method], name=each.name) for each in STREAMS),
     ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Rim, front.counts, front.clock), Middleware(Guard, hosts)],
+        middleware=[Middleware(Rim, front.counts, front.clock), Middleware(Guard, hosts), Middleware(Cors)],
         exception_handlers={DevshError: _refused, HTTPException: _unknown},
     )
     app.state.leave = front.leave  # for who serves it, when it is told to end
@@ -114,8 +117,9 @@ def _metrics(front: Front) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _json(answer: BaseModel, status: int = 200, beside: Mapping[str, object] | None = None) -> Response:
-    document = {**(beside or {}), **answer.model_dump(mode="json", by_alias=True)}
-    return JSONResponse(document, status)
+    if isinstance(answer, Documents):  # an array, beside which nothing can stand
+        return JSONResponse(answer.root, status)
+    return JSONResponse({**(beside or {}), **answer.model_dump(mode="json", by_alias=True)}, status)
 
 
 def _operation(front: Front, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -124,7 +128,7 @@ def _operation(front: Front, operation: Operation) -> Callable[[Request], Awaita
         asked = await parsed(request, operation.takes, operation.renames, operation.tolerates)
         any_id = request.path_params.get("id", "")
         async with front.enter(request, claims) as room:
-            call = Call(room.orchestrations, any_id, asked.orchestration_id, asked.given)
+            call = Call(room.orchestrations, any_id, asked.orchestration_id, asked.given, claims.role)
             key = request.headers.get(REPEAT) if operation.repeats == "memory" else None
             try:
                 answer = await _while_connected(request, operation, room, key, call)

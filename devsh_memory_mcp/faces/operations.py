@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from devsh_memory_mcp.domain import answers, exchange, requests
 from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.faces import http_documents as documents
 from devsh_memory_mcp.faces import http_shapes as shapes
 from devsh_memory_mcp.faces.claims import Role
 from devsh_memory_mcp.ports import Orchestration, Orchestrations
@@ -32,12 +33,13 @@ OF_OTHERS_SPAWN = OF_OTHERS | {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: what the caller reaches, the id in the path, the orchestration that is named, and the parameters."""
+    """One call: what the caller reaches, the id in the path, the orchestration that is named, the parameters, and as what he calls."""
 
     orchestrations: Orchestrations
     any_id: str
     orchestration_id: str | None
     given: Any  # of the operation's `takes`
+    role: Role = "user"
 
     async def holding(self, any_id: str | None = None) -> Orchestration:
         """The orchestration of a task, of the path's where no other is named."""
@@ -90,7 +92,7 @@ class Operation:
     status: int = 200
     repeats: Literal["nature", "key", "memory"] = "nature"
     lasts: bool = False
-    beside: Callable[[BaseModel], Mapping[str, object]] = _nothing
+    beside: Callable[[Any], Mapping[str, object]] = _nothing
     renames: Mapping[str, str] = field(default_factory=dict)
     tolerates: frozenset[str] = OF_OTHERS
 
@@ -285,6 +287,7 @@ async def mirror(call: Call) -> BaseModel:
 
 
 _AGENT = {"agent": "agentName"}
+_TO = {"taskRunId": "to", "messageType": "type"}
 _API = "/api/orchestrate"
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -296,16 +299,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "spawn_batch", "POST", f"{_API}/spawn-batch", "Admits several tasks in one commit, or none.",
         requests.BatchRequest, answers.BatchAnswer, spawn_batch, HEADS, 202, "key",
     ),
-    Operation("status", "GET", f"{_API}/status/{{id}}", "One task, with its live facts.", shapes.Nothing, answers.TaskRecord, status),
-    Operation("list", "GET", f"{_API}/list", "The tasks, newest first.", requests.ListRequest, answers.ListAnswer, list_tasks),
+    Operation(
+        "status", "GET", f"{_API}/status/{{id}}", "One task, with its live facts.",
+        shapes.Nothing, answers.TaskRecord, status, beside=documents.beside_status,
+    ),
+    Operation(
+        "list", "GET", f"{_API}/list", "The tasks, newest first.",
+        requests.ListRequest, answers.ListAnswer, list_tasks, beside=documents.beside_list,
+    ),
     Operation("results", "GET", f"{_API}/results/{{id}}", "What all tasks came to.", shapes.Nothing, answers.ResultsAnswer, results),
     Operation(
         "cancel", "POST", f"{_API}/cancel/{{id}}", "Ends a task; waits at most five seconds for what became true.",
-        shapes.CancelParameters, answers.CancelAnswer, cancel, HEADS, repeats="memory",
+        shapes.CancelParameters, answers.CancelAnswer, cancel, HEADS, repeats="memory", beside=documents.beside_cancel,
     ),
     Operation(
         "pull", "GET", "/api/orchestration/pull", "What changed since this client's last pull.",
-        shapes.PullParameters, answers.PullAnswer, pull, repeats="memory",
+        shapes.PullParameters, answers.PullAnswer, pull, repeats="memory", beside=documents.beside_pull,
     ),
     Operation(
         "push", "POST", "/api/orchestration/push", "What a head decided: how far it is, and what came of tasks that it did itself.",
@@ -317,7 +326,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "message", "POST", f"{_API}/message", "Sends a message to a task, to `head` or to everyone (`*`).",
-        shapes.MessageParameters, answers.MessageAnswer, message, repeats="key",
+        shapes.MessageParameters, answers.MessageAnswer, message, repeats="key", renames=_TO, beside=documents.beside_message,
     ),
     Operation(
         "messages", "GET", f"{_API}/messages", "The caller's messages; those of earlier answers count as read now.",

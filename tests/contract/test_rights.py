@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 
+from devsh_memory_mcp.faces.http_compat import COMPATIBLE
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Operation, Stream
 from tests.contract.conftest import Place, token
 from tests.doubles.asgi import InProcess
@@ -16,7 +17,7 @@ from tests.engine.house import House, shell
 
 pytestmark = pytest.mark.anyio
 
-EVERY: tuple[Operation | Stream, ...] = (*OPERATIONS, *STREAMS)
+EVERY: tuple[Operation | Stream, ...] = (*OPERATIONS, *COMPATIBLE, *STREAMS)
 PAST = datetime.now(UTC) - timedelta(days=2)
 BODIES = {
     "spawn": {"prompt": "true", "agentName": "shell/bash", "repo": "none"},
