@@ -15,7 +15,7 @@ from anyio import to_thread
 
 import devsh_memory_mcp
 from devsh_memory_mcp.backends.local import LocalBackend
-from devsh_memory_mcp.config import VERSION, Caller, memory_root
+from devsh_memory_mcp.config import OPERATOR, VERSION, Caller, memory_root
 from devsh_memory_mcp.domain.schedule import has_work
 from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.engine import garbage
@@ -131,19 +131,21 @@ def hosting(root: Path, environment: Mapping[str, str]) -> Hosting:
     lobby = root / LOBBY
     make_directory(lobby)
     shared: list[Sites] = []
+    owner = owner_of(root)
 
     def home_of(guest: str | None) -> Mapping[str, str]:
         return environment if guest is None else guest_environment(environment, guest)
 
     def opened(caller: Caller, orchestration_id: str | None) -> AbstractAsyncContextManager[Orchestrations]:
         guest = caller.remote.guest if caller.remote else None
-        if guest is not None:
+        if guest is not None and guest != owner:
             return open_orchestrations(guest_root(root, guest), caller, orchestration_id)
         return _open_with(shared[0], place, caller, orchestration_id)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with open_link(root, runner_command(root), lent=lendable(environment)) as link:
+        lent = lendable(home_of(None if owner == OPERATOR else owner))
+        async with open_link(root, runner_command(root), lent=lent) as link:
             shared.append(Sites(link, SystemClock()))
             try:
                 yield
@@ -151,7 +153,7 @@ def hosting(root: Path, environment: Mapping[str, str]) -> Hosting:
                 shared.clear()
 
     place = MemoryRoot(root, SystemClock(), choose, environment)
-    return Hosting(owner=owner_of(root), directory=lobby, environment=home_of, open=opened, lifespan=lifespan)
+    return Hosting(owner=owner, directory=lobby, environment=home_of, open=opened, lifespan=lifespan)
 
 
 @asynccontextmanager

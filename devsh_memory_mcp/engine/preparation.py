@@ -37,6 +37,7 @@ from devsh_memory_mcp.engine.credentials import (
 )
 from devsh_memory_mcp.engine.leading import bounded, caller_in, credential_in, demand_leave, demand_room, least, recorded
 from devsh_memory_mcp.engine.repository import Wanted, is_hosted, resolve, without_repository
+from devsh_memory_mcp.engine.restraint import repository_of, restrained
 from devsh_memory_mcp.engine.resumption import continued, resumed_task
 from devsh_memory_mcp.errors import InvalidRequest, TooDeep
 from devsh_memory_mcp.settings import Settings, load_settings, settings_in
@@ -100,6 +101,7 @@ class Preparation:
         settings_of: SettingsOf,
     ) -> tuple[Prepared, tuple[str, ...]]:
         _check(request)
+        request = restrained(request, self.caller, self.mirrors.parent)
         here = await to_thread.run_sync(settings_of, self.caller.settings_place)
         request = self._allowed(state, request, name, here)
         old = resumed_task(state, request)
@@ -189,7 +191,7 @@ class Preparation:
             branch = await self._another_branch(source, request, task_id, settings_of)
             return source.model_copy(update={"branch": branch, "follows": follows, "continues": False, "uncommitted": 0}), ()
         wanted = Wanted(
-            repo=request.repo if request.repo is not None or source is None else _place(source),
+            repo=_place(source) if request.repo is None and source is not None else repository_of(request, self.caller),
             branch=request.branch,
             include_dirty=request.include_dirty,
             directory=self.caller.directory,

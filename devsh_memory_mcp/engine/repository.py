@@ -48,7 +48,11 @@ def without_repository(environment: Mapping[str, str]) -> dict[str, str]:
 
 def is_hosted(repository: Repository) -> bool:
     """Whether it was named as owner/repo or by a URL, so that it is somewhere else too."""
-    name = repository.name
+    return is_elsewhere(repository.name)
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether it is owner/repo or a URL."""
     return not name.startswith(_OF_PATHS) and bool(_URL.match(name) or _GITHUB.fullmatch(name))
 
 

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from pydantic import BaseModel
 
-from devsh_memory_mcp.config import Caller, Remote
+from devsh_memory_mcp.config import OPERATOR, Caller, Remote
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.requests import BatchRequest, SpawnRequest
 from devsh_memory_mcp.errors import DevshError, NotAllowed, NotFound, Unauthenticated, Unavailable
@@ -192,8 +192,10 @@ class Rooms:
             del self._rooms[room.visitor.key]
 
     def guest(self, claims: Claims) -> str | None:
-        """Whose guest room it is, None for the server's own user."""
-        return None if claims.user_id == self.hosting.owner else claims.user_id
+        """Whose guest room it is, None for the user's own. Unauthenticated where a guest's server is shown another's token."""
+        if self.hosting.owner not in (OPERATOR, claims.user_id):
+            raise Unauthenticated(f"This server is {self.hosting.owner}'s, and the token is somebody else's.")
+        return claims.user_id if claims.is_guest else None
 
     def caller(self, visitor: Visitor) -> Caller:
         """Who the visitor is to the orchestrations."""
