@@ -21,7 +21,7 @@ from devsh_memory_mcp.domain.names import DEFAULT_BRANCH_PREFIX, FALLBACK_BRANCH
 from devsh_memory_mcp.domain.records import Repository
 from devsh_memory_mcp.errors import BaseNotFound, RepositoryUnusable, Unavailable
 from devsh_memory_mcp.settings import Settings
-from devsh_memory_mcp.shim.address import has_secret, without_secrets
+from devsh_memory_mcp.shim.address import has_secret, is_elsewhere, without_secrets
 from devsh_memory_mcp.shim.runtime import expanded
 
 NO_REPOSITORY = "none"
@@ -49,11 +49,6 @@ def without_repository(environment: Mapping[str, str]) -> dict[str, str]:
 def is_hosted(repository: Repository) -> bool:
     """Whether it was named as owner/repo or by a URL, so that it is somewhere else too."""
     return is_elsewhere(repository.name)
-
-
-def is_elsewhere(name: str) -> bool:
-    """Whether it is owner/repo or a URL."""
-    return not name.startswith(_OF_PATHS) and bool(_URL.match(name) or _GITHUB.fullmatch(name))
 
 
 @dataclass(frozen=True, slots=True)

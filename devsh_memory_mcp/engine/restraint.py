@@ -8,8 +8,9 @@ from pathlib import Path
 
 from devsh_memory_mcp.config import OPERATOR, Caller
 from devsh_memory_mcp.domain.requests import SpawnRequest
-from devsh_memory_mcp.engine.repository import NO_REPOSITORY, is_elsewhere
+from devsh_memory_mcp.engine.repository import NO_REPOSITORY
 from devsh_memory_mcp.errors import NotAllowed, RepositoryUnusable
+from devsh_memory_mcp.shim.address import is_elsewhere
 from devsh_memory_mcp.store.guests import owner_of
 
 _ENCRYPTED = re.compile(r"https://", re.IGNORECASE)

@@ -48,14 +48,16 @@ class RemoteOrchestration:
         return await self._wire.ask(BY_NAME[name], any_id, {**parameters, "orchestrationId": self._id}, lasts=lasts)
 
     async def spawn(self, request: requests.SpawnRequest) -> answers.SpawnAnswer:
-        """Admits one task."""
+        """Admits one task, on the caller's repository as the server can reach it."""
+        request, told = await self._wire.origin.of_spawn(request)
         answer: answers.SpawnAnswer = await self._ask("spawn", parameters=_keyed(request))
-        return answer
+        return answer.model_copy(update={"warnings": (*told, *answer.warnings)})
 
     async def spawn_batch(self, request: requests.BatchRequest) -> answers.BatchAnswer:
         """Admits several."""
+        request, told = await self._wire.origin.of_batch(request)
         answer: answers.BatchAnswer = await self._ask("spawn_batch", parameters=_keyed(request))
-        return answer
+        return answer.model_copy(update={"warnings": (*told, *answer.warnings)})
 
     async def status(self, any_id: str) -> answers.TaskRecord:
         """One task."""
@@ -200,8 +202,11 @@ class RemoteOrchestrations:
             return await self.named(self._named)
         if not create:
             return self._known(await self._wire.ask(BY_NAME["current"]))
-        kind = "batch" if isinstance(request, requests.BatchRequest) else "spawn"
-        wanted = {} if request is None else {kind: _sent(request)}
+        wanted: dict[str, object] = {}
+        if isinstance(request, requests.BatchRequest):
+            wanted = {"batch": _sent((await self._wire.origin.of_batch(request))[0])}
+        elif request is not None:
+            wanted = {"spawn": _sent((await self._wire.origin.of_spawn(request))[0])}
         return self._known(await self._wire.ask(BY_NAME["demand_current"], parameters=wanted))
 
     async def named(self, orchestration_id: str) -> RemoteOrchestration:

@@ -6,6 +6,7 @@ its operation says that repeating does nothing twice.
 
 import json
 import random
+import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from devsh_memory_mcp.config import VERSION, Caller
 from devsh_memory_mcp.domain.names import checked_id
 from devsh_memory_mcp.errors import DevshError, Unauthenticated, Unreachable
 from devsh_memory_mcp.faces.http_address import Address
+from devsh_memory_mcp.faces.http_origin import Origin
 from devsh_memory_mcp.faces.http_words import AGENT, CLIENT, PROJECT, REPEAT, SESSION, SHELL
 from devsh_memory_mcp.faces.operations import Operation, Stream
 
@@ -40,8 +42,9 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 class Wire:
     """A connection to one server, for one caller. Opened with `open_wire`."""
 
-    def __init__(self, client: httpx2.AsyncClient, address: Address, patience: float, *, is_shell: bool = False) -> None:
-        self.is_shell = is_shell
+    def __init__(self, client: httpx2.AsyncClient, address: Address, patience: float, caller: Caller) -> None:
+        self.is_shell = caller.is_shell
+        self.origin = Origin(caller)
         self._client = client
         self.address = address
         self._patience = patience
@@ -122,7 +125,7 @@ async def open_wire(
         # Certificates take a tenth of a second to load, and nobody asks for them here; nor is a proxy meant for one's own server.
         transport = httpx2.AsyncHTTPTransport(uds=address.socket, verify=False)
     async with httpx2.AsyncClient(transport=transport, headers=_headers(token, caller), follow_redirects=False) as client:
-        yield Wire(client, address, patience, is_shell=caller.is_shell)
+        yield Wire(client, address, patience, caller)
 
 
 def _headers(token: str, caller: Caller) -> dict[str, str]:
@@ -132,8 +135,8 @@ def _headers(token: str, caller: Caller) -> dict[str, str]:
 
 
 def project_name(caller: Caller) -> str:
-    """What a project is called at a server: the name of its directory on this machine."""
-    return caller.project
+    """What a project is called at a server: where it is, and on which machine."""
+    return f"{socket.gethostname()}:{caller.project}"
 
 
 def _query(sent: Mapping[str, object]) -> dict[str, str]:

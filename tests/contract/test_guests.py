@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from devsh_memory_mcp.domain.requests import SpawnRequest
@@ -79,12 +80,14 @@ async def test_a_guest_is_given_nothing_secret_and_no_home_of_the_users(house: H
 
 
 async def test_a_path_is_refused_from_elsewhere_and_without_a_repository_there_is_none(house: House, repository: Path) -> None:
-    place = Place("in process", house, house.directory)
-    async with place.open() as orchestrations:
-        for path in (str(repository), ".", "~/code"):
-            with pytest.raises(RepositoryUnusable, match="server's machine"):
-                await orchestrations.current(create=True, request=shell("true", repo=path))
-        orchestration = await orchestrations.current(create=True)
-        answer = await orchestration.spawn(SpawnRequest(prompt="pwd", agent_name="shell/bash"))
-        assert answer.repo is None
-        await ended(orchestration, answer.orchestration_task_id)
+    async with Place("in process", house, house.directory).served() as (address, transport):
+        headers = {"Authorization": f"Bearer {token()}"}
+        async with httpx2.AsyncClient(transport=transport, base_url=address, headers=headers) as client:
+            for path in (str(repository), ".", "~/code"):
+                refused = await client.post("/api/orchestrate/spawn", json={"prompt": "x", "agent": "shell/bash", "repo": path})
+                assert (refused.status_code, refused.json()["code"]) == (400, "repository_unusable")
+                assert "server's machine" in refused.json()["message"]
+            spawned = await client.post("/api/orchestrate/spawn", json={"prompt": "true", "agent": "shell/bash"})
+            assert (spawned.status_code, spawned.json()["repo"]) == (202, None)
+    async with house.opened(spawned.json()["orchestrationId"]) as orchestration:
+        await ended(orchestration, spawned.json()["orchestrationTaskId"])
