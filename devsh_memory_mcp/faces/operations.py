@@ -288,12 +288,13 @@ async def mirror(call: Call) -> BaseModel:
 
 _AGENT = {"agent": "agentName"}
 _TO = {"taskRunId": "to", "messageType": "type"}
+_SPAWN = {**_AGENT, "isCloudWorkspace": "cloudWorkspace", "isOrchestrationHead": "cloudWorkspace"}
 _API = "/api/orchestrate"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "spawn", "POST", f"{_API}/spawn", "Admits one task, durably; it starts behind the answer.",
-        requests.SpawnRequest, answers.SpawnAnswer, spawn, HEADS, 202, "key", renames=_AGENT, tolerates=OF_OTHERS_SPAWN,
+        requests.SpawnRequest, answers.SpawnAnswer, spawn, HEADS, 202, "key", renames=_SPAWN, tolerates=OF_OTHERS_SPAWN,
     ),
     Operation(
         "spawn_batch", "POST", f"{_API}/spawn-batch", "Admits several tasks in one commit, or none.",

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import time
 import typing
 
 _VIEWS = ("PLAN.json", "AGENTS.json", "MAILBOX.json", "HEAD_AGENT_INSTRUCTIONS.md")
@@ -23,6 +24,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ON = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_Identity = tuple[int, int, int]  # inode, bytes, when it was written
 Note = typing.Callable[[str], object]
 
 
@@ -35,7 +37,8 @@ class Board:
         self._owner = owner
         self._branches = branches
         self._note = note
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._seen: dict[str, _Identity] = {}  # of what was copied
+        self._left: dict[str, _Identity | None] = {}  # of the copies
         self._read = 0  # bytes of the journal, in whole lines
         self._copied = 0
 
@@ -81,9 +84,16 @@ class Board:
         seen = status.st_ino, status.st_size, status.st_mtime_ns
         if self._seen.get(name) == seen or status.st_size > _LARGEST:
             return
+        self._keep(place, name)
         with open(path, "rb") as file:
             self._put(place, name, file)
-        self._seen[name] = seen
+        self._seen[name], self._left[name] = seen, _identity(place, name)
+
+    def _keep(self, place: int, name: str) -> None:
+        """What the head has made of a file is put beside it: its own words are not written over."""
+        there = _identity(place, name)
+        if there is not None and there != self._left.get(name):
+            os.rename(name, f"{name}.edited-{time.time_ns()}", src_dir_fd=place, dst_dir_fd=place)
 
     def _put_journal(self, place: int, lines: bytes) -> None:
         """Adds to the copy what is new; one that is not as it was left is made anew."""
@@ -172,6 +182,14 @@ def _descend(above: int, name: str, owner: int | None) -> int:
     if owner is not None:
         os.fchown(found, owner, owner)
     return found
+
+
+def _identity(place: int, name: str) -> _Identity | None:
+    try:
+        status = os.stat(name, dir_fd=place, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _content(place: int, name: str) -> str:

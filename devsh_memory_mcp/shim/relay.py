@@ -6,6 +6,7 @@ was cut connects again.
 
 import contextlib
 import os
+import select
 import socket
 import time
 import typing
@@ -152,7 +153,7 @@ class _Way:
         self._loop.forget(self._source.fileno())
         with contextlib.suppress(OSError):
             self._sink.shutdown(socket.SHUT_WR)
-        self._over(is_broken=False)
+        self._over(is_broken=_has_gone(self._source))
 
     def _give(self) -> None:
         try:
@@ -167,6 +168,13 @@ class _Way:
             self._loop.write(self._sink.fileno(), self._give)
         else:
             self._loop.read(self._source.fileno(), self._take)
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    """Whether the peer has closed it whole, so that what is said to it would be heard by nobody; one that only ended its part hears."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def listen_in(directory: str, name: str) -> socket.socket:
