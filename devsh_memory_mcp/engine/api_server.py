@@ -85,21 +85,19 @@ async def _run(heads: Heads, listener: socket.socket, command: tuple[str, ...]) 
             tasks.cancel_scope.cancel()
         is_over = True
     finally:
-        if not is_over and process.returncode is None:  # the runner leaves, and waits for nobody
-            process.terminate()
-    await _end(process)
+        with anyio.CancelScope(shield=True):
+            await _end(process, patience=_LEAVES_WITHIN if is_over else 0.0)  # a runner that leaves waits for nobody
     return ended[0] if ended else None
 
 
-async def _end(process: anyio.abc.Process) -> None:
-    """By the end of its input; by force where it does not heed that."""
-    if process.returncode is not None:
-        return
+async def _end(process: anyio.abc.Process, *, patience: float) -> None:
+    """By the end of its input; by force where it does not heed that in so many seconds. It has nothing that could be lost."""
     if process.stdin is not None:
         await process.stdin.aclose()
-    with anyio.move_on_after(_LEAVES_WITHIN):
-        await process.wait()
-        return
+    if patience:
+        with anyio.move_on_after(patience):
+            await process.wait()
+            return
     with suppress(ProcessLookupError):
         process.kill()
     await process.wait()
