@@ -79,7 +79,7 @@ def processes_of_api(house: House) -> list[int]:
     [
         ("spawn --agent shell/bash --sandbox none true", "Leave `sandbox` out"),
         ("spawn --agent shell/bash --mount /etc true", "Name what you see yourself"),
-        ("spawn --agent shell/bash --repo /etc true", "keep it from"),
+        ("spawn --agent shell/bash --repo /etc true", "Leave `repo` out"),
         ("spawn --agent shell/bash --head true", "max_depth"),
         ("list --orchestration-id orch_other", "alone"),
         ("new", "not for a head"),
