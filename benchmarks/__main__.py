@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import broker, processes, recovery, sandbox, stdio, tasks, worker
+from benchmarks import broker, processes, recovery, sandbox, server, stdio, tasks, worker
 
 if __name__ == "__main__":
     sys.argv[1:] = []
-    for part in (tasks, sandbox, worker, recovery, processes, stdio, broker):
+    for part in (tasks, sandbox, worker, recovery, processes, stdio, server, broker):
         print(f"\n{(part.__doc__ or '').partition(chr(10))[0]}")
         part.main()

@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from devsh_memory_mcp.domain.state import State
 from devsh_memory_mcp.errors import DevshError, InvalidRequest, NotFound, Unauthenticated, Unavailable
+from devsh_memory_mcp.faces import http_feed
 from devsh_memory_mcp.faces import http_frames as frames
-from devsh_memory_mcp.faces.http_feed import Feed, Feeds, Place
+from devsh_memory_mcp.faces.http_feed import Connection, Feed, Feeds, Place, Tap
 from devsh_memory_mcp.faces.http_frames import Cursor, Dialect
 from devsh_memory_mcp.faces.http_front import Addition, Front
 from devsh_memory_mcp.faces.operations import Call
@@ -198,10 +199,13 @@ class EventStream(Response):
         """Serves it to its end."""
         async with self._feeds.following(self._pass.place) as feed:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
             with anyio.move_on_after(self._pass.dies_in):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
-                    await self._tell(feed, send)
+                    await self._tell(feed, send, _direct(scope) if self._pass.attempt is None else None)
                     tasks.cancel_scope.cancel()
         if self._is_stalled and (transport := scope.get("state", {}).get(TRANSPORT)) is not None:
             transport.abort()  # closing it would wait for the client to read
@@ -214,8 +218,8 @@ class EventStream(Response):
         self._is_gone = True
         whole.cancel()
 
-    async def _tell(self, feed: Feed, send: Send) -> None:
-        async with aclosing(self._pieces(feed)) as pieces:  # type: ignore[type-var]
+    async def _tell(self, feed: Feed, send: Send, direct: Connection | None) -> None:
+        async with aclosing(self._pieces(feed, direct)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 with anyio.move_on_after(STALLED) as patience:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -223,10 +227,9 @@ class EventStream(Response):
                     self._is_stalled = True
                     return
 
-    async def _pieces(self, feed: Feed) -> AsyncIterator[bytes]:
-        """All that this client is to be told, in order."""
-        dialect, beats = self._asked.dialect, feed.beats
-        cursor = await self._begin(feed)
+    async def _pieces(self, feed: Feed, direct: Connection | None) -> AsyncIterator[bytes]:
+        """All that this client is to be told, in order; with a `direct` connection only what was before he came."""
+        dialect, cursor = self._asked.dialect, await self._begin(feed)
         wants_picture = cursor is None and self._asked.wants_picture
         cursor = cursor or Cursor(feed.state.seq)
         yield feed.greeting(dialect, None if wants_picture else cursor) + (feed.picture() if wants_picture else b"")
@@ -235,8 +238,27 @@ class EventStream(Response):
                 async for piece in told:
                     cursor = piece.cursor
                     yield piece.content
+        if direct is not None:
+            await self._tapped(feed, Tap(direct, dialect, cursor))
+        else:
+            async for content in self._waited(feed, cursor):
+                yield content
+        if feed.failure is not None:
+            yield frames.encoded(_told(feed.failure))
+
+    async def _tapped(self, feed: Feed, tap: Tap) -> None:
+        """The feed writes to the client; here it is seen to that it ends."""
+        with feed.tapped(tap):
+            while not tap.over.is_set() and await self._pass.is_alive():
+                with anyio.move_on_after(http_feed.HEARTBEAT):
+                    await tap.over.wait()
+        self._is_stalled = tap.over.is_set() and feed.failure is None and not self._feeds.is_ended
+
+    async def _waited(self, feed: Feed, cursor: Cursor) -> AsyncIterator[bytes]:
+        """What comes, as it comes."""
+        beats = feed.beats
         while feed.failure is None and not self._feeds.is_ended:
-            found = feed.behind(cursor, dialect)
+            found = feed.behind(cursor, self._asked.dialect)
             if found is None:
                 self._is_stalled = True  # it may come back with its id
                 return
@@ -249,11 +271,8 @@ class EventStream(Response):
                     return
             if content:
                 yield content
-            is_over = not self._pass.is_good(feed.state)
-            if is_over and feed.is_told(cursor):
+            if not self._pass.is_good(feed.state) and feed.is_told(cursor):
                 return
-        if feed.failure is not None:
-            yield frames.encoded(_told(feed.failure))
 
     async def _begin(self, feed: Feed) -> Cursor | None:
         """Where the client was; None where it says nothing, or something of another journal."""
@@ -261,6 +280,12 @@ class EventStream(Response):
         if self._asked.since is not None:
             cursor = await feed.cursor_at(self._asked.since)
         return cursor if cursor is not None and feed.knows(cursor) else None
+
+
+def _direct(scope: Scope) -> Connection | None:
+    """The client's own connection, where the server shows it and the answer goes out in chunks."""
+    found: Connection | None = scope.get("state", {}).get(TRANSPORT)
+    return found if scope.get("http_version") == "1.1" else None
 
 
 def _told(error: Exception) -> frames.Frame:

@@ -5,10 +5,10 @@ remembers is read to from the journal when he comes, and dropped when he was the
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -24,6 +24,7 @@ KEPT = 4096  # events
 AT_ONCE = 256  # events in one piece
 READERS = 2  # of the whole journal, for clients that are far behind
 _PIECES = 32  # that are remembered for others at the same place
+MOST_WAITING = 1024 * 1024  # bytes that a client has not taken
 _BREATH = 200  # events that are folded before somebody else gets his turn
 
 
@@ -38,10 +39,51 @@ Open = Callable[[Place], AbstractAsyncContextManager[Orchestration]]
 
 
 class Piece(NamedTuple):
-    """Bytes for a client, and where he is once he has them."""
+    """Bytes for a client, and where he is once he has them; `chunk` is the same as HTTP/1.1 sends a part of an answer."""
 
     content: bytes
     cursor: Cursor
+    chunk: bytes = b""
+
+
+class Connection(Protocol):
+    """What of an asyncio transport is used: writing without waiting, and what of it waits."""
+
+    def write(self, data: bytes) -> None:
+        """Sends it, or keeps it until the client takes it."""
+        ...
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes the client has not taken."""
+        ...
+
+    def is_closing(self) -> bool:
+        """Whether it is over."""
+        ...
+
+
+class Tap:
+    """A client into whose connection the feed writes by itself, all clients in one turn; `over` once he has to be looked after."""
+
+    __slots__ = ("connection", "cursor", "dialect", "over", "waiting")
+
+    def __init__(self, connection: Connection, dialect: Dialect, cursor: Cursor) -> None:
+        self.connection, self.dialect, self.cursor = connection, dialect, cursor
+        self.over = anyio.Event()
+        self.waiting = 0  # bytes that he had not taken when the last heartbeat was sent
+
+    def pour(self, chunk: bytes) -> None:
+        """Writes; one who has too much waiting is not waited for."""
+        self.connection.write(chunk)
+        if self.connection.get_write_buffer_size() > MOST_WAITING:
+            self.over.set()
+
+    def beat(self, chunk: bytes) -> None:
+        """The same with a heartbeat; one who took nothing since the one before is not there."""
+        before, self.waiting = self.waiting, self.connection.get_write_buffer_size()
+        self.pour(chunk)
+        if before and self.waiting >= before:
+            self.over.set()
 
 
 class Feed:
@@ -55,6 +97,7 @@ class Feed:
         self._pieces: dict[tuple[Cursor, Dialect], Piece] = {}
         self._news = anyio.Event()
         self._readers = anyio.Semaphore(READERS)
+        self._taps: dict[Tap, None] = {}
         self.beats = 0
         self.beat = b""
         self.failure: Exception | None = None
@@ -74,6 +117,7 @@ class Feed:
                 task_status.started(self)
             async with anyio.create_task_group() as tasks, aclosing(self._orchestration.changes(0)) as changes:  # type: ignore[type-var]
                 tasks.start_soon(self._beat)
+                tasks.start_soon(self._pour)
                 async for change in changes:
                     self._take(self._fold.take(change))
                     if not is_ready and change.seq >= position:
@@ -89,14 +133,47 @@ class Feed:
     def fail(self, failure: Exception) -> None:
         """It reads no more, and says why."""
         self.failure = self.failure or failure
-        self.wake()
+        self.let_go()
 
     async def _beat(self) -> None:
         while True:
             await anyio.sleep(HEARTBEAT)
             self.beats += 1
             self.beat = frames.encoded(frames.heartbeat(self.state, self._clock.now()))
+            for tap in list(self._taps):
+                tap.beat(_chunk(self.beat))
             self.wake()
+
+    @contextmanager
+    def tapped(self, tap: Tap) -> Iterator[None]:
+        """Writes to the tap what comes, while the context lasts, from where he is."""
+        self._taps[tap] = None
+        self.wake()
+        try:
+            yield
+        finally:
+            del self._taps[tap]
+
+    async def _pour(self) -> None:
+        while True:
+            await self.news()
+            for number, tap in enumerate(list(self._taps), 1):
+                self._serve(tap)
+                if number % _BREATH == 0:
+                    await anyio.lowlevel.checkpoint()
+
+    def _serve(self, tap: Tap) -> None:
+        """All that he has not had yet."""
+        while not (tap.over.is_set() or tap.connection.is_closing()):
+            found = self.behind(tap.cursor, tap.dialect)
+            if found is None:
+                tap.over.set()
+            elif found.cursor == tap.cursor:
+                return
+            else:
+                tap.cursor = found.cursor
+                if found.content:
+                    tap.pour(found.chunk)
 
     def _take(self, step: Step) -> None:
         self._kept.append(step)
@@ -108,6 +185,12 @@ class Feed:
         if self._news.statistics().tasks_waiting:
             self._news.set()
             self._news = anyio.Event()
+
+    def let_go(self) -> None:
+        """Everybody is looked after, and told that it is over."""
+        self.wake()
+        for tap in self._taps:
+            tap.over.set()
 
     async def news(self) -> None:
         """Until there is something to read, or a heartbeat."""
@@ -176,7 +259,12 @@ class Feed:
 
 def _piece(steps: tuple[Step, ...] | list[Step], cursor: Cursor, dialect: Dialect) -> Piece:
     parts = [frames.rendered(step, dialect, cursor.part if step.seq == cursor.seq + 1 else 0) for step in steps]
-    return Piece(b"".join(parts), Cursor(steps[-1].seq))
+    content = b"".join(parts)
+    return Piece(content, Cursor(steps[-1].seq), _chunk(content))
+
+
+def _chunk(content: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(content), content)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
@@ -225,7 +313,7 @@ class Feeds:
         self.is_ended = True
         for opened in self._open.values():
             if opened.feed is not None:
-                opened.feed.wake()
+                opened.feed.let_go()
 
 
 class _Opened:

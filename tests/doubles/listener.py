@@ -32,12 +32,31 @@ class Listener:
         self.status, self.headers, self.content, self.is_over = 0, {}, b"", False
         self.takes, self._grown = anyio.Event(), anyio.Event()
         self.takes.set()
-        self.left, self.aborted = anyio.Event(), anyio.Event()
+        self.left, self.aborted, self.waiting = anyio.Event(), anyio.Event(), b""
         self._read = 0
 
+    # As the connection of a real server, into which it may write by itself.
+
     def abort(self) -> None:
-        """As the connection of a real server."""
         self.aborted.set()
+
+    def write(self, data: bytes) -> None:
+        size, _, rest = data.partition(b"\r\n")
+        assert len(rest) == int(size, 16) + 2
+        self.waiting += rest[:-2]
+        self.flush()
+
+    def flush(self) -> None:
+        if self.takes.is_set():
+            self.content, self.waiting = self.content + self.waiting, b""
+            self._grown.set()
+            self._grown = anyio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.waiting)
+
+    def is_closing(self) -> bool:
+        return self.left.is_set() or self.aborted.is_set()
 
     async def receive(self) -> dict[str, Any]:
         await self.left.wait()
@@ -73,11 +92,12 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(app: Any, path: str, **headers: str) -> AsyncIterator[Listener]:
+async def listening(app: Any, path: str, *, is_direct: bool = False, **headers: str) -> AsyncIterator[Listener]:
     """A client for a while; then it vanishes."""
     client, (place, _, query) = Listener(), path.partition("?")
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "GET", "path": place, "query_string": query.encode(), "headers": raw, "state": {TRANSPORT: client}}
+    scope["http_version"] = "1.1" if is_direct else "1.0"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(app, scope, client.receive, client.send)
         try:

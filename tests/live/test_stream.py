@@ -27,10 +27,10 @@ CHANGES = f"{PATH}?view=changes"
 class World:
     """A server of one orchestration. `admitted` is what every token is good for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_direct: bool = False) -> None:
         self.journal, self.admitted = Chronicled(), Pass(PLACE)
         self.feeds: Feeds | None = None
-        self.listen = partial(listening, self.app)
+        self.listen = partial(listening, self.app, is_direct=is_direct)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["World"]:
@@ -60,10 +60,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 404)
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
+@pytest.fixture(params=[False, True], ids=["through ASGI", "directly"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     with anyio.fail_after(20):
-        async with World().serving() as made:
+        async with World(is_direct=request.param).serving() as made:
             yield made
             assert made.journal.followers == 0, "a feed has outlived its last listener"
 
@@ -203,6 +203,7 @@ async def test_a_quiet_stream_beats(world: World, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_client_that_does_not_read_is_dropped_and_the_others_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_events, "STALLED", 0.05)
+    monkeypatch.setattr(http_feed, "MOST_WAITING", 100)
     async with world.listen(CHANGES) as reads, world.listen(CHANGES) as sleeps:
         await reads.next()
         await sleeps.next()
@@ -217,19 +218,32 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_others_are_told(wo
         assert not reads.is_over
 
 
-async def test_a_client_that_falls_behind_what_is_kept_is_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_falls_behind_what_is_kept_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_feed, "KEPT", 2)
-    async with world.listen(CHANGES) as sleeps:
-        await sleeps.next()
-        sleeps.takes = anyio.Event()
-        async with world.listen(CHANGES) as reads:
-            await reads.next()
-            for number in range(9):
-                world.journal.spawn(number)
-                await caught_up(reads, number + 2)
-        sleeps.takes.set()
-        await sleeps.aborted.wait()
-    assert [frame.id for frame in frames_of(sleeps.content)] == ["1", "2"]
+    with anyio.fail_after(20):
+        async with World().serving() as world, world.listen(CHANGES) as sleeps:
+            await sleeps.next()
+            sleeps.takes = anyio.Event()
+            async with world.listen(CHANGES) as reads:
+                await reads.next()
+                for number in range(9):
+                    world.journal.spawn(number)
+                    await caught_up(reads, number + 2)
+            sleeps.takes.set()
+            await sleeps.aborted.wait()
+        assert [frame.id for frame in frames_of(sleeps.content)] == ["1", "2"]
+
+
+async def test_a_client_that_took_nothing_between_two_heartbeats_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_feed, "HEARTBEAT", 0.02)
+    with anyio.fail_after(20):
+        async with World(is_direct=True).serving() as world, world.listen(CHANGES) as sleeps, world.listen(CHANGES) as reads:
+            await sleeps.next()
+            sleeps.takes = anyio.Event()
+            await sleeps.aborted.wait()
+            for _ in range(3):
+                await reads.until("heartbeat")
+            assert not reads.aborted.is_set()
 
 
 async def test_a_stream_ends_when_its_token_dies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
