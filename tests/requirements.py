@@ -23,8 +23,6 @@ class Promise(NamedTuple):
 # What is specified and not there yet. Using it says so; the README has the same list in words.
 NOT_BUILT_YET = frozenset(
     {
-        # faces over the network
-        "http.spawn", "http.status", "http.results", "http.list", "http.cancel", "http.pull",
     }
 )  # fmt: skip
 
@@ -132,6 +130,13 @@ _ROUTES = {
     "http.list": "GET /api/orchestrate/list",
     "http.cancel": "POST /api/orchestrate/cancel/{id}",
     "http.pull": "GET /api/orchestration/pull",
+    "http.serve": "serve: this memory root over HTTP, at a network address or a unix socket; a signal ends it, never an agent",
+    "http.token": "token [--head ORCH | --worker RUN | --owner NAME] [--expires DURATION]: what a server's clients show",
+    "http.remote": "--remote URL, CMUX_API_BASE_URL: every command at a server as here; no path of this machine's is sent there",
+    "http.metrics": "GET /metrics: what a server counts, as Prometheus reads it",
+    "http.openapi": "GET /openapi.json, and a page that shows it",
+    "http.rights": "every route asks for a token, and answers 401 or 403 to one that is not good for it",
+    "http.guests": "a guest of a server has orchestrations of his own, walls around everything, and nothing of its user",
     "sse.connected": "the event connected, when the connection stands",
     "sse.task_status": "the event task_status, when a task's status changed",
     "sse.task_completed": "the event task_completed, with the result",

@@ -81,7 +81,12 @@ class Session:
         token, caller = self.token, self.caller(directory)
         if self.remote is not None:
             return self.surroundings.dial(self.remote, token, caller, self.orchestration_id)
-        return self.surroundings.open(self.root, caller, self.orchestration_id)
+        if token is None or not self.uses_env_jwt:
+            return self.surroundings.open(self.root, caller, self.orchestration_id)
+        from devsh_memory_mcp.cli.bearer import borne  # what believes a token takes a tenth of a second to import
+
+        caller, orchestration_id = borne(token, caller)
+        return self.surroundings.open(self.root, caller, self.orchestration_id or orchestration_id)
 
     @property
     def root(self) -> Path:

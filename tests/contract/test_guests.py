@@ -17,6 +17,7 @@ from tests.engine.house import House, ended, shell
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.promise("http.guests")
 async def test_a_guest_sees_his_own_orchestrations_and_nobody_sees_his(house: House) -> None:
     place = Place("in process", house, house.directory)
     async with house.opened() as orchestration:

@@ -49,6 +49,7 @@ def unsigned() -> str:
     return ".".join((*parts, ""))
 
 
+@pytest.mark.promise("http.rights")
 async def test_no_route_answers_without_a_token_that_is_good(house: House) -> None:
     bad = {
         "none": "",
