@@ -8,10 +8,12 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
+from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.sse import SseServerTransport
@@ -42,12 +44,13 @@ LONGEST = 4 * 1024 * 1024  # bytes of a head's message
 MESSAGES = "/messages"
 _RETRY = 500  # ms after which a client whose stream broke off asks again
 
+Build = Callable[[Open, Caller], MCPServer[Any]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def mcp_over_http(front: Front, idle: float = IDLE) -> Addition:
-    """What is added to an app; a session that nobody asks anything for `idle` seconds is over."""
-    sessions = Sessions(front, idle)
+def mcp_over_http(front: Front, build: Build = build_server, idle: float = IDLE) -> Addition:
+    """What is added to an app: `build` makes each session's server. One that nobody asks anything for `idle` seconds is over."""
+    sessions = Sessions(front, build, idle)
     return Addition(
         routes=[
             Route("/mcp", _App(sessions.streamable), methods=["GET", "POST", "DELETE"]),
@@ -122,8 +125,9 @@ class _Session:
 class Sessions:
     """All MCP sessions of an app."""
 
-    def __init__(self, front: Front, idle: float) -> None:
+    def __init__(self, front: Front, build: Build, idle: float) -> None:
         self._front = front
+        self._build = build
         self._idle = idle
         self._sessions: dict[str, _Session] = {}
         self._tasks: TaskGroup
@@ -163,7 +167,7 @@ class Sessions:
         request = Request(scope, receive)
         claims, owner = await self._known(request)
         scope["user"] = _user(owner)
-        low = low_level(build_server(*self._of(request, claims, owner, uuid4().hex)))
+        low = low_level(self._build(*self._of(request, claims, owner, uuid4().hex)))
         async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
             with anyio.move_on_after(self._seconds(claims)):
                 await low.run(reader, writer, low.create_initialization_options())
@@ -204,7 +208,7 @@ class Sessions:
     async def _begun(self, name: str, request: Request, claims: Claims, owner: str) -> _Session:
         if len(self._sessions) >= MOST_SESSIONS:
             raise Unavailable("This server has as many MCP sessions as it can bear.", next_step="Repeat it in a minute.")
-        low = low_level(build_server(*self._of(request, claims, owner, uuid4().hex)))
+        low = low_level(self._build(*self._of(request, claims, owner, uuid4().hex)))
         longest = LONGEST_OF_AGENTS if claims.role == "worker" else LONGEST
         manager = StreamableHTTPSessionManager(
             low, event_store=Replay(), retry_interval=_RETRY, session_idle_timeout=None, max_request_body_size=longest

@@ -1,28 +1,31 @@
-"""The protocol's own tests against our server, and the Inspector's look at its schemas. Both are node programs, pinned.
+"""The protocol's own tests against our server over streamable HTTP, and the Inspector's look at its schemas: two node programs, pinned.
 
-The other server scenarios call tools, resources and prompts by names that only a made-up server has (`test_simple_text`,
-`test://watched-resource`); what they mean for ours is tested in this directory.
+Most scenarios call tools, resources and prompts by names that only a made-up server has (`test_simple_text`, `test://watched-resource`).
+They are run against one that has all of them, behind our transport; those that need no name are run against ours.
 """
 
 import json
 import os
+import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import anyio
 import pytest
-import uvicorn
+from doubles.credulous import Credulous
 from doubles.mcp_client import TESTS
+from doubles.showcase import showcase
+from doubles.web import Plug, token
+from doubles.web import served as serving
 
-from devsh_memory_mcp.config import Caller
+from devsh_memory_mcp.faces.http_mcp import mcp_over_http
 from devsh_memory_mcp.faces.mcp_resources import OFFERS
-from devsh_memory_mcp.faces.mcp_server import build_server
 from devsh_memory_mcp.faces.mcp_tools import FACES
-from devsh_memory_mcp.wiring import open_orchestrations
 
 # Before tests/conftest.py takes such variables away.
 NODE, MODULES = os.environ.get("DEVSH_TEST_NODE"), os.environ.get("DEVSH_TEST_NODE_MODULES")
@@ -44,6 +47,10 @@ SCENARIOS = (
     "dns-rebinding-protection",
     "server-sse-multiple-streams",
 )
+# 0.1.16 has so many that are active, and one that is not yet. The other such one, `server-sse-polling`, introduces itself as a client of
+# before 2025-11-25, who is not told how to come back: it checks nothing then.
+ACTIVE, PENDING = 30, ("json-schema-2020-12",)
+STDIO = (sys.executable, "-m", "devsh_memory_mcp")
 BOUND = 90  # s; a hang, not a slow machine
 
 
@@ -64,36 +71,42 @@ async def node(program: str, *arguments: str) -> CompletedProcess[bytes]:
 
 
 @asynccontextmanager
-async def served(directory: Path) -> AsyncIterator[str]:
-    """Our server as the SDK serves it over HTTP, at the address that is given."""
-    caller = Caller(directory, {}, is_shell=False)
-    server = build_server(lambda known: open_orchestrations(Path(os.environ["DEVSH_MEMORY_DIR"]), known), caller)
-    config = uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
-    host = uvicorn.Server(config)
-    host.config.load()
-    host.lifespan = config.lifespan_class(config)
-    await host.startup()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(host.main_loop)
-        yield f"http://127.0.0.1:{host.servers[0].sockets[0].getsockname()[1]}/mcp"
-        host.should_exit = True
-    await host.shutdown()
+async def served(plug: Plug) -> AsyncIterator[str]:
+    """A server as `devsh serve` is one, with that plugged in, for clients who cannot show a token; its address."""
+    root = Path(os.environ["DEVSH_MEMORY_DIR"])
+    async with serving(root, dict(os.environ), [plug], around=lambda app: Credulous(app, token())) as url:
+        yield f"{url}/mcp"
+
+
+async def passed(url: str, *arguments: str) -> str:
+    """What the tests say, all of which pass."""
+    ran = await node(CONFORMANCE, "server", "--url", url, *arguments)
+    said = ran.stdout.decode() + ran.stderr.decode()
+    assert ran.returncode == 0, said
+    return said
 
 
 @pytest.mark.promise("mcp.conformance")
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_the_scenario_passes(tmp_path: Path, scenario: str) -> None:
-    async with served(tmp_path) as url:
-        ran = await node(CONFORMANCE, "server", "--url", url, "--scenario", scenario)
-    said = ran.stdout.decode() + ran.stderr.decode()
-    assert ran.returncode == 0, said
+async def test_the_scenario_passes(scenario: str) -> None:
+    async with served(mcp_over_http) as url:
+        said = await passed(url, "--scenario", scenario)
     assert "0 failed, 0 warnings" in said
     assert "Passed: 0/" not in said
 
 
-async def inspected(era: str, method: str, *arguments: str) -> tuple[Any, str]:
-    """What the Inspector shows of our real server process, and what it says of that."""
-    target = (sys.executable, "-m", "devsh_memory_mcp")
+@pytest.mark.promise("mcp.conformance")
+async def test_our_transport_passes_all_that_are_active() -> None:
+    async with served(partial(mcp_over_http, build=lambda _opened, _caller: showcase())) as url:
+        said = await passed(url, "--suite", "active")
+        assert said.count("\u2713 ") >= ACTIVE
+        assert re.search(r"Total: \d+ passed, 0 failed", said)
+        for pending in PENDING:
+            assert "0 failed, 0 warnings" in await passed(url, "--scenario", pending)
+
+
+async def inspected(era: str, method: str, *arguments: str, target: Sequence[str] = STDIO) -> tuple[Any, str]:
+    """What the Inspector shows of our real server process, or of another target, and what it says of that."""
     ran = await node(INSPECTOR, "--cli", *target, "--method", method, *arguments, "-q", "--format", "json", "--protocol-era", era)
     said = ran.stderr.decode()
     assert ran.returncode == 0, ran.stdout.decode() + said
@@ -101,9 +114,17 @@ async def inspected(era: str, method: str, *arguments: str) -> tuple[Any, str]:
 
 
 @pytest.mark.promise("mcp.conformance")
+@pytest.mark.parametrize("transport", ["stdio", "http", "sse"])
 @pytest.mark.parametrize("era", ["legacy", "modern"])
-async def test_the_inspector_finds_no_fault_in_the_tools_schemas(era: str) -> None:
-    shown, said = await inspected(era, "tools/list", "--strict")
+async def test_the_inspector_finds_no_fault_in_the_tools_schemas(era: str, transport: str) -> None:
+    if transport == "stdio":
+        shown, said = await inspected(era, "tools/list", "--strict")
+    else:
+        async with serving(Path(os.environ["DEVSH_MEMORY_DIR"]), dict(os.environ), [mcp_over_http]) as url:
+            path = {"http": "/mcp", "sse": "/sse"}[transport]
+            target = ("--transport", transport, "--server-url", f"{url}{path}", "--header", f"Authorization: Bearer {token()}")
+            era = "legacy" if transport == "sse" else era  # which has no other
+            shown, said = await inspected(era, "tools/list", "--strict", target=target)
     assert [tool["name"] for tool in shown["tools"]] == [face.name for face in FACES]
     assert said == ""
 

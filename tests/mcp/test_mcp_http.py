@@ -18,6 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from devsh_memory_mcp.faces.http_mcp import mcp_over_http
+from devsh_memory_mcp.faces.mcp_tools import FACES
 
 BOUND = 60  # s; a hang, not a slow machine
 ACCEPT = {"Accept": "application/json, text/event-stream"}
@@ -61,7 +62,7 @@ async def call(found: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 async def test_a_head_does_the_main_job(url: str, era: str) -> None:
     with anyio.fail_after(BOUND):
         async with client(url, token(), era) as head:
-            assert len((await head.list_tools()).tools) == 10
+            assert len((await head.list_tools()).tools) == len(FACES)
             task = await call(head, "spawn_agent", **SCRIPT)
             ended = await call(head, "wait_for_agent", orchestrationTaskId=task["orchestrationTaskId"])
             assert (ended["status"], ended["result"]) == ("completed", "done\n")

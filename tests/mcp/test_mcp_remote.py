@@ -17,6 +17,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from devsh_memory_mcp.config import BASE_URLS, TOKEN_VARIABLE
+from devsh_memory_mcp.faces.mcp_tools import FACES
 
 BOUND = 60  # s; a hang, not a slow machine
 OURS = ("-m", "devsh_memory_mcp")
@@ -48,7 +49,7 @@ async def test_a_client_over_stdio_works_at_a_server(there: Path, monkeypatch: p
             async with started(*OURS, *words) as raw:
                 number = await raw.ask("tools/list", {})
                 listed = {tool["name"]: tool for tool in (await raw.read())["result"]["tools"]}
-                assert (raw.last_id, len(listed)) == (number, 10)
+                assert (raw.last_id, len(listed)) == (number, len(FACES))
                 assert "Available here" not in str(listed["spawn_agent"])
                 task = (await call(raw, "spawn_agent", **SCRIPT, repo="none"))["structuredContent"]
                 ended = (await call(raw, "wait_for_agent", orchestrationTaskId=task["orchestrationTaskId"]))["structuredContent"]
@@ -101,7 +102,7 @@ async def test_over_http_one_process_serves_many(there: Path, monkeypatch: pytes
                     http = httpx2.AsyncClient(headers=headers)
                     async with http, Client(streamable_http_client(f"{url}{path}", http_client=http)) as client:
                         names.append(await listed(client))
-            assert names == [10, 10]
+            assert names == [len(FACES)] * 2
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
         finally:

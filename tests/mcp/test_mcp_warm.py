@@ -21,6 +21,7 @@ from mcp.server import MCPServer
 from devsh_memory_mcp import handover
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.domain.requests import SpawnRequest, WaitRequest
+from devsh_memory_mcp.faces.mcp_tools import FACES
 from devsh_memory_mcp.faces.mcp_warm import Request, WarmProcess
 from devsh_memory_mcp.handover import LOG_FILE, READY, hand_over, socket_path
 from devsh_memory_mcp.wiring import open_orchestrations
@@ -59,7 +60,7 @@ async def test_sessions_of_one_root_are_served_by_one_process_and_none_of_them_l
     with anyio.fail_after(BOUND):
         async with AsyncExitStack() as stack:
             sessions = [await stack.enter_async_context(started(*OURS)) for _ in range(3)]
-            assert [await tools(raw) for raw in sessions] == [10, 10, 10]
+            assert [await tools(raw) for raw in sessions] == [len(FACES)] * 3
             assert [has_the_sdk(raw) for raw in sessions] == [False, False, False]
             assert len(warm(root)) == 1
 
@@ -103,7 +104,7 @@ async def test_each_has_its_own_identity_environment_and_arguments(root: Path, t
 async def test_the_environment_stays_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-hush-hush")
     async with started(*OURS) as raw:
-        assert await tools(raw) == 10
+        assert await tools(raw) == len(FACES)
         (pid,) = warm(root)
         assert b"sk-hush" not in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
         assert [path for path in root.rglob("*") if path.is_file() and b"sk-hush" in path.read_bytes()] == []
@@ -120,7 +121,7 @@ async def test_it_ends_as_a_server_of_its_own_does_and_leaves_the_others_alone(r
             assert await raw.process.wait() == code
             assert await raw.process.stdout.read() == b""
             assert await raw.process.stderr.read() == b""
-            assert await tools(other) == 10
+            assert await tools(other) == len(FACES)
 
 
 async def test_a_reader_that_is_gone_is_its_end(root: Path) -> None:
@@ -152,7 +153,7 @@ async def test_a_session_is_told_when_the_process_that_serves_it_is_gone_and_the
             assert await raw.process.wait() == 1
             assert b"start it again" in await raw.process.stderr.read()
         async with started(*OURS) as raw:
-            assert await tools(raw) == 10
+            assert await tools(raw) == len(FACES)
             assert warm(root) not in ([], [pid])
 
 
@@ -173,8 +174,8 @@ async def test_where_it_is_stopped_a_session_serves_itself_and_it_never_gets_wha
             async with started(*OURS) as raw:
                 assert has_the_sdk(raw)
                 kill(pid, signal.SIGCONT)
-                assert await tools(first) == 10
-                assert await tools(raw) == 10
+                assert await tools(first) == len(FACES)
+                assert await tools(raw) == len(FACES)
 
 
 async def test_it_stays_with_the_runner_of_its_root_and_leaves_behind_it(root: Path, tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ async def test_what_its_log_has_to_say_of_a_session_goes_to_that_sessions_stderr
     with anyio.fail_after(BOUND):
         async with started(*OURS) as other, started(*OURS) as raw:
             raw.write({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"is": "wrong"}})
-            assert await tools(raw) == 10
+            assert await tools(raw) == len(FACES)
             for each in (raw, other):
                 each.process.stdin.close()
             said, silence = await raw.process.stderr.read(), await other.process.stderr.read()
