@@ -13,9 +13,9 @@ from pathlib import Path
 
 import anyio
 
-from devsh_memory_mcp.faces.http_events import live_events
 from devsh_memory_mcp.faces.http_server import build_app
 from devsh_memory_mcp.faces.serving import serve
+from devsh_memory_mcp.store.guests import environment_in
 from devsh_memory_mcp.store.server_key import server_key
 from devsh_memory_mcp.wiring import hosting
 
@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> int:
 
 
 async def _run(root: Path, listener: socket.socket) -> None:
-    app = build_app(server_key(os.environ), hosting(root, os.environ), lambda: datetime.now(UTC), [live_events])
+    hosted = hosting(root, environment_in(root, os.environ))
+    app = build_app(server_key(os.environ), hosted, lambda: datetime.now(UTC))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_heed_end)
         await serve(app, [listener], leaving=app.state.leave)

@@ -38,7 +38,7 @@ def caller_in(caller: Caller, state: State) -> Caller:
         environment=led.environment,
         head_agent=state.head_agent,
         session=None,
-        remote=caller.remote if caller.remote and caller.remote.guest else None,
+        remote=None,
         depth=led.depth if caller.identity == HEAD else caller.depth,
     )
 

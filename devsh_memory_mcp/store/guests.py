@@ -38,3 +38,9 @@ def guest_environment(environment: Mapping[str, str], guest: str) -> Mapping[str
         make_directory(each)
     own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "USER": guest, "LOGNAME": guest, "DEVSH_SANDBOX": "required"}
     return {name: environment[name] for name in _OF_ALL if name in environment} | own | {"GIT_TERMINAL_PROMPT": "0", "SHELL": "/bin/sh"}
+
+
+def environment_in(root: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """What a process that works for one memory root alone works with: its owner's, so that no login of ours is lent to a guest's agents."""
+    owner = owner_of(root)
+    return environment if owner == OPERATOR else guest_environment(environment, owner)

@@ -8,8 +8,10 @@ import pytest
 from devsh_memory_mcp.domain.events import AgentSpawned, SettingsChanged
 from devsh_memory_mcp.domain.records import Leadership, Mount
 from devsh_memory_mcp.domain.requests import ListRequest, SpawnRequest
+from devsh_memory_mcp.engine.credentials import lendable
 from devsh_memory_mcp.engine.leading import bounded
 from devsh_memory_mcp.errors import DevshError, NotAllowed
+from devsh_memory_mcp.store.guests import environment_in, guest_root
 from tests.engine.house import House, ended, events_of, git, shell, until_event
 
 HEAD = {"cloud_workspace": True, "sandbox": "none"}
@@ -199,3 +201,11 @@ async def test_a_request_that_is_repeated_leads_to_one_head(house: House) -> Non
         assert first.orchestration_id == again.orchestration_id
         await ended(orchestration, first.orchestration_task_id)
     assert len(list((house.root / "orchestrations").iterdir())) == 2
+
+
+def test_who_answers_a_guests_heads_has_no_login_of_the_servers_user(house: House) -> None:
+    environment = {**os.environ, "ANTHROPIC_API_KEY": "hush"}
+    assert environment_in(house.root, environment) is environment
+    given = environment_in(guest_root(house.root, "anna"), environment)
+    assert lendable(given) == {}
+    assert given["HOME"] != environment["HOME"]
