@@ -79,6 +79,7 @@ class Room:
         self.failure: Exception | None = None
         self.opened: Orchestrations | None = None
         self.users = 0
+        self._is_given_up = False
         self._entered = anyio.Event()
         self._left = anyio.Event()
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
@@ -99,12 +100,17 @@ class Room:
         self.users -= 1
         self._left.set()
 
+    def give_up(self) -> None:
+        """Nobody is in it, and it is not to stay open for who might come."""
+        self._is_given_up = True
+        self._entered.set()
+
     async def until_idle(self) -> None:
         """Until nobody has been in it for a while."""
         while True:
             self._entered = anyio.Event()
             if self.users == 0:
-                with anyio.move_on_after(IDLE):
+                with anyio.move_on_after(0 if self._is_given_up else IDLE):
                     await self._entered.wait()
                 if self.users == 0:
                     return
@@ -157,10 +163,11 @@ class Rooms:
 
     @asynccontextmanager
     async def _entered(self, visitor: Visitor) -> AsyncIterator[Room]:
-        room = self._rooms.get(visitor.key)
-        if room is None:
-            if len(self._rooms) >= MOST_ROOMS:
-                raise Unavailable("This server has as many clients as it can bear.", next_step="Repeat it in a minute.")
+        room = self._rooms.pop(visitor.key, None)
+        if room is not None:
+            self._rooms[visitor.key] = room  # now the last of them
+        else:
+            self._make_room()
             room = self._rooms[visitor.key] = Room(visitor)
             self._tasks.start_soon(self._keep, room)
         room.enter()
@@ -186,6 +193,16 @@ class Rooms:
         finally:
             self._forget(room)
             room.settled.set()
+
+    def _make_room(self) -> None:
+        """The room that was entered longest ago goes, of those that nobody is in; Unavailable where there is none."""
+        if len(self._rooms) < MOST_ROOMS:
+            return
+        idle = next((room for room in self._rooms.values() if room.users == 0), None)
+        if idle is None:
+            raise Unavailable("This server has as many clients as it can bear.", next_step="Repeat it in a minute.")
+        self._forget(idle)
+        idle.give_up()
 
     def _forget(self, room: Room) -> None:
         if self._rooms.get(room.visitor.key) is room:

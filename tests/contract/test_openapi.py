@@ -12,6 +12,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
+from devsh_memory_mcp.faces.http_compat import COMPATIBLE
 from devsh_memory_mcp.faces.http_openapi import openapi, page
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS
 from tests.contract.conftest import Place, token
@@ -35,7 +36,7 @@ def test_what_is_sent_by_the_document_and_against_it_is_answered_as_it_says(hous
     schema = schemathesis.openapi.from_dict(openapi())
     headers = {"Authorization": f"Bearer {token()}"}
     with serving(house) as address:
-        for each in (*OPERATIONS, *STREAMS):
+        for each in (*OPERATIONS, *COMPATIBLE, *STREAMS):
             for mode in GenerationMode:
 
                 @USUAL
@@ -48,7 +49,7 @@ def test_what_is_sent_by_the_document_and_against_it_is_answered_as_it_says(hous
 
 def test_it_names_every_operation_and_the_page_shows_them() -> None:
     document, shown = openapi(), page()
-    for each in (*OPERATIONS, *STREAMS):
+    for each in (*OPERATIONS, *COMPATIBLE, *STREAMS):
         entry = document["paths"][each.path][each.method.lower()]
         assert entry["operationId"] == each.name
         assert {"401", "403"} <= set(entry["responses"])

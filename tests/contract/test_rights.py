@@ -2,22 +2,30 @@
 
 import base64
 import json
+import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import httpx2
 import pytest
+from starlette.routing import Route
 
 from devsh_memory_mcp.faces.http_compat import COMPATIBLE
+from devsh_memory_mcp.faces.http_mcp import mcp_over_http
+from devsh_memory_mcp.faces.http_server import build_app
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Operation, Stream
-from tests.contract.conftest import Place, token
+from devsh_memory_mcp.wiring import hosting
+from tests.contract.conftest import KEY, Place, token
 from tests.doubles.asgi import InProcess
 from tests.engine.house import House, shell
 
 pytestmark = pytest.mark.anyio
 
 EVERY: tuple[Operation | Stream, ...] = (*OPERATIONS, *COMPATIBLE, *STREAMS)
+OPEN = {"/", "/health", "/api/health", "/openapi.json"}  # what anybody may see
 PAST = datetime.now(UTC) - timedelta(days=2)
 BODIES = {
     "spawn": {"prompt": "true", "agentName": "shell/bash", "repo": "none"},
@@ -47,6 +55,24 @@ def unsigned() -> str:
     claims = {"taskRunId": "-", "teamId": "local", "userId": "operator", "role": "user", "iat": 0, "exp": 99999999999}
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)]
     return ".".join((*parts, ""))
+
+
+@pytest.mark.promise("http.rights")
+async def test_of_all_routes_of_the_app_only_those_are_open_that_tell_nothing(house: House) -> None:
+    app = build_app(KEY, hosting(house.root, dict(os.environ)), lambda: datetime.now(UTC), [mcp_over_http])
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    assert len(routes) > 40
+    bad = ["", token(exp=PAST), token(key=b"another key, which is long enough too"), unsigned()]
+    async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
+        async with httpx2.AsyncClient(transport=InProcess(app, tasks), base_url="http://localhost") as client:
+            for route in routes:
+                path = re.sub(r"{\w+(:\w+)?}", "orch_abcdefghijkl", route.path)
+                for method in (route.methods or set()) - {"HEAD"}:
+                    for shown in bad:
+                        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+                        answer = await client.request(method, path, headers=headers)
+                        assert answer.status_code == (200 if path in OPEN else 401), (method, path, answer.text)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.promise("http.rights")
