@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -85,22 +85,37 @@ async def server(house: House) -> AsyncIterator[Server]:
         await made.end()
 
 
-async def follow(server: Server, client: httpx2.AsyncClient, orchestration_id: str, told: list[str], last: str) -> None:
-    """What a client of a stream does: it connects again behind the last id that it had, until it has the one that is the last."""
-    headers = {"Authorization": f"Bearer {server.token}", "Last-Event-ID": told[-1] if told else "0"}
-    while last not in told[-1:]:
-        await server.up.wait()
-        try:
-            async with client.stream("GET", f"{server.url}/api/orchestrate/events/{orchestration_id}", headers=headers) as response:
-                assert response.status_code == 200
-                async for event in httpx2.EventSource(response):
-                    if event.event not in NO_EVENTS:
-                        told.append(event.id)
-                        headers["Last-Event-ID"] = event.id
-                    if event.id == last:
-                        return
-        except httpx2.TransportError:
-            await anyio.lowlevel.checkpoint()
+class Heard:
+    """What a client of a stream was told: it connects again behind the last id that it had, until it has the one that is the last."""
+
+    def __init__(self, server: Server, client: httpx2.AsyncClient, orchestration_id: str) -> None:
+        self.ids: list[str] = []
+        self._server, self._client, self._id = server, client, orchestration_id
+        self._more = anyio.Event()
+
+    async def follow(self, last: str) -> None:
+        while last not in self.ids[-1:]:
+            await self._server.up.wait()
+            with suppress(httpx2.TransportError):
+                await self._connected(last)
+
+    async def _connected(self, last: str) -> None:
+        headers = {"Authorization": f"Bearer {self._server.token}", "Last-Event-ID": self.ids[-1] if self.ids else "0"}
+        url = f"{self._server.url}/api/orchestrate/events/{self._id}"
+        async with self._client.stream("GET", url, headers=headers) as response:
+            assert response.status_code == 200
+            async for event in httpx2.EventSource(response):
+                if event.event not in NO_EVENTS:
+                    self.ids.append(event.id)
+                    self._more.set()
+                    self._more = anyio.Event()
+                if event.id == last:
+                    return
+
+    async def until(self, count: int) -> None:
+        """Until it was told so many."""
+        while len(self.ids) < count:
+            await self._more.wait()
 
 
 def told_in_full(orchestration: Orchestration) -> list[str | None]:
@@ -113,45 +128,37 @@ def told_in_full(orchestration: Orchestration) -> list[str | None]:
 
 async def test_a_server_that_is_killed_under_a_hundred_clients_costs_none_of_them_an_event(house: House, server: Server) -> None:
     limits = httpx2.Limits(max_connections=None)
-    async with house.opened() as orchestration, httpx2.AsyncClient(limits=limits, timeout=60) as client:
-        heard: list[list[str]] = [[] for _ in range(CLIENTS)]
-        first = await orchestration.message(MessageRequest(to="head", message="first"))
-
-        async def all_have(mark: str) -> None:
-            async with anyio.create_task_group() as following:
-                for told in heard:
-                    following.start_soon(follow, server, client, orchestration.orchestration_id, told, mark)
-
-        await all_have(str(first.message_id))
+    async with house.opened(seconds=100) as orchestration, httpx2.AsyncClient(limits=limits, timeout=60) as client:
+        clients = [Heard(server, client, orchestration.orchestration_id) for _ in range(CLIENTS)]
         spawned = [await orchestration.spawn(shell(f"echo {number}")) for number in range(3)]
-        last = anyio.Event()
 
         async def write() -> None:
-            while not last.is_set():
+            """A message, and the next when somebody has it or the server is not there."""
+            while True:
+                before = len(clients[0].ids)
                 await orchestration.message(MessageRequest(to="head", message="and on"))
+                with anyio.move_on_after(0.2):
+                    await clients[0].until(before + 1)
 
-        async with anyio.create_task_group() as writing:
-            writing.start_soon(write)
-            for _ in range(2):
-                before = min(len(told) for told in heard)
-                with anyio.CancelScope() as some:
-                    async with anyio.create_task_group() as following:
-                        for told in heard:
-                            following.start_soon(follow, server, client, orchestration.orchestration_id, told, "never")
-                        while min(len(told) for told in heard) < before + 5:
-                            await anyio.lowlevel.checkpoint()
-                        await server.kill()
-                        await server.begin()
-                        while min(len(told) for told in heard) < before + 20:
-                            await anyio.lowlevel.checkpoint()
-                        some.cancel()
-            last.set()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            for each in clients:
+                tasks.start_soon(each.follow, "never")
+            for count in (10, 60):
+                for each in clients:
+                    await each.until(count)
+                await server.kill()
+                await server.begin()
+            for each in clients:
+                await each.until(100)
+            tasks.cancel_scope.cancel()
         await ended(orchestration, *(each.orchestration_task_id for each in spawned))
-        end = await orchestration.message(MessageRequest(to="head", message="last"))
-        await all_have(str(end.message_id))
-        expected = told_in_full(orchestration)
-        expected = expected[: expected.index(str(end.message_id)) + 1]
-        assert all(told == expected for told in heard)
+        last = str((await orchestration.message(MessageRequest(to="head", message="last"))).message_id)
+        async with anyio.create_task_group() as tasks:
+            for each in clients:
+                tasks.start_soon(each.follow, last)
+        told = told_in_full(orchestration)
+        assert all(each.ids == told[: told.index(last) + 1] for each in clients)
 
 
 async def test_clients_that_vanish_leave_nothing_in_the_server(house: House, server: Server) -> None:
@@ -183,12 +190,14 @@ async def test_our_client_waits_and_follows_across_a_restart(house: House, serve
     async with server.remote(house) as remote:
         orchestration = await remote.current(create=True)
         spawned = await orchestration.spawn(shell(gate.pass_through))
-        task, seen = spawned.orchestration_task_id, []
+        task, seen, begun = spawned.orchestration_task_id, [], anyio.Event()
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
                 async for change in orchestration.changes(0):
                     seen.append(change.seq)
+                    if change.event == "agent_started":
+                        begun.set()
                     if change.event == "agent_completed":
                         assert change.task is not None
                         assert change.task.status == "completed"
@@ -196,8 +205,7 @@ async def test_our_client_waits_and_follows_across_a_restart(house: House, serve
 
             tasks.start_soon(watch)
             tasks.start_soon(ended, orchestration, task)
-            while len(seen) < 3:
-                await anyio.lowlevel.checkpoint()
+            await begun.wait()
             await server.kill()
             await server.begin()
             gate.open()
