@@ -1,0 +1,1 @@
+"""Two machines that have nothing in common but a wire."""
