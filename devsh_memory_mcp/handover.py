@@ -33,9 +33,10 @@ _STARTS_WITHIN = 15.0  # seconds
 _LONGEST_LOG = 5_000_000  # bytes
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NAMESPACES = ("mnt", "net", "pid", "user")
-# What a warm process can serve; with anything else a session is served here.
+# What a warm process can serve; with anything else a session is served here. That of an agent in a sandbox is bounded as a process of its
+# own (`shim.mcp_socket`): one that all shared each of them could exhaust.
 _WITH_VALUE = ("--dir", "--agent-name", "--agent", "--orchestration-id", "--remote")
-_ALONE = ("--worker", "--use-env-jwt")
+_ALONE = ("--use-env-jwt",)
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from devsh_memory_mcp.warm import main; sys.exit(main(sys.argv[1:]))"
 
 

@@ -113,6 +113,10 @@ _TOOLS = {
     "mcp.subscriptions": "who subscribes to a resource is told when it changes",
     "mcp.prompts": "the four patterns as prompts",
     "mcp.conformance": "the server passes the protocol's conformance scenarios that apply to it",
+    "mcp.http": "MCP at /mcp and /sse of a server: each client is who its token says, and a session is that token's alone",
+    "mcp.transport": "devsh-memory-mcp --transport streamable-http|sse serves many clients at once",
+    "mcp.remote": "devsh-memory-mcp --remote URL, CMUX_API_BASE_URL: over stdio at a server as on this machine",
+    "mcp.warm": "sessions over stdio share one process of their memory root, and none of them can end or read another",
     "mcp.example.parallel": "the example of parallel tasks works as printed",
     "mcp.example.pipeline": "the example of a sequential pipeline works as printed",
 }
@@ -133,6 +137,7 @@ _ROUTES = {
     "http.serve": "serve: this memory root over HTTP, at a network address or a unix socket; a signal ends it, never an agent",
     "http.token": "token [--head ORCH | --worker RUN | --owner NAME] [--expires DURATION]: what a server's clients show",
     "http.remote": "--remote URL, CMUX_API_BASE_URL: every command at a server as here; no path of this machine's is sent there",
+    "http.second-machine": "with a server's address and a token a second machine does the main job, from a shell and with MCP",
     "http.metrics": "GET /metrics: what a server counts, as Prometheus reads it",
     "http.openapi": "GET /openapi.json, and a page that shows it",
     "http.rights": "every route asks for a token, and answers 401 or 403 to one that is not good for it",

@@ -61,6 +61,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     assert end_processes(first.home / "memory") == {}
 
 
+@pytest.mark.promise("http.second-machine")
 def test_a_shell_spawns_watches_and_gets_the_results_of_its_own_repository(served: Served) -> None:
     second, here = served.second, served.here()
     project = second.home / "project"
@@ -84,6 +85,7 @@ def test_a_shell_spawns_watches_and_gets_the_results_of_its_own_repository(serve
     assert not (second.home / "memory" / "runner.log").exists()
 
 
+@pytest.mark.promise("http.second-machine")
 def test_an_mcp_client_does_the_same_over_stdio_and_over_http(served: Served) -> None:
     ended = json.loads(served.second.run(sys.executable, "-c", OVER_HTTP, served.url, served.token))
     assert (ended["status"], ended["result"].split()) == ("completed", [served.first.address])

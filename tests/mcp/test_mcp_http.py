@@ -58,6 +58,7 @@ async def call(found: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return answer.structured_content
 
 
+@pytest.mark.promise("mcp.http")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_head_does_the_main_job(url: str, era: str) -> None:
     with anyio.fail_after(BOUND):
@@ -103,6 +104,7 @@ async def test_nobody_comes_in_without_a_good_token(url: str, asked: str) -> Non
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
+@pytest.mark.promise("mcp.http")
 async def test_a_session_is_there_for_the_token_that_began_it_and_for_no_other(url: str) -> None:
     mine, other = token(), token(owner="anna")
     with anyio.fail_after(BOUND):

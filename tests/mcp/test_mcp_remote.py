@@ -38,6 +38,7 @@ async def call(raw: Raw, tool: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.promise("mcp.remote")
 @pytest.mark.parametrize("how", ["--remote", *BASE_URLS])
 async def test_a_client_over_stdio_works_at_a_server(there: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     with anyio.fail_after(BOUND):
@@ -79,6 +80,7 @@ async def test_the_server_of_a_sub_agent_is_on_its_machine_whatever_its_environm
             assert answer["content"][0]["text"].startswith("not_found: ")
 
 
+@pytest.mark.promise("mcp.transport")
 @pytest.mark.parametrize("transport", ["streamable-http", "sse"])
 async def test_over_http_one_process_serves_many(there: Path, monkeypatch: pytest.MonkeyPatch, transport: str) -> None:
     monkeypatch.setenv("CMUX_TASK_RUN_JWT_SECRET", KEY.decode())

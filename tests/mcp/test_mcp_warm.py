@@ -56,6 +56,7 @@ async def tools(raw: Raw) -> int:
     return len((await raw.read())["result"]["tools"])
 
 
+@pytest.mark.promise("mcp.warm")
 async def test_sessions_of_one_root_are_served_by_one_process_and_none_of_them_loads_the_sdk(root: Path) -> None:
     with anyio.fail_after(BOUND):
         async with AsyncExitStack() as stack:
@@ -79,6 +80,7 @@ async def test_of_many_that_start_at_once_one_starts_it(root: Path) -> None:
             assert not any(map(has_the_sdk, raws))
 
 
+@pytest.mark.promise("mcp.warm")
 async def test_each_has_its_own_identity_environment_and_arguments(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     with anyio.fail_after(BOUND):
@@ -88,15 +90,18 @@ async def test_each_has_its_own_identity_environment_and_arguments(root: Path, t
                 place.mkdir()
                 monkeypatch.setenv("CLAUDE_PROJECT_DIR", str(place))
                 raws.append(await stack.enter_async_context(started(*OURS, "--agent-name", name)))
-            worker = await stack.enter_async_context(started(*OURS, "--worker"))
             spawned = {"prompt": "true", "agentName": "shell/sh", "repo": "none"}
             for raw in raws:
                 await raw.ask("tools/call", {"name": "spawn_agent", "arguments": spawned})
                 task = (await raw.read())["result"]["structuredContent"]
                 await raw.ask("tools/call", {"name": "wait_for_agent", "arguments": {"orchestrationTaskId": task["orchestrationTaskId"]}})
                 assert (await raw.read())["result"]["structuredContent"]["status"] == "completed"
-            assert await tools(worker) == 3
+            monkeypatch.setenv("CMUX_TASK_RUN_ID", task["taskRunId"])
+            agent = await stack.enter_async_context(started(*OURS))
+            assert (await tools(agent), has_the_sdk(agent)) == (3, False)
             assert len(warm(root)) == 1
+            worker = await stack.enter_async_context(started(*OURS, "--worker"))
+            assert (await tools(worker), has_the_sdk(worker)) == (3, True)
     created = [json.loads(path.read_bytes().splitlines()[0]) for path in root.glob("orchestrations/*/EVENTS.jsonl")]
     assert {(each["project"], each["headAgent"]) for each in created} == {(str(here), "one"), (str(there), "two")}
 
@@ -309,6 +314,7 @@ async def prepared(request: Request) -> tuple[MCPServer[Any], int]:
     return MCPServer("nothing"), 1000
 
 
+@pytest.mark.promise("mcp.warm")
 async def test_what_goes_wrong_in_one_session_ends_that_one_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     address = str(tmp_path / "s")
     process = WarmProcess("me", prepared, anyio.sleep_forever)
