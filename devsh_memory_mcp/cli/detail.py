@@ -59,6 +59,7 @@ def task_lines(record: TaskRecord, now: datetime, *, by_name: bool = False) -> l
                 ("branch", record.branch and f"{record.branch}{base_text(record)}{diff_text(record.commits, record.diff_stat)}"),
                 ("in", record.repo),
                 ("pr", plain(record.pr_url or "")),
+                ("leads", record.leads),
                 ("attempt", str(record.attempt) if record.attempt > 1 else None),
                 ("work", work_in_words(record)),
                 ("verified", VERDICTS.get(record.verified)),

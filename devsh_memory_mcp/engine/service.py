@@ -13,7 +13,7 @@ from devsh_memory_mcp.domain.events import OrchestrationCreated
 from devsh_memory_mcp.domain.lineage import base_of
 from devsh_memory_mcp.domain.names import HEAD
 from devsh_memory_mcp.domain.records import MAX_MESSAGE_BYTES
-from devsh_memory_mcp.domain.state import State
+from devsh_memory_mcp.domain.state import State, Task
 from devsh_memory_mcp.domain.status import Status
 from devsh_memory_mcp.engine import admission, branches, endings, radar, reading, work
 from devsh_memory_mcp.engine.confinement import expected
@@ -285,10 +285,17 @@ class LocalOrchestration:
             await self.site.link.ring(self.orchestration_id)
         return await self._journal.read()
 
+    def _demand_own(self, state: State, task: Task) -> None:
+        """NotAllowed where an agent that is no head asks for what it has not spawned."""
+        who = self._reader(state)
+        if who not in (HEAD, task.spec.parent):
+            raise NotAllowed(f"{task.orchestration_task_id} is none that you have spawned.")
+
     async def cancel(self, any_id: str, *, cascade: bool = False) -> answers.CancelAnswer:
         """Ends a task, and with `cascade` all that depend on it; answers what became true within five seconds."""
 
         def decide(state: State, _now: object) -> Decision[tuple[str, ...]]:
+            self._demand_own(state, state.get_task(any_id))
             events, ids = endings.cancel(state, state.get_task(any_id), cascade=cascade)
             return Decision(events, ids)
 

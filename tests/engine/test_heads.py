@@ -209,3 +209,16 @@ def test_who_answers_a_guests_heads_has_no_login_of_the_servers_user(house: Hous
     given = environment_in(guest_root(house.root, "anna"), environment)
     assert lendable(given) == {}
     assert given["HOME"] != environment["HOME"]
+
+
+async def test_an_agent_that_is_no_head_cancels_what_it_spawned_and_nothing_else(house: House) -> None:
+    gate = house.gate()
+    async with house.opened() as orchestration:
+        worker, other = [(await orchestration.spawn(shell(gate.pass_through))).task_run_id for _ in range(2)]
+        async with house.opened(orchestration.orchestration_id, identity=worker) as own:
+            child = await own.spawn(shell("exec sleep 1000"))
+            with pytest.raises(NotAllowed):
+                await own.cancel(other)
+            assert (await own.cancel(child.orchestration_task_id)).cancelled
+        gate.open()
+        await ended(orchestration, worker, other)
