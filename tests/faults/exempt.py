@@ -44,7 +44,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.board.Board._put_files os.open", "shim.board.Board._put_journal os.open", "shim.board.Board._put_journal open",
         "shim.board.Board._put.<locals>.write os.write", "shim.board.Branches._write os.open", "shim.board.Branches._write os.write",
         "shim.board._descend os.open", "shim.board._descend os.mkdir", "shim.board._content os.open", "shim.board.put os.unlink",
-        "shim.board.put os.open", "shim.board.put os.rename", "shim.board.put os.link",
+        "shim.board.put os.open", "shim.board.put os.rename", "shim.board.put os.link", "shim.board.Board._keep os.rename",
         "shim.leading._provide os.mkdir", "shim.leading._provide open", "shim.leading._provide os.fchmod",
     ),
     "the API of heads, which no scenario has; tests/engine/test_api_server.py ends its process": ("engine.api_server._run fork_exec",),
