@@ -11,7 +11,7 @@ from devsh_memory_mcp.agents.catalogue import DEFAULT_AGENT, PROVIDERS, SHELLS
 from devsh_memory_mcp.agents.claude_model import FAMILIES
 from devsh_memory_mcp.config import VERSION
 from devsh_memory_mcp.domain.instants import instant_text
-from devsh_memory_mcp.faces.http_front import Addition, Front
+from devsh_memory_mcp.faces.http_front import Addition, Front, Listed
 from devsh_memory_mcp.inventory import AgentCli, find_agents
 
 Document = dict[str, object]
@@ -20,6 +20,12 @@ Document = dict[str, object]
 _NAMES = {"claude": (DEFAULT_AGENT.partition("/")[2], *FAMILIES[:3]), "gemini": ("default",), "opencode": ("default",)}
 _VENDORS = {"claude": "anthropic", "codex": "openai", "gemini": "google", "opencode": "opencode", "shell": "local"}
 _KEYS = {provider.program: [name for name, _ in provider.variables if name.endswith("_API_KEY")][:1] for provider in PROVIDERS}
+CATALOGUE_ROUTES = (
+    Listed("api_health", "/api/health", "That the server lives.", is_open=True),
+    Listed("agents", "/api/agents", "Which agents can be started here."),
+    Listed("models", "/api/models", "Which there would be, and what is missing."),
+    Listed("providers", "/api/providers", "Which agents' programs are there, and whether they are logged in."),
+)
 
 
 def catalogue(front: Front) -> Addition:
@@ -42,14 +48,8 @@ def catalogue(front: Front) -> Addition:
     async def health(_request: Request) -> Response:
         return JSONResponse({"status": "healthy", "ok": True, "version": VERSION, "timestamp": instant_text(datetime.now(UTC))})
 
-    return Addition(
-        routes=[
-            Route("/api/health", health, methods=["GET"]),
-            Route("/api/agents", agents, methods=["GET"]),
-            Route("/api/models", models, methods=["GET"]),
-            Route("/api/providers", providers, methods=["GET"]),
-        ]
-    )
+    answered = {"api_health": health, "agents": agents, "models": models, "providers": providers}
+    return Addition(routes=[Route(each.path, answered[each.name], methods=["GET"], name=each.name) for each in CATALOGUE_ROUTES])
 
 
 def agents_document(found: tuple[AgentCli, ...]) -> list[Document]:

@@ -21,7 +21,7 @@ from devsh_memory_mcp.faces import http_feed
 from devsh_memory_mcp.faces import http_frames as frames
 from devsh_memory_mcp.faces.http_feed import Connection, Feed, Feeds, Place, Tap
 from devsh_memory_mcp.faces.http_frames import Cursor, Dialect
-from devsh_memory_mcp.faces.http_front import Addition, Front
+from devsh_memory_mcp.faces.http_front import Addition, Front, Listed
 from devsh_memory_mcp.faces.operations import Call
 from devsh_memory_mcp.faces.tokens import Role
 from devsh_memory_mcp.ports import Orchestration
@@ -36,6 +36,13 @@ HEADERS = {
 _TIMESTAMPS = 10**11  # a `since` from here on is milliseconds since 1970, as clients of the typed stream send it; below, a `seq`
 
 
+_SINCE = ("since", "The last id that was had, or ms since 1970; the header Last-Event-ID comes before it.")
+EVENT_ROUTES = (
+    Listed(
+        "events", "/api/orchestrate/events/{id}", "Live events.", "text/event-stream", (_SINCE, ("view", "`changes`: each event once."))
+    ),
+    Listed("typed_events", "/api/orchestrate/v2/events/{id}", "They, typed.", "text/event-stream", (_SINCE, ("replay", "`true`: all."))),
+)
 EVERYBODY: frozenset[Role] = frozenset({"user", "head", "worker"})
 
 
@@ -126,8 +133,8 @@ class Events:
         self._admit = admit
         self._feeds: Feeds | None = None
         self.routes = [
-            Route("/api/orchestrate/events/{id}", self.status_stream, methods=["GET"], name="events"),
-            Route("/api/orchestrate/v2/events/{id}", self.typed_stream, methods=["GET"], name="typed_events"),
+            Route(listed.path, handler, methods=["GET"], name=listed.name)
+            for listed, handler in zip(EVENT_ROUTES, (self.status_stream, self.typed_stream), strict=True)
         ]
 
     @contextmanager

@@ -30,6 +30,18 @@ class Addition:
     lifespan: Callable[[], AbstractAsyncContextManager[None]] = _nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A route outside of the table of operations, as /openapi.json shows it; `query` are its parameters with what they mean."""
+
+    name: str
+    path: str
+    text: str
+    media_type: str = "application/json"
+    query: tuple[tuple[str, str], ...] = ()
+    is_open: bool = False
+
+
 class Front:
     """What every route needs: the key, the clocks, and the rooms, which are there while the app runs."""
 

@@ -8,8 +8,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from devsh_memory_mcp.config import VERSION
+from devsh_memory_mcp.faces.http_catalogue import CATALOGUE_ROUTES
 from devsh_memory_mcp.faces.http_compat import COMPATIBLE
+from devsh_memory_mcp.faces.http_events import EVENT_ROUTES
 from devsh_memory_mcp.faces.http_faults import STATUSES
+from devsh_memory_mcp.faces.http_front import Listed
 from devsh_memory_mcp.faces.http_shapes import Fault, Health
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS, Operation, Stream
 
@@ -36,6 +39,7 @@ def openapi() -> Json:
     )
     definitions: Json = schemas.get("$defs", {})
     paths: Json = {"/health": {"get": _health()}}
+    paths |= {route.path: {"get": _listed(route)} for route in (*EVENT_ROUTES, *CATALOGUE_ROUTES)}
     for each in every:
         entry = _stream(each, definitions) if isinstance(each, Stream) else _operation(each, definitions)
         paths.setdefault(each.path, {})[each.method.lower()] = entry
@@ -66,6 +70,19 @@ def _health() -> Json:
         "security": [],
         "responses": {"200": _response("Health", "It lives."), **_faults({403, 500})},
     }
+
+
+def _listed(route: Listed) -> Json:
+    """A route whose answers are no record of ours."""
+    goes_on = route.media_type == "text/event-stream"
+    text: Json = {"type": "string"}
+    query = [{"name": name, "in": "query", "required": False, "schema": text, "description": said} for name, said in route.query]
+    entry: Json = {"operationId": route.name, "summary": route.text, "parameters": [*([_ID] if "{id}" in route.path else []), *query]}
+    if route.is_open:
+        entry["security"] = []
+    content = {route.media_type: {"schema": text if goes_on else {"type": "object"}}}
+    entry["responses"] = {"200": {"description": "It goes on." if goes_on else "Done.", "content": content}, **_faults()}
+    return entry
 
 
 def _operation(operation: Operation, definitions: Json) -> Json:
@@ -126,6 +143,10 @@ def page() -> str:
     rows = "".join(
         f"<tr><td>{each.method}<td><code>{escape(each.path)}</code><td>{escape(each.text)}<td>{escape(', '.join(sorted(each.roles)))}"
         for each in _every()
+    )
+    rows += "".join(
+        f"<tr><td>GET<td><code>{escape(each.path)}</code><td>{escape(each.text)}<td>{'everybody' if each.is_open else 'head, user, worker'}"
+        for each in (*EVENT_ROUTES, *CATALOGUE_ROUTES)
     )
     return _PAGE.format(version=escape(VERSION), rows=rows)
 

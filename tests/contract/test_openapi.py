@@ -12,7 +12,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
+from devsh_memory_mcp.faces.http_catalogue import CATALOGUE_ROUTES
 from devsh_memory_mcp.faces.http_compat import COMPATIBLE
+from devsh_memory_mcp.faces.http_events import EVENT_ROUTES
 from devsh_memory_mcp.faces.http_openapi import openapi, page
 from devsh_memory_mcp.faces.operations import OPERATIONS, STREAMS
 from tests.contract.conftest import Place, token
@@ -54,5 +56,8 @@ def test_it_names_every_operation_and_the_page_shows_them() -> None:
         assert entry["operationId"] == each.name
         assert {"401", "403"} <= set(entry["responses"])
         assert each.path in shown
+    for listed in (*EVENT_ROUTES, *CATALOGUE_ROUTES):
+        assert document["paths"][listed.path]["get"]["operationId"] == listed.name
+        assert listed.path in shown
     assert "<script" not in shown
     assert "http://" not in shown
