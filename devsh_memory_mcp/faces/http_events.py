@@ -37,11 +37,10 @@ _TIMESTAMPS = 10**11  # a `since` from here on is milliseconds since 1970, as cl
 
 
 _SINCE = ("since", "The last id that was had, or ms since 1970; the header Last-Event-ID comes before it.")
+_EVENTS, _VIEW, _REPLAY = "text/event-stream", ("view", "`changes`: each event once."), ("replay", "`true`: from the beginning.")
 EVENT_ROUTES = (
-    Listed(
-        "events", "/api/orchestrate/events/{id}", "Live events.", "text/event-stream", (_SINCE, ("view", "`changes`: each event once."))
-    ),
-    Listed("typed_events", "/api/orchestrate/v2/events/{id}", "They, typed.", "text/event-stream", (_SINCE, ("replay", "`true`: all."))),
+    Listed("events", "/api/orchestrate/events/{id}", "Live events.", _EVENTS, (_SINCE, _VIEW)),
+    Listed("typed_events", "/api/orchestrate/v2/events/{id}", "Live events, typed.", _EVENTS, (_SINCE, _REPLAY)),
 )
 EVERYBODY: frozenset[Role] = frozenset({"user", "head", "worker"})
 
