@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import click
 
-from devsh_memory_mcp.cli.output import write_json
+from devsh_memory_mcp.cli.output import warn, write_json
 from devsh_memory_mcp.cli.session import Session
 from devsh_memory_mcp.faces.http_mcp import mcp_over_http
 from devsh_memory_mcp.faces.http_server import build_app
@@ -52,6 +52,8 @@ def run(session: Session, listening: Listening, tls: tuple[str, str] | None, *, 
             stack.callback(path.unlink, missing_ok=True)
             urls.append(f"unix:{path}")
         told = partial(_tell, urls, root, transport, as_json=as_json)
+        if listening.host is not None and tls is None and not ipaddress.ip_address(sockets[0].getsockname()[0]).is_loopback:
+            warn(["Tokens and answers cross the network as they are: --tls-cert and --tls-key, or a proxy before it, hide them."])
         caught = anyio.run(partial(serve, app, sockets, started=told, leaving=app.state.leave, tls=tls))
     if not as_json:
         click.echo("\nended; agents go on", err=True)

@@ -8,10 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from devsh_memory_mcp.cli.main import run
 from devsh_memory_mcp.cli.session import Surroundings
@@ -160,6 +165,53 @@ def test_it_is_told_to_end_and_begins_again_at_the_same_place(
     path.write_text("somebody's file")
     refused = subprocess.run([*DEVSH, "serve", "--socket", str(path)], env=os.environ, capture_output=True, check=False)
     assert (refused.returncode, path.read_text()) == (6, "somebody's file")
+
+
+def test_it_is_served_with_tls_to_whom_trusts_the_certificate(house: House, typed: Typed, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    with serving(house, "--port", "0", "--tls-cert", str(certificate), "--tls-key", str(key)) as url:
+        assert url.startswith("https://127.0.0.1:")
+        there = {"CMUX_API_BASE_URL": url, "CMUX_TASK_RUN_JWT": typed("token").out.strip()}
+        refused = typed("orchestrate", "list", **there)
+        assert (refused.code, "certificate" in refused.err) == (6, True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(certificate))
+            assert typed("orchestrate", "list", "--json", **there).out == "[]\n"
+
+
+def test_a_client_imports_neither_the_engine_nor_the_web_stack_and_a_command_of_this_machine_no_client() -> None:
+    heavy = {"uvicorn", "starlette", "jwt", "mcp", "devsh_memory_mcp.engine", "devsh_memory_mcp.wiring"}
+    program = f"""
+import sys
+from devsh_memory_mcp.cli.main import run
+run(sys.argv[1:])
+print(sorted({heavy | {"httpx2"}!r} & set(sys.modules)), file=sys.stderr)
+"""
+    for words, found in (
+        (["orchestrate", "list", "--remote", "127.0.0.1:1"], ["httpx2"]),
+        (["orchestrate", "list"], ["devsh_memory_mcp.engine", "devsh_memory_mcp.wiring"]),
+        (["serve", "--help"], []),
+        (["token", "--help"], []),
+    ):
+        here = {**os.environ, "CMUX_TASK_RUN_JWT": "a.b.c"}
+        ran = subprocess.run([sys.executable, "-c", program, *words], env=here, capture_output=True, text=True, check=True)
+        assert ran.stderr.splitlines()[-1] == str(found), words
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1, and its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "cert.pem", directory / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return files
 
 
 def test_what_is_no_way_to_serve_or_to_make_a_token_is_refused(typed: Typed, tmp_path: Path) -> None:
