@@ -107,6 +107,7 @@ def _late(event: events.LateReport, name: Name) -> str:
     return f"{name(event.orchestration_task_id)}: attempt {event.attempt} reported too late{_told(event.report)}"
 
 
+_LEFT_BY = {"keep": "kept at work", "cancel": "cancelled"}
 _WORDS: dict[type[events.Event], Callable[[Any, Name], str]] = {
     events.OrchestrationCreated: _created,
     events.SettingsChanged: lambda event, _name: f"at most {event.max_concurrent} tasks run at a time",
@@ -115,6 +116,8 @@ _WORDS: dict[type[events.Event], Callable[[Any, Name], str]] = {
     events.PlanTaskFound: _found,
     events.PlanTaskReported: lambda event, name: f"{name(event.orchestration_task_id)} was done by its head{_result(event.result)}",
     events.HeadReported: lambda event, _name: f"the head says: {event.head_agent_status or 'at work'}{_told(event.message)}",
+    events.HeadLeft: lambda event, _name: f"its head has ended ({event.status}): what is left is {_LEFT_BY[event.policy]}",
+    events.LeadershipEnded: lambda event, name: f"{name(event.orchestration_task_id)} leads {event.orchestration_id} no more",
     events.PlanEdited: _edited,
     events.AttemptStarted: lambda event, name: f"{name(event.orchestration_task_id)}: attempt {event.attempt} took a place",
     events.AgentStarted: lambda event, name: f"{name(event.orchestration_task_id)}: the agent runs (attempt {event.attempt})",

@@ -154,7 +154,10 @@ async def test_what_a_broken_stream_did_not_bring_is_told_again(url: str) -> Non
             again = headers | {"Last-Event-ID": last.removeprefix("id: ")}
             async with http.stream("GET", f"{url}/mcp", headers=again) as stream:
                 data = await anext(line async for line in stream.aiter_lines() if line.startswith("data: {"))
-    assert json.loads(data.removeprefix("data: "))["result"]["structuredContent"]["status"] in ("pending", "running")
+            spawned = json.loads(data.removeprefix("data: "))["result"]["structuredContent"]
+            waits = {"name": "wait_for_agent", "arguments": {"orchestrationTaskId": spawned["orchestrationTaskId"]}}
+            await http.post(f"{url}/mcp", json={"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": waits}, headers=headers)
+    assert spawned["status"] in ("pending", "running")
 
 
 async def test_a_session_that_nobody_asks_is_over_and_so_is_one_whose_token_is(root: Path) -> None:
