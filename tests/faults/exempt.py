@@ -40,6 +40,10 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.relay.Relay._lead_on socket.connect", "shim.relay._Way._give socket.send", "shim.board.make os.mkdir",
         "shim.board.make os.chown",
     ),
+    "the key that tokens are signed with: made once for a user, whole under its name or not at all, by whichever process needs it first": (
+        "store.server_key._make os.mkdir", "store.server_key._make os.open", "store.server_key._make open",
+        "store.server_key._make os.fsync", "store.server_key._make os.link", "store.server_key._make os.unlink",
+    ),
     "what a head is shown: made whole or not at all by its shim, which makes it again whenever it is rung, and ends with it": (
         "shim.board.Board._put_files os.open", "shim.board.Board._put_journal os.open", "shim.board.Board._put_journal open",
         "shim.board.Board._put.<locals>.write os.write", "shim.board.Branches._write os.open", "shim.board.Branches._write os.write",

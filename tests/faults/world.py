@@ -13,6 +13,7 @@ import anyio
 
 from devsh_memory_mcp.config import Caller
 from devsh_memory_mcp.ports import Orchestration
+from devsh_memory_mcp.store.server_key import server_key
 from devsh_memory_mcp.wiring import open_orchestrations
 from tests.faults.hooks import Hooks
 
@@ -29,6 +30,7 @@ class World:
         self.root.mkdir(mode=0o700, parents=True)
         self.repository.mkdir()
         self._make_repository()
+        server_key(os.environ)  # of a user's whole life: no process of this root's is the one that makes it
         (self.plan / "processes").mkdir(parents=True)
         (self.plan / "bin").mkdir()
         shutil.copy(Path(__file__).parent / "claude.sh", self.plan / "bin" / "claude")
