@@ -52,6 +52,10 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.leading._provide os.mkdir", "shim.leading._provide open", "shim.leading._provide os.fchmod",
     ),
     "the API of heads, which no scenario has; tests/engine/test_api_server.py ends its process": ("engine.api_server._run fork_exec",),
+    "a copy of what a server has: a file of it that is not as it was left is fetched whole by the next pull": (
+        "store.mirror.Mirror.append os.open", "store.mirror.Mirror._point os.unlink", "store.mirror.Mirror._point os.symlink",
+        "store.mirror.Mirror._point os.replace",
+    ),
     "a process of the agent's, between its CLI and a socket": (
         "shim.bridge.main socket.connect", "shim.bridge._send socket.sendall", "shim.bridge._write os.write",
     ),
