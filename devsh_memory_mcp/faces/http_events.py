@@ -215,6 +215,7 @@ class EventStream(Response):
                     tasks.cancel_scope.cancel()
         if self._is_stalled and (transport := scope.get("state", {}).get(TRANSPORT)) is not None:
             transport.abort()  # closing it would wait for the client to read
+            await anyio.lowlevel.checkpoint()  # its loss is known then, and nobody asks for the rest of the answer
         elif not (self._is_gone or self._is_stalled):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

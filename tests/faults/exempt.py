@@ -51,6 +51,10 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.board.put os.open", "shim.board.put os.rename", "shim.board.put os.link", "shim.board.Board._keep os.rename",
         "shim.leading._provide os.mkdir", "shim.leading._provide open", "shim.leading._provide os.fchmod",
     ),
+    "a copy of what a server has: one that was cut off is fetched anew, whole, at the next pull": (
+        "store.mirror.Mirror.append os.open", "store.mirror.Mirror._point os.unlink", "store.mirror.Mirror._point os.symlink",
+        "store.mirror.Mirror._point os.replace",
+    ),
     "the API of heads, which no scenario has; tests/engine/test_api_server.py ends its process": ("engine.api_server._run fork_exec",),
     "a copy of what a server has: a file of it that is not as it was left is fetched whole by the next pull": (
         "store.mirror.Mirror.append os.open", "store.mirror.Mirror._point os.unlink", "store.mirror.Mirror._point os.symlink",

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -14,17 +16,24 @@ import pytest
 from anyio.abc import Process
 from doubles.listener import frames_of
 
+from devsh_memory_mcp.config import OPERATOR
 from devsh_memory_mcp.domain.requests import MessageRequest, WaitRequest
 from devsh_memory_mcp.errors import NotFound
+from devsh_memory_mcp.faces import http_feed
 from devsh_memory_mcp.faces.http_address import parse_address
 from devsh_memory_mcp.faces.http_client import open_remote
 from devsh_memory_mcp.faces.http_frames import Dialect, Fold, rendered
+from devsh_memory_mcp.faces.http_server import build_app
+from devsh_memory_mcp.faces.serving import served, tcp_socket
+from devsh_memory_mcp.faces.tokens import NOBODY, TEAM, Claims, mint
 from devsh_memory_mcp.ports import Change, Orchestration, Orchestrations
 from devsh_memory_mcp.store.line import scan
+from devsh_memory_mcp.wiring import hosting
 from tests.engine.house import House, ended, house, shell
 
 __all__ = ["house"]
 
+KEY = b"a key of the tests, and of nobody else"
 CLIENTS = 100
 DEVSH = [sys.executable, "-c", "import sys; from devsh_memory_mcp.cli import main; sys.exit(main())"]
 NO_EVENTS = ("connected", "heartbeat", "replay_complete")
@@ -249,3 +258,44 @@ async def test_a_pull_from_a_server_brings_its_files_here(house: House, server: 
         plan = json.loads(Path(answer.plan_path).read_bytes())
         assert [found["status"] for found in plan["tasks"]] == ["completed"]
         assert {path.name for path in (here / "orchestration").iterdir()} >= {"PLAN.json", "AGENTS.json", "MAILBOX.json", "EVENTS.jsonl"}
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_told(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_feed, "MOST_WAITING", 64 * 1024)
+    app = build_app(KEY, hosting(house.root, dict(os.environ)), lambda: datetime.now(UTC))
+    now = datetime.now(UTC)
+    shown = mint(KEY, Claims(NOBODY, TEAM, OPERATOR, None, "user", now, now + timedelta(hours=1)))
+    with tcp_socket("127.0.0.1", 0) as listening, anyio.fail_after(60), socket.socket() as sleeper:
+        port = listening.getsockname()[1]
+        async with house.opened() as orchestration, served(app, [listening]), httpx2.AsyncClient(timeout=60) as client:
+            path = f"/api/orchestrate/events/{orchestration.orchestration_id}?since=0"
+            sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sleeper.connect(("127.0.0.1", port))
+            sleeper.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {shown}\r\n\r\n".encode())
+            sleeper.setblocking(False)
+            heard = 0
+            headers = {"Authorization": f"Bearer {shown}"}
+            async with (
+                client.stream("GET", f"http://127.0.0.1:{port}{path}", headers=headers) as response,
+                anyio.create_task_group() as tasks,
+            ):
+
+                async def write() -> None:
+                    for _ in range(80):
+                        await orchestration.message(MessageRequest(to="*", message="x" * 200_000))
+
+                tasks.start_soon(write)
+                async for event in httpx2.EventSource(response, max_event_size=2**21):
+                    heard += event.event == "worker_message"
+                    if heard == 80:
+                        break
+            got = b""
+            while True:
+                await anyio.wait_readable(sleeper)
+                got, before = sleeper.recv(2**20), got
+                if not got:
+                    break
+            assert not before.endswith(b"0\r\n\r\n"), "as if all had been told"
+    assert "without completing" not in caplog.text
