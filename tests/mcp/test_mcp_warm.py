@@ -26,7 +26,7 @@ from devsh_memory_mcp.faces.mcp_warm import Request, WarmProcess
 from devsh_memory_mcp.handover import LOG_FILE, READY, hand_over, socket_path
 from devsh_memory_mcp.wiring import open_orchestrations
 
-BOUND = 30  # s; a hang, not a slow machine
+BOUND = 90  # s; a hang, not a slow machine
 OURS = ("-m", "devsh_memory_mcp")
 
 
