@@ -40,6 +40,10 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "shim.relay.Relay._lead_on socket.connect", "shim.relay._Way._give socket.send", "shim.board.make os.mkdir",
         "shim.board.make os.chown",
     ),
+    "a copy of a server's files, made whole again by the next pull; tests/engine/test_push.py tears it": (
+        "store.mirror.Mirror.append os.open", "store.mirror.Mirror._point os.unlink", "store.mirror.Mirror._point os.symlink",
+        "store.mirror.Mirror._point os.replace",
+    ),
     "the key that tokens are signed with: made once for a user, whole under its name or not at all, by whichever process needs it first": (
         "store.server_key._make os.mkdir", "store.server_key._make os.open", "store.server_key._make open",
         "store.server_key._make os.fsync", "store.server_key._make os.link", "store.server_key._make os.unlink",
