@@ -51,6 +51,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 def mcp_over_http(front: Front, build: Build = build_server, idle: float = IDLE) -> Addition:
     """What is added to an app: `build` makes each session's server. One that nobody asks anything for `idle` seconds is over."""
     sessions = Sessions(front, build, idle)
+    front.at_leave(sessions.end)
     return Addition(
         routes=[
             Route("/mcp", _App(sessions.streamable), methods=["GET", "POST", "DELETE"]),
@@ -130,6 +131,7 @@ class Sessions:
         self._build = build
         self._idle = idle
         self._sessions: dict[str, _Session] = {}
+        self._events: set[anyio.CancelScope] = set()
         self._tasks: TaskGroup
         self._sse = SseServerTransport(MESSAGES, max_request_body_size=LONGEST)
 
@@ -141,6 +143,13 @@ class Sessions:
                 yield
             finally:
                 self._tasks.cancel_scope.cancel()
+
+    def end(self) -> None:
+        """Nobody is served any longer: streams that would go on for ever end."""
+        for session in self._sessions.values():
+            session.end()
+        for scope in self._events:
+            scope.cancel()
 
     async def streamable(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`/mcp`."""
@@ -169,8 +178,12 @@ class Sessions:
         scope["user"] = _user(owner)
         low = low_level(self._build(*self._of(request, claims, owner, uuid4().hex)))
         async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
-            with anyio.move_on_after(self._seconds(claims)):
-                await low.run(reader, writer, low.create_initialization_options())
+            with anyio.move_on_after(self._seconds(claims)) as bounds:
+                self._events.add(bounds)
+                try:
+                    await low.run(reader, writer, low.create_initialization_options())
+                finally:
+                    self._events.discard(bounds)
             await writer.aclose()
 
     async def message(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,13 +4,15 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from doubles.mcp_client import TESTS, Raw, started, text_of
+from doubles.mcp_client import HELLO, TESTS, Raw, started, text_of
 from doubles.web import KEY, served, shown, token
 from mcp import Client
 from mcp.client.sse import sse_client
@@ -19,6 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from devsh_memory_mcp.config import BASE_URLS, TOKEN_VARIABLE
 from devsh_memory_mcp.faces.mcp_tools import FACES
 
+PIPES = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
 BOUND = 60  # s; a hang, not a slow machine
 OURS = ("-m", "devsh_memory_mcp")
 SCRIPT = {"prompt": "pwd", "agentName": "shell/sh"}
@@ -87,7 +90,7 @@ async def test_over_http_one_process_serves_many(there: Path, monkeypatch: pytes
     command = [sys.executable, *OURS, "--dir", str(there), "--transport", transport, "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
     with anyio.fail_after(BOUND):
-        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(*command, env=environment, **PIPES)
         assert process.stdout is not None
         try:
             url = (await process.stdout.readline()).decode().strip()
@@ -105,12 +108,30 @@ async def test_over_http_one_process_serves_many(there: Path, monkeypatch: pytes
                     async with http, Client(streamable_http_client(f"{url}{path}", http_client=http)) as client:
                         names.append(await listed(client))
             assert names == [len(FACES)] * 2
-            process.send_signal(signal.SIGTERM)
+            async with httpx2.AsyncClient(headers=shown(token()), timeout=BOUND) as http, opened(http, f"{url}{path}") as stream:
+                process.send_signal(signal.SIGTERM)
+                async for _ in stream.aiter_raw():
+                    pass
             assert await process.wait() == 0
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+            _, said = await process.communicate()
+        assert b"Traceback" not in said
+        assert b"ASGI" not in said
+
+
+@asynccontextmanager
+async def opened(http: httpx2.AsyncClient, url: str) -> AsyncIterator[httpx2.Response]:
+    """A stream on which the server speaks of its own accord."""
+    headers = {"Accept": "application/json, text/event-stream"}
+    if url.endswith("/mcp"):
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+        begun = await http.post(url, json=hello, headers=headers)
+        headers["Mcp-Session-Id"] = begun.headers["mcp-session-id"]
+    async with http.stream("GET", url, headers=headers) as stream:
+        assert stream.status_code == 200
+        yield stream
 
 
 async def lines(stream: asyncio.StreamReader, count: int) -> list[str]:
