@@ -8,7 +8,7 @@ is kept aside before it is replaced.
 import hashlib
 import json
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from devsh_memory_mcp.domain.names import checked_id
 from devsh_memory_mcp.errors import MemoryRootUnusable
 from devsh_memory_mcp.store.bookkeeping import AGENTS_FILE, JOURNAL_FILE, MAILBOX_FILE, PLAN_FILE, last_seq
 from devsh_memory_mcp.store.files import explained, make_directory, replace_file
+from devsh_memory_mcp.store.lock import HeldLock
 from devsh_memory_mcp.store.root import LINK
 
 MIRRORED = "mirrored"
 BOOKS_FILE = "mirror.json"
+LOCK_FILE = "mirror.lock"
 _ENDED = ("completed", "failed")
 
 Document = dict[str, object]
@@ -59,17 +61,19 @@ class Mirror:
             return 0
 
     def append(self, answer: MirrorAnswer, after: int) -> None:
-        """Adds the journal's lines behind `after`; with 0 they are all there is."""
-        lines = b"".join(to_json(line) + b"\n" for line in answer.events)
+        """Adds the journal's lines behind `after`; with 0 they are all there is. What another process added meanwhile is there once."""
         path = self.directory / JOURNAL_FILE
         try:
             make_directory(self.directory)
-            if after == 0:
-                replace_file(path, lines)
-            elif lines:
-                descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(lines)
+            with closing(HeldLock(self.directory / LOCK_FILE)) as lock, lock:
+                have = self.position() if after else 0
+                lines = b"".join(to_json(line) + b"\n" for line in answer.events if _seq(line) > have)
+                if not after:
+                    replace_file(path, lines)
+                elif lines and have >= after:
+                    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+                    with os.fdopen(descriptor, "wb") as file:
+                        file.write(lines)
         except OSError as error:
             raise explained(error, path) from error
 
@@ -147,6 +151,11 @@ def _told(task: Document) -> PushedTask | None:
         return PushedTask.model_validate({name: task[name] for name in names if task.get(name) is not None})
     except ValueError:
         return None  # no task that anybody could have
+
+
+def _seq(line: Document) -> int:
+    found = line.get("seq")
+    return found if isinstance(found, int) else 0
 
 
 def _tasks(plan: Document) -> list[object]:

@@ -141,6 +141,18 @@ async def test_a_mirror_is_brought_up_to_date_and_keeps_what_its_head_wrote(hous
         assert (mirror.directory / "EVENTS.jsonl").read_bytes().startswith(after)
 
 
+async def test_two_that_bring_a_mirror_up_to_date_at_once_write_each_line_once(house: House, tmp_path: Path) -> None:
+    async with house.opened() as orchestration:
+        mirror = await mirror_of(orchestration, tmp_path)
+        before = mirror.position()
+        await orchestration.message(MessageRequest(to="head", message="look"))
+        late = await orchestration.mirror(before)
+        await refresh(mirror, orchestration)
+        mirror.append(late, before)  # what another process had asked for before
+        told = [json.loads(line)["seq"] for line in (mirror.directory / "EVENTS.jsonl").read_bytes().splitlines()]
+        assert told == list(range(1, len(told) + 1))
+
+
 async def test_a_mirror_is_no_orchestration_of_its_root(house: House, tmp_path: Path) -> None:
     async with house.opened() as orchestration:
         await push(orchestration, PushedTask(id="think", prompt="Think about it"))
