@@ -16,7 +16,7 @@ from devsh_memory_mcp.faces.tokens import NOBODY, TEAM, Claims, Role, mint
 from devsh_memory_mcp.wiring import hosting
 from tests.compat.original import GoCli, McpServer
 from tests.doubles.asgi import InProcess
-from tests.engine.house import House, ended, house, shell
+from tests.engine.house import House, ended, house, shell, until_event
 
 __all__ = ["house"]
 
@@ -50,6 +50,7 @@ async def test_its_mcp_server_spawns_watches_pulls_and_cancels(house: House, cli
         mcp = McpServer(client, token(), own.orchestration_id)
         first = await mcp.spawn_agent(gate.pass_through, "shell/bash", repo="none")
         assert first["status"] in ("pending", "running")
+        await until_event(own, "agent_started")
         second = await mcp.spawn_agent("echo next", "shell/bash", repo="none", dependsOn=[first["orchestrationTaskId"]])
         status = await mcp.get_agent_status(second["orchestrationTaskId"])
         assert status["taskRun"] is None
