@@ -21,7 +21,7 @@ from tests.contract.conftest import Place, token
 from tests.engine.house import House
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-USUAL = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+USUAL = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 
 
 @contextmanager

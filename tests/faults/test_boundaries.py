@@ -64,20 +64,20 @@ def judged(outcomes: list[Outcome]) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_process_may_be_killed_at_a_boundary(tmp_path: Path, name: str) -> None:
-    """Every third one, others in each commit; `just faults --boundaries 1` does them all, with every act."""
-    judged(enacted(tmp_path, [(boundary, "kill") for boundary in listed() if boundary.scenario == name][turn() % 3 :: 3]))
+    """Every sixth one, others in each commit; `just faults --boundaries 1` does them all, with every act."""
+    judged(enacted(tmp_path, [(boundary, "kill") for boundary in listed() if boundary.scenario == name][turn() % 6 :: 6]))
 
 
 @pytest.mark.parametrize("act", ACTS[1:])
 def test_a_call_may_be_cut_off_or_refused(tmp_path: Path, act: str) -> None:
-    """One boundary in twelve, other ones for each act and in each commit."""
-    start = (turn() + 3 * ACTS.index(act)) % 12
-    judged(enacted(tmp_path, [(boundary, act) for boundary in list(listed())[start::12]]))
+    """One boundary in twenty-four, other ones for each act and in each commit."""
+    start = (turn() + 6 * ACTS.index(act)) % 24
+    judged(enacted(tmp_path, [(boundary, act) for boundary in list(listed())[start::24]]))
 
 
 def test_each_commit_of_a_scenario_may_be_the_one(tmp_path: Path) -> None:
-    """One in forty-one of all commits and acts, others in each commit of ours; `--boundaries N` does all of them, whatever N is."""
-    judged(enacted(tmp_path, list(itertools.product(commits(), ACTS))[turn() % 41 :: 41]))
+    """One in eighty-three of all commits and acts, others in each commit of ours; `--boundaries N` does all of them, whatever N is."""
+    judged(enacted(tmp_path, list(itertools.product(commits(), ACTS))[turn() % 83 :: 83]))
 
 
 def test_the_list_has_more_than_one_commit_of_a_scenario() -> None:

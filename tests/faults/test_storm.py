@@ -6,11 +6,11 @@ from tests.faults.rounds import Outcome
 from tests.faults.storm import play
 from tests.faults.turn import turn
 
-_STORMS, _MOST, _FAULTS = 4, 8, 20
+_STORMS, _MOST, _FAULTS = 3, 6, 15
 
 
 def test_nothing_is_lost_doubled_orphaned_or_stuck(tmp_path: Path) -> None:
-    """Four storms, others in each commit, and some more where those four came to few faults."""
+    """Three storms, others in each commit, and some more where those came to few faults."""
     outcomes: list[Outcome] = []
     while len(outcomes) < _STORMS or (dealt(outcomes) < _FAULTS and len(outcomes) < _MOST):
         outcomes.append(play(str(tmp_path), f"{turn()}-{len(outcomes)}"))
