@@ -107,7 +107,21 @@ async def test_our_transport_passes_all_that_are_active() -> None:
 
 async def inspected(era: str, method: str, *arguments: str, target: Sequence[str] = STDIO) -> tuple[Any, str]:
     """What the Inspector shows of our real server process, or of another target, and what it says of that."""
-    ran = await node(INSPECTOR, "--cli", *target, "--method", method, *arguments, "-q", "--format", "json", "--protocol-era", era)
+    ran = await node(
+        INSPECTOR,
+        "--cli",
+        *target,
+        "--connect-timeout",
+        "60000",
+        "--method",
+        method,
+        *arguments,
+        "-q",
+        "--format",
+        "json",
+        "--protocol-era",
+        era,
+    )
     said = ran.stderr.decode()
     assert ran.returncode == 0, ran.stdout.decode() + said
     return json.loads(ran.stdout)["result"], said
